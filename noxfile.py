@@ -1,0 +1,87 @@
+"""Sessions: ``nox -s bench`` measures and writes the report, ``nox -s tests`` checks the suite itself.
+
+bench and tests share one environment, since torch alone takes 6 GB; the others need no torch and have small ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["tests"]
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml("pyproject.toml")
+SUITE = ROOT / ".nox" / "suite"
+"""The environment with torch."""
+REPORT_NEEDS = ("matplotlib", "numpy", "pandas", "scipy", "tabulate")
+RESULT = "results/run.json"
+REPORT = "reports"
+NOT_RUN = 4
+"""pytest's exit status for an option it cannot use: nothing was measured, so nothing is rendered."""
+
+
+@nox.session(venv_backend="none")
+def bench(session: nox.Session) -> None:
+    """Train, evaluate and time; then write reports/summary.md. Options after -- go to pytest."""
+    python = suite_python(session)
+    command = [python, "-m", "pytest", "bench", "--benchmark-json", RESULT, "--benchmark-quiet", *session.posargs]
+    status = subprocess.run(command, cwd=ROOT).returncode
+    if status == NOT_RUN or not (ROOT / RESULT).exists():
+        session.error(f"nothing was measured (pytest ended with status {status})")
+    session.run(python, "-m", "bench.report", "render", RESULT, "--out", REPORT, external=True)
+    session.log(f"read {REPORT}/summary.md; every number of it is in {RESULT}")
+    if status:
+        session.error(f"some cases failed, see the report's list of failures (pytest ended with status {status})")
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """Lint, types and the suite's own tests, in the environment of bench. Options after -- go to pytest."""
+    python = suite_python(session)
+    session.run(python, "-m", "ruff", "check", ".", external=True)
+    session.run(python, "-m", "ruff", "format", "--check", ".", external=True)
+    session.run(python, "-m", "mypy", external=True)
+    session.run(python, "-m", "pytest", "tests", *session.posargs, external=True)
+
+
+@nox.session(reuse_venv=True)
+def lint(session: nox.Session) -> None:
+    """Lint alone, in seconds and without torch."""
+    session.install("-c", "constraints.txt", "ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(reuse_venv=True)
+def report(session: nox.Session) -> None:
+    """Write the report again from JSON files named after -- (default: results/run.json). Needs no torch."""
+    session.install("-c", "constraints.txt", *needs(REPORT_NEEDS))
+    session.run("python", "-m", "bench.report", "render", *(session.posargs or [RESULT, "--out", REPORT]))
+
+
+def suite_python(session: nox.Session) -> str:
+    """Python of the environment with torch, installed into when what it should hold has changed."""
+    python = SUITE / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["tests"]]
+    mark = SUITE / "installed.txt"
+    digest = hashlib.sha256("\n".join([*wanted, Path("constraints.txt").read_text(), sys.version]).encode()).hexdigest()
+    if not mark.exists() or mark.read_text() != digest:
+        session.log(f"installing torch and the rest into {SUITE.relative_to(ROOT)}: about 6 GB, some minutes")
+        session.run(sys.executable, "-m", "venv", "--clear", str(SUITE), external=True)
+        session.run(
+            str(python), "-m", "pip", "install", "--quiet", "-c", "constraints.txt", *wanted, external=True, silent=True
+        )
+        mark.write_text(digest)
+    return str(python)
+
+
+def needs(names: tuple[str, ...]) -> list[str]:
+    """The project's own requirements on these packages."""
+    dependencies: list[str] = PROJECT["project"]["dependencies"]
+    return [dependency for dependency in dependencies if dependency.startswith(names)]
