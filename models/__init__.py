@@ -1,0 +1,185 @@
+"""What the suite measures: every network in one table. Importing it imports no torch."""
+
+from __future__ import annotations
+
+from models.spec import ClassifierSpec, ModelError, user_classifier
+
+__all__ = ["CLASSIFIERS", "ClassifierSpec", "ModelError", "classifier", "user_classifier"]
+
+# Sizes that pass were found by running every side from 1 to 120; tests hold the limits.
+# torchvision's networks keep their 1000 outputs, as note 4 trains them.
+CLASSIFIERS: dict[str, ClassifierSpec] = {
+    "cnn_small": ClassifierSpec(
+        name="cnn_small",
+        factory="models.cnn:cnn_small",
+        group="notes",
+        notes=(4,),
+        minimum_size=32,
+        maximum_size=47,
+        published_parameters=43_626,
+        summary="4 convolutions with batch norm and tanh, 3 linear layers with dropout",
+    ),
+    "cnn_vgg": ClassifierSpec(
+        name="cnn_vgg",
+        factory="models.cnn:cnn_vgg",
+        group="notes",
+        notes=(2,),
+        minimum_size=32,
+        maximum_size=39,
+        summary="6 convolutions with ReLU, 3 linear layers",
+    ),
+    "resnet_custom": ClassifierSpec(
+        name="resnet_custom",
+        factory="models.resnet:resnet_custom",
+        group="notes",
+        notes=(1, 2),
+        minimum_size=32,
+        maximum_size=39,
+        summary="3 residual blocks with 1x1 shortcuts, average pooling, 3 linear layers",
+    ),
+    "resnet14_cifar": ClassifierSpec(
+        name="resnet14_cifar",
+        factory="models.resnet:resnet14_cifar",
+        group="notes",
+        notes=(4,),
+        minimum_size=29,
+        maximum_size=60,
+        summary="stem and 3 stages of 2 basic blocks, 16 to 64 channels",
+    ),
+    "resnet18_cifar": ClassifierSpec(
+        name="resnet18_cifar",
+        factory="models.resnet:resnet18_cifar",
+        group="notes",
+        notes=(0,),
+        minimum_size=25,
+        maximum_size=56,
+        summary="stem and 4 stages of 2 basic blocks, 64 to 512 channels",
+    ),
+    "resnet18": ClassifierSpec(
+        name="resnet18",
+        factory="torchvision.models:resnet18",
+        group="torchvision",
+        notes=(4,),
+        minimum_size=1,
+        head=1000,
+        summary="residual, made for 224x224: the stem divides the side by 4",
+    ),
+    "alexnet": ClassifierSpec(
+        name="alexnet",
+        factory="torchvision.models:alexnet",
+        group="torchvision",
+        notes=(4,),
+        image_size=64,
+        minimum_size=63,
+        head=1000,
+        summary="5 convolutions, 3 large linear layers",
+    ),
+    "vgg16": ClassifierSpec(
+        name="vgg16",
+        factory="torchvision.models:vgg16",
+        group="torchvision",
+        notes=(4,),
+        minimum_size=32,
+        head=1000,
+        summary="13 convolutions, 3 large linear layers, no batch norm",
+    ),
+    "squeezenet1_0": ClassifierSpec(
+        name="squeezenet1_0",
+        factory="torchvision.models:squeezenet1_0",
+        group="torchvision",
+        notes=(4,),
+        minimum_size=21,
+        head=1000,
+        summary="fire modules: 1x1 squeeze, 1x1 and 3x3 expand; no linear layer",
+    ),
+    "densenet161": ClassifierSpec(
+        name="densenet161",
+        factory="torchvision.models:densenet161",
+        group="torchvision",
+        notes=(4,),
+        minimum_size=29,
+        head=1000,
+        summary="161 layers, each fed with all before it in its block",
+    ),
+    "inception_v3": ClassifierSpec(
+        name="inception_v3",
+        factory="models.vision_zoo:inception_v3",
+        group="torchvision",
+        notes=(4,),
+        image_size=75,
+        minimum_size=75,
+        head=1000,
+        summary="inception modules with factorised convolutions, no auxiliary head",
+    ),
+    "googlenet": ClassifierSpec(
+        name="googlenet",
+        factory="models.vision_zoo:googlenet",
+        group="torchvision",
+        notes=(4,),
+        minimum_size=15,
+        head=1000,
+        summary="inception modules, no auxiliary heads",
+    ),
+    "shufflenet_v2_x1_0": ClassifierSpec(
+        name="shufflenet_v2_x1_0",
+        factory="torchvision.models:shufflenet_v2_x1_0",
+        group="torchvision",
+        notes=(4,),
+        minimum_size=1,
+        head=1000,
+        summary="depthwise convolutions with channel shuffle",
+    ),
+    "mobilenet_v2": ClassifierSpec(
+        name="mobilenet_v2",
+        factory="torchvision.models:mobilenet_v2",
+        group="torchvision",
+        notes=(4,),
+        minimum_size=1,
+        head=1000,
+        summary="inverted residuals with depthwise convolutions",
+    ),
+    "resnext50_32x4d": ClassifierSpec(
+        name="resnext50_32x4d",
+        factory="torchvision.models:resnext50_32x4d",
+        group="torchvision",
+        notes=(4,),
+        minimum_size=1,
+        head=1000,
+        summary="residual bottlenecks with convolutions in 32 groups",
+    ),
+    "wide_resnet50_2": ClassifierSpec(
+        name="wide_resnet50_2",
+        factory="torchvision.models:wide_resnet50_2",
+        group="torchvision",
+        notes=(4,),
+        minimum_size=1,
+        head=1000,
+        summary="residual bottlenecks of twice the width",
+    ),
+    "mnasnet1_0": ClassifierSpec(
+        name="mnasnet1_0",
+        factory="torchvision.models:mnasnet1_0",
+        group="torchvision",
+        notes=(4,),
+        minimum_size=1,
+        head=1000,
+        summary="inverted residuals, found by search for phones",
+    ),
+}
+
+
+def classifier(reference: str, image_size: int | None = None) -> ClassifierSpec:
+    """The network of that name, or the user's own (``FILE.py:callable``, ``package.module:callable``).
+
+    ``image_size`` is the side of the images in pixels; without it the network's own, 32 for a user's.
+
+    Raises:
+        KeyError: no network has that name, and it is not a reference to the user's own.
+        ModelError: images of that side do not pass, or the reference is malformed or leads nowhere.
+    """
+    if reference in CLASSIFIERS:
+        spec = CLASSIFIERS[reference]
+        return spec if image_size is None else spec.at(image_size)
+    if ":" not in reference:
+        raise KeyError(reference)
+    return user_classifier(reference, 32 if image_size is None else image_size)
