@@ -1,0 +1,133 @@
+"""How much is measured: which cases, and how many images, repeats and seconds each. Tables only, no logic.
+
+Work is counted in images, not in epochs, so that a budget takes as long on one data set as on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+NOTES_CLASSIFIERS = ("cnn_small", "cnn_vgg", "resnet_custom", "resnet14_cifar", "resnet18_cifar")
+TORCHVISION_CLASSIFIERS = (
+    "resnet18",
+    "alexnet",
+    "vgg16",
+    "squeezenet1_0",
+    "densenet161",
+    "inception_v3",
+    "googlenet",
+    "shufflenet_v2_x1_0",
+    "mobilenet_v2",
+    "resnext50_32x4d",
+    "wide_resnet50_2",
+    "mnasnet1_0",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """When the timing of a case stops: enough samples, enough seconds and a small enough error, or out of time."""
+
+    min_samples: int
+    min_seconds: float
+    relative_error: float
+    """Standard error of the mean over the mean that is small enough."""
+    max_seconds: float
+    """Give up on the error after this long; the row then says that the criterion was not met."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """One answer to "how long may this take?"."""
+
+    name: str
+    summary: str
+    trained: tuple[str, ...]
+    """Classifiers that are trained, then timed with their weights."""
+    held_out: tuple[str, ...]
+    """Those of them that are also trained with a held-out split which chooses the epoch."""
+    untrained: tuple[str, ...]
+    """Classifiers that are timed as they are built: latency and memory, no accuracy."""
+    modes: tuple[str, ...]
+    batch_sizes: tuple[int, ...]
+    compiled: tuple[str, ...] | None
+    """Classifiers measured in mode ``compiled``; None is all of them."""
+    large_image_sizes: tuple[int, ...]
+    """Further image sides at which torchvision's networks are timed."""
+    seeds: tuple[int, ...]
+    repeats: int
+    sampling: Sampling
+    train_images: int | None
+    """Images seen by a training; None is the recipe's epochs over all images."""
+    train_images_by_model: Mapping[str, int] = field(default_factory=dict)
+    epoch_images: int | None = None
+    """At most this many images between two points of a learning curve; None is the whole training set."""
+    test_images: int | None = None
+    """Images that judge accuracy; None is the whole test set."""
+    training_timeout: float = 0.0
+    case_timeout: float = 0.0
+
+
+BUDGETS: dict[str, Budget] = {
+    "smoke": Budget(
+        name="smoke",
+        summary="every path once, on next to nothing: its figures mean nothing",
+        trained=("cnn_small",),
+        held_out=("cnn_small",),
+        untrained=(*NOTES_CLASSIFIERS[1:], *TORCHVISION_CLASSIFIERS),
+        modes=("eager", "compiled"),
+        batch_sizes=(2,),
+        compiled=("cnn_small",),
+        large_image_sizes=(),
+        seeds=(0,),
+        repeats=1,
+        sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
+        train_images=256,
+        epoch_images=128,
+        test_images=100,
+        training_timeout=120,
+        case_timeout=120,
+    ),
+    "quick": Budget(
+        name="quick",
+        summary="the notes' networks, shortly trained: under ten minutes on two cores",
+        trained=NOTES_CLASSIFIERS,
+        held_out=("cnn_small",),
+        untrained=(),
+        modes=("eager", "compiled"),
+        batch_sizes=(32, 1),
+        compiled=None,
+        large_image_sizes=(),
+        seeds=(0,),
+        repeats=1,
+        sampling=Sampling(min_samples=20, min_seconds=0.5, relative_error=0.01, max_seconds=2.0),
+        train_images=24_000,
+        train_images_by_model={
+            "cnn_vgg": 4_000,
+            "resnet_custom": 2_400,
+            "resnet14_cifar": 6_000,
+            "resnet18_cifar": 1_600,
+        },
+        epoch_images=4_000,
+        training_timeout=300,
+        case_timeout=180,
+    ),
+    "full": Budget(
+        name="full",
+        summary="the notes' recipes to the end, every network, three seeds: hours on a GPU",
+        trained=(*NOTES_CLASSIFIERS, *TORCHVISION_CLASSIFIERS),
+        held_out=NOTES_CLASSIFIERS,
+        untrained=(),
+        modes=("eager", "compiled"),
+        batch_sizes=(256, 128, 32, 1),
+        compiled=None,
+        large_image_sizes=(224,),
+        seeds=(0, 1, 2),
+        repeats=5,
+        sampling=Sampling(min_samples=100, min_seconds=2.0, relative_error=0.005, max_seconds=20.0),
+        train_images=None,
+        training_timeout=48 * 3600,
+        case_timeout=1800,
+    ),
+}

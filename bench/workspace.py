@@ -1,0 +1,46 @@
+"""Where the files of a run lie, and how a running case tells what it is doing. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def _silent(line: str) -> None:
+    """Progress that nobody asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """The folders of one run."""
+
+    results: Path
+    data_dir: Path
+    decoded: Path | None = None
+    """The decoded data set in the cache, known once the run has been prepared: no case looks at the source again."""
+    artefact: Path | None = None
+    """The file of trained weights that this case reads, if it needs one."""
+    fingerprint: str = ""
+    """Hash of code, machine and data: figures and predictions of another one are not this run's."""
+    progress: Callable[[str], None] = _silent
+
+    @property
+    def artefacts(self) -> Path:
+        """Trained weights and the checkpoints of trainings under way."""
+        return self.results / "artefacts"
+
+    @property
+    def predictions(self) -> Path:
+        """Predicted labels, one file for each weights, precision and mode."""
+        return self.results / "predictions"
+
+    @property
+    def logs(self) -> Path:
+        """What each worker wrote to its standard output and error."""
+        return self.results / "logs"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded data sets."""
+        return self.data_dir / "cache"
