@@ -1,0 +1,173 @@
+"""Trained weights as files: what they are called, and how a file of weights gets into a network.
+
+Imports no torch until weights are read: names are worked out where there is none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import InputError
+from bench.records import Case, digest_of
+from bench.train.recipes import Recipe, recipe, recipe_for
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINING_SOURCES = ("models", "bench/train", "bench/data", "bench/experiments/training.py")
+NESTED_IN = ("model_state_dict", "state_dict", "model")
+"""Keys under which other programs keep a state dict."""
+_SHOWN = 3
+_TESTING_OPTIONS = {"test_images"}
+"""Options of a case that change how the weights are judged, not the weights."""
+
+
+def recipe_of(case: Case) -> Recipe:
+    """The recipe that a training case names, or the one that reproduces its network, with the case's normalisation.
+
+    Raises:
+        InputError: there is no such recipe, or it is for another network.
+    """
+    chosen = recipe(case.recipe) if case.recipe else recipe_for(case.model)
+    if chosen.model not in (None, case.model):
+        raise InputError(f"recipe '{chosen.name}' trains {chosen.model}, not '{case.model}': name it with that network")
+    normalize = case.option("normalize")
+    return chosen if normalize is None else dataclasses.replace(chosen, normalize=str(normalize))
+
+
+def artefact_name(case: Case, data_digest: str, code: str) -> str:
+    """File name of the weights that the training ``case`` gives, under ``results/artefacts``.
+
+    Those of the counted epoch: the chosen one (``…-best.pt``) where the recipe chooses, else the last (``….pt``).
+
+    Args:
+        data_digest: content of the data set (``ImageDataset.digest``).
+        code: ``training_code`` of the model.
+    """
+    chosen = recipe_of(case)
+    shaping = {
+        "model": case.model,
+        "recipe": _plain(dataclasses.asdict(chosen)),
+        "data": data_digest,
+        "image_size": case.image_size,
+        "seed": case.seed,
+        "budget": case.budget,
+        "options": [list(pair) for pair in case.options if pair[0] not in _TESTING_OPTIONS],
+        "device": case.device.partition(":")[0],
+        "code": code,
+    }
+    stem = f"{_word(case.model)}-{digest_of(shaping)}"
+    return f"{stem}-best.pt" if chosen.select == "validation" else f"{stem}.pt"
+
+
+def training_code(model: str) -> str:
+    """Hash of the source that shapes trained weights: ours, and the file of the user's own network."""
+    sources = [path for name in TRAINING_SOURCES for path in _python_files(ROOT / name)]
+    own = Path(model.rpartition(":")[0])
+    if own.suffix == ".py" and own.is_file():
+        sources.append(own.resolve())
+    total = hashlib.sha256()
+    for path in sources:
+        name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+        total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def load_weights(path: Path, network: nn.Module) -> None:
+    """Put the weights in ``path`` into ``network``: a state dict, or a dict holding one under a usual key.
+
+    Raises:
+        InputError: the file is missing, truncated or foreign, or its weights do not fit the network.
+    """
+    from bench.train.checkpoint import read
+
+    fit(network, _state_dict(read(path), path), str(path))
+
+
+def fit(network: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Load ``state`` into ``network``, all of it or nothing.
+
+    Raises:
+        InputError: names are missing or unexpected, or shapes differ; the message names the first few.
+    """
+    own = network.state_dict()
+    # Counts batches for a momentum that nobody here uses; files from before PyTorch 0.4.1 lack it.
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in own]
+    differing = [
+        f"{key} is {_shape(state[key])} there and {_shape(own[key])} here"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    problems = [
+        f"{what} {_first(names)}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("shapes differ:", differing))
+        if names
+    ]
+    if problems:
+        raise InputError(f"the weights in {source} do not fit the network: {'; '.join(problems)}")
+    network.load_state_dict(dict(state), strict=False)
+
+
+def _state_dict(content: Any, path: Path) -> Mapping[str, torch.Tensor]:
+    candidates: Iterable[Any] = [content]
+    if isinstance(content, Mapping):
+        candidates = [*(content[key] for key in NESTED_IN if key in content), content]
+    for candidate in candidates:
+        if _is_state_dict(candidate):
+            return _without_prefix(candidate)
+    raise InputError(
+        f"{path} holds no weights: a state dict is allowed, or a dict with one under {', '.join(NESTED_IN)}; "
+        "save model.state_dict()"
+    )
+
+
+def _is_state_dict(candidate: Any) -> bool:
+    import torch
+
+    return (
+        isinstance(candidate, Mapping)
+        and len(candidate) > 0
+        and all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in candidate.items())
+    )
+
+
+def _without_prefix(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """Without what DataParallel (``module.``) or torch.compile (``_orig_mod.``) put before every name."""
+    for prefix in ("module.", "_orig_mod."):
+        if all(key.startswith(prefix) for key in state):
+            return {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _python_files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    else:
+        yield from sorted(path.rglob("*.py"))
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a single number"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _word(model: str) -> str:
+    """A model's name, or the last part of a reference to one, fit for a file name."""
+    return "".join(character if character.isalnum() else "_" for character in model.rpartition(":")[2])

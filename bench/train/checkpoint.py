@@ -1,0 +1,126 @@
+"""Checkpoints: one dict a file, as the notes keep it, written so that a kill at any moment leaves the last one whole.
+
+A training resumes from one bit for bit: all randomness of an epoch is derived from the seed and the epoch, so no state
+of a random generator has to be kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.errors import InputError
+
+Identity = Mapping[str, str | int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A training after ``epoch`` whole epochs. ``loss`` is that of the last mini-batch, as the notes keep it."""
+
+    epoch: int
+    model_state_dict: Mapping[str, torch.Tensor]
+    optimizer_state_dict: Mapping[str, Any]
+    scheduler_state_dict: Mapping[str, Any]
+    loss: float
+    history: Mapping[str, list[float]]
+    """One number an epoch: losses, accuracies, seconds."""
+    identity: Identity
+    """What is being trained: a checkpoint of anything else is refused."""
+
+
+FIELDS: dict[str, type] = {
+    "epoch": int,
+    "model_state_dict": dict,
+    "optimizer_state_dict": dict,
+    "scheduler_state_dict": dict,
+    "loss": float,
+    "history": dict,
+    "identity": dict,
+}
+
+
+def best_path(path: Path) -> Path:
+    """Where the chosen epoch's weights lie, beside the last epoch's at ``path``."""
+    return path.with_name(f"{path.stem}-best{path.suffix}")
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` to ``path``: whole or not at all, whatever happens meanwhile.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; make its folder writable") from error
+
+
+def read(path: Path) -> Any:
+    """What was saved in ``path``, its tensors on the CPU; only tensors and plain values are accepted.
+
+    Raises:
+        InputError: the file is missing, truncated, or holds anything else.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not there: give a file that torch.save wrote")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # a torn or foreign file fails in any of torch's, zipfile's and pickle's ways
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120] if str(error).strip() else ''}"
+        raise InputError(
+            f"{path} is truncated or no PyTorch file of tensors and plain values ({reason.rstrip(': ')}): "
+            "write it again with torch.save(model.state_dict(), …), or remove it"
+        ) from error
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write ``checkpoint`` to ``path`` as a plain dict, whole or not at all."""
+    content = {name: getattr(checkpoint, name) for name in FIELDS}
+    write(path, {name: dict(value) if isinstance(value, Mapping) else value for name, value in content.items()})
+
+
+def load(path: Path, identity: Identity) -> Checkpoint:
+    """The checkpoint in ``path``.
+
+    Raises:
+        InputError: the file is truncated or foreign, or holds a training of anything but ``identity``.
+    """
+    content = read(path)
+    given = content if isinstance(content, dict) else {}
+    lacking = [name for name, kind in FIELDS.items() if not isinstance(given.get(name), kind)]
+    if lacking:
+        raise InputError(f"{path} is no checkpoint of a training, it lacks {', '.join(lacking)}: remove it")
+    found = content["identity"]
+    other = [key for key in sorted({*identity, *found}) if identity.get(key) != found.get(key)]
+    if other:
+        kept = ", ".join(f"{key} {found.get(key)}" for key in other)
+        wanted = ", ".join(f"{key} {identity.get(key)}" for key in other)
+        raise InputError(f"{path} is a checkpoint of {kept}, not of {wanted}: remove it, or move it away")
+    return Checkpoint(**{name: content[name] for name in FIELDS})
+
+
+def _sync_folder(folder: Path) -> None:
+    """The new name reaches the disk too, where a folder can be opened (not on Windows)."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,196 @@
+"""Loss and accuracy of a network: measured rightly, and as a note measured them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.data.images import ImageDataset, Split
+from bench.data.pipelines import evaluation_batches, loader_for_epoch
+from bench.errors import InputError
+from bench.train.inputs import normalization, noted_test_augmentation
+from bench.train.recipes import Recipe, TestFaults
+
+EVALUATION_BATCH = 250
+_RIGHT = TestFaults()
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Mean cross-entropy an image, share of images right, and the labels predicted in the order of the batches."""
+
+    loss: float
+    accuracy: float
+    predictions: NDArray[np.int64]
+    samples: int
+
+    @property
+    def standard_error(self) -> float:
+        """Binomial: sqrt(p (1 - p) / n). It knows the chance of the images, not that of the training."""
+        return math.sqrt(self.accuracy * (1 - self.accuracy) / self.samples)
+
+
+def evaluate(
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    device: torch.device,
+    faults: TestFaults = _RIGHT,
+) -> Evaluation:
+    """Loss and accuracy over ``batches`` of images (N, 3, H, W) and labels (N,), in evaluation mode without gradients.
+
+    The network comes back as it was, whichever modules ``faults`` put into training mode meanwhile.
+
+    Raises:
+        InputError: there is no batch.
+    """
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    predicted, expected = [], []
+    with evaluating(network, faults), torch.no_grad():
+        for images, labels in batches:
+            labels = labels.to(device, non_blocking=True)
+            outputs = network(images.to(device, non_blocking=True))
+            loss += functional.cross_entropy(outputs, labels, reduction="sum")
+            predicted.append(outputs.argmax(1))
+            expected.append(labels)
+    if not predicted:
+        raise InputError("there is no image to judge by: give a test set of 1 image at least")
+    predictions, answers = torch.cat(predicted), torch.cat(expected)
+    return Evaluation(
+        loss=float(loss) / len(answers),
+        accuracy=int((predictions == answers).sum()) / len(answers),
+        predictions=predictions.cpu().numpy(),
+        samples=len(answers),
+    )
+
+
+def evaluate_split(
+    network: nn.Module,
+    split: Split,
+    *,
+    recipe: Recipe,
+    dataset: ImageDataset,
+    image_size: int,
+    device: torch.device,
+    indices: NDArray[np.int64],
+) -> Evaluation:
+    """Evaluation on the images ``indices`` of ``split``, normalised as the recipe trains and otherwise untouched."""
+    batches = evaluation_batches(
+        split,
+        normalize=normalization(recipe.normalize, dataset),
+        image_size=image_size,
+        batch_size=EVALUATION_BATCH,
+        device=device,
+        indices=indices,
+    )
+    return evaluate(network, batches, device)
+
+
+def evaluate_as_noted(
+    network: nn.Module,
+    dataset: ImageDataset,
+    recipe: Recipe,
+    *,
+    image_size: int,
+    device: torch.device,
+    seed: int,
+    test_images: int,
+    workers: int = 0,
+) -> Evaluation:
+    """Evaluation on the first ``test_images`` of the test set with the faults of the recipe's note on.
+
+    Batches are of the note's size and shuffled by ``seed``: where batch norm takes its statistics from the batch, their
+    order counts, and folders of images are not in CIFAR-10's random order. The same seed gives the same answer.
+    """
+    count = test_images
+    batch_size = recipe.test_batch_size or recipe.batch_size
+    if recipe.faults.train_mode and count > 1 and count % batch_size == 1:
+        count -= 1  # a batch of one image has no batch statistics: torch refuses it
+    loader = loader_for_epoch(
+        dataset.test,
+        np.arange(count),
+        augmentation=noted_test_augmentation(recipe, dataset),
+        image_size=image_size,
+        batch_size=batch_size,
+        workers=workers,
+        shuffle=True,
+        seed=seed,
+    )
+    with _seeded(seed, device):
+        return evaluate(network, ((images, labels) for images, labels in loader), device, recipe.faults)
+
+
+def check_network(
+    network: nn.Module, name: str, *, classes: int, image_size: int, device: torch.device, training: bool
+) -> None:
+    """Try the network on two black images, in evaluation mode and, for ``training``, in training mode too.
+
+    Raises:
+        InputError: it raises, or does not return logits of shape (2, K) with K of ``classes`` at least.
+    """
+    images = torch.zeros(2, 3, image_size, image_size, device=device)
+    for faults in (_RIGHT, TestFaults(train_mode=True))[: 2 if training else 1]:
+        with evaluating(network, faults), torch.no_grad(), _seeded(0, device):
+            try:
+                outputs = network(images)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # anything may be wrong in a network that is not ours
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(
+                    f"'{name}' raises {type(error).__name__} on 2 images of 3x{image_size}x{image_size}: {reason}; "
+                    "mend the network, or give another image size"
+                ) from error
+        check_logits(outputs, name, images=2, classes=classes)
+
+
+def check_logits(outputs: object, name: str, *, images: int, classes: int) -> None:
+    """Refuse what is not one row of at least ``classes`` logits an image.
+
+    Raises:
+        InputError: ``outputs`` is no tensor, or of another shape.
+    """
+    if isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == images and outputs.shape[1] >= classes:
+        return
+    found = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+    raise InputError(
+        f"'{name}' returns {found} for {images} images: logits of shape ({images}, K) are needed, K {classes} or more"
+    )
+
+
+@contextmanager
+def evaluating(network: nn.Module, faults: TestFaults = _RIGHT) -> Iterator[None]:
+    """Evaluation mode but for ``faults``; afterwards every module's mode and every buffer are as before."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.train(faults.train_mode)
+    buffers = []
+    if faults.train_mode:  # batch norm takes up the statistics of what it sees: that must not stay
+        buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    if faults.dropout:
+        for module in network.modules():
+            if isinstance(module, _DROPOUTS):
+                module.train()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout drawn from ``seed``; torch's global generators come back as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

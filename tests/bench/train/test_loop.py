@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bench.data.images import ImageDataset, Split
+from bench.data.pipelines import loader_for_epoch
+from bench.errors import InputError
+from bench.train import checkpoint, loop
+from bench.train.checkpoint import Checkpoint, best_path
+from bench.train.inputs import training_augmentation
+from bench.train.loop import Diverged, Trained, Training, epoch_indices, split_indices, train
+from bench.train.recipes import RECIPES
+from bench.train.schedule import Schedule
+
+RECIPE = replace(
+    RECIPES["user"], select="last", batch_size=8, workers=0, crop_padding=1, learning_rate=0.01, normalize="half"
+)
+CHOOSING = replace(RECIPE, select="validation")
+SGD = replace(RECIPE, optimizer="sgd", momentum=0.9, weight_decay=0.01, learning_rate=0.05)
+Make = Callable[..., Training]
+
+
+class Killed(BaseException):
+    """As if the process were gone."""
+
+
+@pytest.fixture
+def make(tiny_network: nn.Sequential, tiny_dataset: ImageDataset, tmp_path: Path) -> Make:
+    """A new training of a fresh copy of the tiny network, with fields changed."""
+
+    def training(**changed: Any) -> Training:
+        whole = Training(
+            name="tiny",
+            network=copy.deepcopy(tiny_network),
+            recipe=RECIPE,
+            schedule=Schedule(epochs=4, images_per_epoch=60, milestones=(2,)),
+            dataset=tiny_dataset,
+            image_size=8,
+            device=torch.device("cpu"),
+            seed=0,
+            checkpoint=tmp_path / "tiny.partial.pt",
+            identity={"model": "tiny"},
+            progress=lambda line: None,
+        )
+        return replace(whole, **changed)
+
+    return training
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def _kill_after(training: Training, epoch: int) -> None:
+    """Train until the line that reports ``epoch``, which comes before its checkpoint is written."""
+
+    def progress(line: str) -> None:
+        if line.startswith(f"tiny: epoch {epoch + 1}/") and "took" in line:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(replace(training, progress=progress))
+
+
+def _weights(training: Training) -> dict[str, list[float]]:
+    return {name: value.tolist() for name, value in training.network.state_dict().items()}
+
+
+def _without_seconds(trained: Trained) -> dict[str, list[float]]:
+    return {name: values for name, values in trained.history.items() if name != "seconds"}
+
+
+def test_it_learns_and_keeps_one_number_an_epoch(make: Make) -> None:
+    upright = replace(RECIPE, flip=False)  # mirrored, the outer stripes change places
+    trained = train(make(recipe=upright, schedule=Schedule(epochs=6, images_per_epoch=60)))
+    assert {name: len(values) for name, values in trained.history.items()} == dict.fromkeys(
+        ["seconds", "train_loss", "train_accuracy", "last_batch_loss"], 6
+    )
+    assert trained.history["train_loss"][-1] < trained.history["train_loss"][0]
+    assert trained.history["train_accuracy"][-1] > 0.8
+    assert (trained.resumed_after, trained.chosen) == (0, None)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, SGD], ids=["adam", "sgd"])
+def test_an_epoch_is_what_a_plain_loop_does(make: Make, recipe: Any) -> None:
+    """Loss of the last mini-batch included, as the notes print it; dropout is off so that no draw is in the way."""
+    training = make(recipe=recipe, schedule=Schedule(epochs=2, images_per_epoch=60, milestones=(1,)))
+    training.network[4].p = 0.0  # type: ignore[index]  # a Sequential
+    network = copy.deepcopy(training.network)
+    kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[recipe.optimizer]
+    extra = {"momentum": 0.9, "weight_decay": 0.01} if recipe is SGD else {}
+    optimizer = kind(network.parameters(), lr=recipe.learning_rate, **extra)
+    losses, counts, right = [], [], 0
+    for epoch in range(2):
+        optimizer.param_groups[0]["lr"] = recipe.learning_rate / 10**epoch
+        loader = loader_for_epoch(
+            training.dataset.train,
+            np.arange(60),
+            augmentation=training_augmentation(recipe, training.dataset),
+            image_size=8,
+            batch_size=8,
+            workers=0,
+            shuffle=True,
+            seed=0,
+            epoch=epoch,
+        )
+        for images, labels in loader:
+            logits = network(images)
+            loss = nn.CrossEntropyLoss()(logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if epoch == 1:
+                losses.append(loss.item())
+                counts.append(len(labels))
+                right += int((logits.argmax(1) == labels).sum())
+    trained = train(training)
+    assert _weights(training) == {name: value.tolist() for name, value in network.state_dict().items()}
+    assert trained.history["last_batch_loss"][1] == losses[-1]
+    assert trained.history["train_loss"][1] == pytest.approx(np.average(losses, weights=counts), rel=1e-6)
+    assert trained.history["train_accuracy"][1] == right / 60
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, SGD, CHOOSING], ids=["adam", "sgd", "choosing"])
+@pytest.mark.parametrize("images", [48, 30])
+def test_a_resumed_training_gives_the_same_bits(make: Make, recipe: Any, images: int) -> None:
+    plan = Schedule(epochs=4, images_per_epoch=images, milestones=(3,))
+    through = make(recipe=recipe, schedule=plan)
+    whole = train(through)
+    through.checkpoint.unlink()
+    torch.manual_seed(99)  # whatever the generators held
+    _kill_after(make(recipe=recipe, schedule=plan), 2)
+    resumed = make(recipe=recipe, schedule=plan)
+    for parameter in resumed.network.parameters():
+        torch.nn.init.zeros_(parameter)  # all must come from the checkpoint
+    trained = train(resumed)
+    assert trained.resumed_after == 2
+    assert _without_seconds(trained) == _without_seconds(whole)
+    assert _weights(resumed) == _weights(through)
+    if whole.chosen is not None:
+        assert trained.chosen is not None
+        assert trained.chosen["epoch"] == whole.chosen["epoch"]
+
+
+def test_a_seed_is_a_training(make: Make) -> None:
+    first, second, other = (make(seed=seed) for seed in (0, 0, 1))
+    for training in (first, second, other):
+        train(training)
+        training.checkpoint.unlink()
+    assert _weights(first) == _weights(second)
+    assert _weights(first) != _weights(other)
+
+
+def test_a_network_that_comes_in_evaluation_mode_is_trained_all_the_same(make: Make) -> None:
+    usual, handed_over = make(), make()
+    handed_over.network.eval()
+    train(usual)
+    usual.checkpoint.unlink()
+    train(handed_over)
+    assert _weights(usual) == _weights(handed_over)
+
+
+def test_loader_workers_change_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Schedule(epochs=1, images_per_epoch=60)
+    alone, helped = make(schedule=plan), make(schedule=plan, recipe=replace(RECIPE, workers=2))
+    train(alone)
+    monkeypatch.setattr(loop, "workers", lambda recipe: recipe.workers and 1)
+    train(helped)
+    assert _weights(alone) == _weights(helped)
+
+
+def test_a_checkpoint_follows_every_epoch_but_the_last(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+    save = checkpoint.save
+
+    def noting(path: Path, found: Checkpoint) -> None:
+        saved.append(found.epoch)
+        save(path, found)
+
+    monkeypatch.setattr(checkpoint, "save", noting)
+    training = make()
+    trained = train(training)
+    assert saved == [1, 2, 3]
+    kept = torch.load(training.checkpoint, weights_only=True)
+    assert kept["loss"] == trained.history["last_batch_loss"][2]
+    assert len(kept["history"]["seconds"]) == 3
+    assert kept["optimizer_state_dict"]["param_groups"][0]["lr"] == pytest.approx(0.001)
+
+
+def test_the_best_epoch_is_kept_beside_the_last(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = iter([0.5, 0.75, 0.75, 0.25])
+    monkeypatch.setattr(loop, "_judge", lambda *_: {"validation_loss": 1.0, "validation_accuracy": next(accuracies)})
+    states: list[dict[str, list[float]]] = []
+    training = make(recipe=CHOOSING, schedule=Schedule(epochs=4, images_per_epoch=48))
+    trained = train(replace(training, progress=lambda line: states.append(_weights(training))))
+    assert trained.chosen is not None
+    assert (trained.chosen["epoch"], trained.chosen["validation_accuracy"]) == (2, 0.75)
+    best = {name: value.tolist() for name, value in trained.chosen["model_state_dict"].items()}
+    assert best == states[1]
+    assert _weights(training) == states[3] != states[1]
+    assert best_path(training.checkpoint).is_file()
+
+
+def test_a_stale_best_epoch_of_an_earlier_attempt_does_not_count(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = make(recipe=CHOOSING, schedule=Schedule(epochs=1, images_per_epoch=48))
+    checkpoint.write(best_path(training.checkpoint), {"epoch": 9, "validation_accuracy": 1.0, "identity": {}})
+    trained = train(training)
+    assert trained.chosen is not None
+    assert trained.chosen["epoch"] == 1
+
+
+def test_a_best_epoch_of_another_training_is_refused(make: Make) -> None:
+    training = make(recipe=CHOOSING, schedule=Schedule(epochs=3, images_per_epoch=48))
+    _kill_after(training, 1)
+    checkpoint.write(best_path(training.checkpoint), {"epoch": 1, "identity": {"model": "other"}})
+    with pytest.raises(InputError, match=r"tiny\.partial-best\.pt is not the chosen epoch of this training"):
+        train(training)
+
+
+def test_held_out_images_are_judged_but_not_trained_on(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = make(recipe=CHOOSING, schedule=Schedule(epochs=2, images_per_epoch=48))
+    kept, held_out = split_indices(CHOOSING, training.dataset)
+    assert (len(kept), len(held_out), set(kept) & set(held_out)) == (48, 12, set())
+    fed: list[set[int]] = []
+
+    def noting(split: Split, rows: NDArray[np.int64], **more: Any) -> Any:
+        fed.append(set(rows))
+        return loader_for_epoch(split, rows, **more)
+
+    monkeypatch.setattr(loop, "loader_for_epoch", noting)
+    trained = train(training)
+    assert fed == [set(kept), set(kept)]
+    assert [len(trained.history[f"validation_{name}"]) for name in ("loss", "accuracy")] == [2, 2]
+    assert len(split_indices(RECIPE, training.dataset)[1]) == 0
+
+
+def test_short_epochs_walk_through_whole_passes() -> None:
+    indices = np.arange(100, 110)
+    walked = np.concatenate([epoch_indices(indices, 4, 7, epoch) for epoch in range(5)])
+    assert sorted(walked[:10]) == sorted(walked[10:]) == indices.tolist()
+    assert walked[:10].tolist() != walked[10:].tolist()
+    assert walked[:10].tolist() != indices.tolist()
+    assert epoch_indices(indices, 4, 8, 0).tolist() != walked[:4].tolist()
+    assert epoch_indices(indices, 10, 7, 3).tolist() == indices.tolist()
+
+
+def test_a_single_image_left_over_is_not_trained_on(make: Make) -> None:
+    sizes: list[int] = []
+    training = make(schedule=Schedule(epochs=1, images_per_epoch=17))
+    training.network.register_forward_pre_hook(lambda module, arguments: sizes.append(len(arguments[0])))
+    train(training)
+    assert sizes == [8, 8]
+
+
+def test_progress_tells_epoch_images_speed_and_loss(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    lines: list[str] = []
+    watched: list[int] = []
+    train(make(recipe=CHOOSING, schedule=Schedule(epochs=2, images_per_epoch=48), progress=lines.append,
+               watch=lambda: watched.append(1)))  # fmt: skip
+    assert lines[0].startswith("tiny: epoch 1/2, 8/48 images, ")
+    assert "images/s, loss " in lines[0]
+    assert lines[6].startswith("tiny: epoch 1/2 took ")
+    assert ", accuracy " in lines[6]
+    assert ", held out " in lines[6]
+    assert len(lines) == 14
+    assert len(watched) == 2
+
+
+def test_a_quick_epoch_is_one_line(make: Make) -> None:
+    lines: list[str] = []
+    train(make(progress=lines.append))
+    assert len(lines) == 4
+
+
+def test_a_loss_that_is_no_number_ends_it(make: Make) -> None:
+    training = make(recipe=replace(SGD, learning_rate=1e30))
+    with pytest.raises(
+        Diverged, match=r"tiny: the loss is .* after epoch 1: user diverged, its learning rate of 1e\+30"
+    ):
+        train(training)
+    assert not training.checkpoint.exists()
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(make: Make) -> None:
+    _kill_after(make(), 3)
+    with pytest.raises(InputError, match="checkpoint of model tiny, not of model other"):
+        train(make(identity={"model": "other"}))
+    with pytest.raises(InputError, match=r"the weights in .*tiny\.partial\.pt do not fit the network: missing weight"):
+        train(make(network=nn.Linear(3, 3)))
+    path = make().checkpoint
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="is truncated"):
+        train(make())
+
+
+def test_a_network_without_parameters_is_refused(make: Make) -> None:
+    with pytest.raises(InputError, match="no parameter to train"):
+        train(make(network=nn.Flatten()))
+
+
+def test_frozen_layers_stay(make: Make) -> None:
+    training = make(recipe=SGD, schedule=Schedule(epochs=1, images_per_epoch=60))
+    frozen: Tensor = training.network[0].weight  # type: ignore[index]  # a Sequential
+    frozen.requires_grad_(False)
+    before = frozen.clone()
+    train(training)
+    assert torch.equal(frozen, before)
