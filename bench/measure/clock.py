@@ -1,0 +1,120 @@
+"""Taking samples of time: synchronised, warm-up apart, until a criterion is met."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from bench.budgets import Sampling
+
+WARM_UP_CALLS = 10
+WARM_UP_SECONDS = 0.025
+CUDA_WARM_UP_SECONDS = 0.5
+"""A GPU raises its clocks over hundreds of milliseconds (triton#2306: 11.2 against 8.8 ms from a short warm-up)."""
+BLOCK_SECONDS = 0.1
+"""A block of calls lasts about this long, so that the two readings of the clock around it weigh nothing."""
+
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latencies:
+    """One synchronised call a sample: wall seconds, and on CUDA the seconds between two device events."""
+
+    seconds: tuple[float, ...]
+    device_seconds: tuple[float, ...] | None
+    criterion_met: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """Seconds of blocks of ``steps`` calls with no synchronisation inside: what throughput is taken from."""
+
+    seconds: tuple[float, ...]
+    steps: int
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that was asked of it. The CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def warm_up(step: Step, device: torch.device) -> None:
+    """Call ``step`` by count and by time, whichever takes longer; a step above a second counts as warm after three."""
+    least = CUDA_WARM_UP_SECONDS if device.type == "cuda" else WARM_UP_SECONDS
+    begin = time.perf_counter()
+    for call in range(1, 1_000_000):
+        step()
+        synchronize(device)
+        passed = time.perf_counter() - begin
+        if (call >= WARM_UP_CALLS and passed >= least) or (call >= 3 and passed >= 1.0):
+            return
+
+
+def latencies(step: Step, device: torch.device, rule: Sampling, between: Callable[[], None]) -> Latencies:
+    """Time single calls of ``step`` until ``rule`` is met or its seconds have passed.
+
+    ``between`` is called after every sample, outside of it: the device's clocks are read there, while it is still busy
+    with this case but not inside what is timed.
+    """
+    time_one = _time_on_cuda if device.type == "cuda" else _time_on_cpu
+    walls: list[float] = []
+    devices: list[float] = []
+    begin = time.perf_counter()
+    while True:
+        wall, on_device = time_one(step, device)
+        walls.append(wall)
+        if on_device is not None:
+            devices.append(on_device)
+        between()
+        passed = time.perf_counter() - begin
+        met = criterion_met(walls, passed, rule)
+        if met or passed >= rule.max_seconds:
+            break
+    return Latencies(seconds=tuple(walls), device_seconds=tuple(devices) or None, criterion_met=met)
+
+
+def criterion_met(samples: list[float], passed: float, rule: Sampling) -> bool:
+    """Whether there are enough samples, seconds and certainty to stop."""
+    if len(samples) < max(rule.min_samples, 2) or passed < rule.min_seconds:
+        return False
+    error = statistics.stdev(samples) / math.sqrt(len(samples))
+    return error <= rule.relative_error * statistics.fmean(samples)
+
+
+def blocks(step: Step, device: torch.device, expected_seconds: float, count: int = 5) -> Blocks:
+    """Time ``count`` blocks of calls, each as long as ``BLOCK_SECONDS`` or one call, synchronised at its ends only."""
+    steps = max(1, math.ceil(BLOCK_SECONDS / expected_seconds))
+    seconds = []
+    for _ in range(count):
+        synchronize(device)
+        begin = time.perf_counter()
+        for _ in range(steps):
+            step()
+        synchronize(device)
+        seconds.append(time.perf_counter() - begin)
+    return Blocks(seconds=tuple(seconds), steps=steps)
+
+
+def _time_on_cpu(step: Step, device: torch.device) -> tuple[float, None]:
+    begin = time.perf_counter()
+    step()
+    return time.perf_counter() - begin, None
+
+
+def _time_on_cuda(step: Step, device: torch.device) -> tuple[float, float]:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize(device)
+    begin = time.perf_counter()
+    start.record()
+    step()
+    end.record()
+    torch.cuda.synchronize(device)
+    wall = time.perf_counter() - begin
+    return wall, start.elapsed_time(end) / 1000

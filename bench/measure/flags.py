@@ -1,0 +1,37 @@
+"""The settings of torch that shape a number: set by the worker, read back and recorded, never inherited by chance."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from bench.records import Scalar
+
+
+def apply(*, threads: int, device: str, tf32: bool = False) -> None:
+    """Set threads and number formats for this process. ``fp32`` means TF32 off, also inside cuDNN's convolutions."""
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    # Fixed shapes are timed: let cuDNN choose its fastest kernel during warm-up, once.
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.deterministic = False
+    index = torch.device(device).index
+    if index is not None and device.startswith("cuda"):
+        torch.cuda.set_device(index)
+
+
+def current() -> dict[str, Scalar]:
+    """The flags as torch holds them now."""
+    return {
+        "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
+        "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "mkldnn": torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+    }

@@ -1,0 +1,89 @@
+"""What machine this is: read once a run, in a worker, since some of it only torch knows."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.errors import InputError
+from bench.records import Machine
+
+PACKAGES = ("torch", "torchvision", "numpy", "pytest", "pytest-benchmark", "triton", "pillow", "mlxtend")
+CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "avx_vnni")
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+def survey(device: str) -> Machine:
+    """The machine as seen by a worker that runs on ``device``.
+
+    Raises:
+        InputError: torch cannot use that device.
+    """
+    cuda = device.startswith("cuda")
+    properties = _cuda_properties(device) if cuda else None
+    info = _cpu_info()
+    return Machine(
+        device=device,
+        device_name=properties.name if properties else info.get("model name", platform.processor() or "unknown CPU"),
+        capability=f"{properties.major}.{properties.minor}" if properties else torch.backends.cpu.get_cpu_capability(),
+        device_memory_bytes=properties.total_memory if properties else None,
+        cpu=info.get("model name", platform.processor() or "unknown CPU"),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_bytes=_memory_bytes(),
+        cpu_features=tuple(name for name in CPU_FEATURES if name in info.get("flags", "").split()),
+        platform=platform.platform(),
+        python=platform.python_version(),
+        driver=_driver() if cuda else None,
+        cuda=torch.version.cuda if cuda else None,
+        versions=_versions(),
+    )
+
+
+def _cuda_properties(device: str) -> Any:
+    if not torch.cuda.is_available():
+        raise InputError(
+            f"--device {device} was asked for, but this torch ({torch.__version__}) finds no usable CUDA GPU; "
+            "use --device cpu, or install a driver and a CUDA build of torch that fit each other."
+        )
+    index = torch.device(device).index or 0
+    if index >= torch.cuda.device_count():
+        raise InputError(f"--device {device} was asked for; there are cuda:0 to cuda:{torch.cuda.device_count() - 1}.")
+    return torch.cuda.get_device_properties(index)
+
+
+def _cpu_info() -> dict[str, str]:
+    """The first processor of /proc/cpuinfo, as a dict; empty where there is no such file."""
+    with suppress(OSError):
+        block = CPU_INFO.read_text().split("\n\n")[0]
+        pairs = (line.partition(":") for line in block.splitlines())
+        return {key.strip(): value.strip() for key, _, value in pairs}
+    return {}
+
+
+def _memory_bytes() -> int | None:
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _driver() -> str | None:
+    import pynvml
+
+    with suppress(pynvml.NVMLError):
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    return None
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions

@@ -1,0 +1,109 @@
+"""Memory: what the weights take as stored, and the peak of one step, taken in a pass of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from bench.records import Peak
+
+PEAK_RESET = Path("/proc/self/clear_refs")
+STATUS = Path("/proc/self/status")
+
+
+def weight_bytes(network: nn.Module) -> int:
+    """Bytes of parameters and buffers as stored, each storage counted once.
+
+    Tensor subclasses (quantised weights) are taken apart into the plain tensors that they hold: ``element_size()`` of
+    the subclass names the type that it stands for and not what is stored.
+    """
+    tensors = [*network.parameters(), *network.buffers()]
+    storages = {
+        plain.untyped_storage().data_ptr(): plain.untyped_storage().nbytes()
+        for tensor in tensors
+        for plain in _plain_tensors(tensor)
+    }
+    return sum(storages.values())
+
+
+def _plain_tensors(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    names, _ = tensor.__tensor_flatten__()
+    for name in names:
+        yield from _plain_tensors(getattr(tensor, name))
+
+
+def serialized_bytes(network: nn.Module) -> int:
+    """Bytes of the file that ``torch.save`` makes of the state dict."""
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    return buffer.getbuffer().nbytes
+
+
+@contextmanager
+def peak_of(phase: str, device: torch.device, found: list[Peak]) -> Iterator[None]:
+    """Append to ``found`` the peaks of what runs inside, less what was held before on the CPU.
+
+    On CUDA the peak of the allocator and of its reserve; on Linux's CPU the high-water mark of the resident size, reset
+    at the start through ``/proc/self/clear_refs``. Nothing is appended where neither can be read: see ``why_absent``.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        yield
+        torch.cuda.synchronize(device)
+        found.append(_peak(phase, "cuda_allocated", torch.cuda.max_memory_allocated(device)))
+        found.append(_peak(phase, "cuda_reserved", torch.cuda.max_memory_reserved(device)))
+        return
+    before = reset_high_water()
+    yield
+    if before is not None:
+        found.append(_peak(phase, "rss", max(0, _status_bytes("VmHWM") - before)))
+
+
+def why_absent(device: torch.device) -> str | None:
+    """Why no peak can be read on this device, or None if it can."""
+    if device.type == "cuda" or reset_high_water() is not None:
+        return None
+    return "the high-water mark of resident memory cannot be reset on this system"
+
+
+def reset_high_water() -> int | None:
+    """Forget the peak of resident memory so far. Returns the bytes resident now, None where it cannot be reset.
+
+    Memory that the allocator keeps for later is given back first: what a step takes from it would not show again.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    try:
+        PEAK_RESET.write_text("5")
+    except OSError:
+        return None
+    return _status_bytes("VmRSS")
+
+
+def steady_peaks(step: Callable[[], object], device: torch.device) -> list[Peak]:
+    """Peaks of one warm step."""
+    found: list[Peak] = []
+    with peak_of("steady", device, found):
+        step()
+    return found
+
+
+def _peak(phase: str, kind: str, size: int) -> Peak:
+    return Peak(phase=phase, kind=kind, bytes=size)  # type: ignore[arg-type]  # literals, checked where they are written
+
+
+def _status_bytes(field: str) -> int:
+    for line in STATUS.read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"{STATUS} has no {field}")

@@ -1,0 +1,95 @@
+"""Samples stop when the rule says so, and their times are those of the step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from bench.budgets import Sampling
+from bench.measure import clock
+
+CPU = torch.device("cpu")
+
+
+def rule(**changes: float) -> Sampling:
+    fields = {"min_samples": 3, "min_seconds": 0.0, "relative_error": 1.0, "max_seconds": 5.0}
+    return Sampling(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def sleeper(seconds: float) -> Callable[[], None]:
+    return lambda: time.sleep(seconds)
+
+
+def test_a_sample_is_the_time_of_one_call() -> None:
+    taken = clock.latencies(sleeper(0.02), CPU, rule(), lambda: None)
+    assert len(taken.seconds) == 3
+    assert min(taken.seconds) >= 0.02
+    assert sorted(taken.seconds)[1] < 0.03
+    assert taken.device_seconds is None
+
+
+def test_what_happens_between_samples_is_in_none() -> None:
+    taken = clock.latencies(sleeper(0.001), CPU, rule(), sleeper(0.05))
+    assert sorted(taken.seconds)[1] < 0.02
+
+
+def test_sampling_goes_on_for_its_least_time() -> None:
+    begin = time.perf_counter()
+    taken = clock.latencies(sleeper(0.01), CPU, rule(min_seconds=0.2), lambda: None)
+    assert time.perf_counter() - begin >= 0.2
+    assert len(taken.seconds) > 10
+
+
+def test_out_of_time_is_said() -> None:
+    durations = iter([0.001, 0.02] * 1000)
+    taken = clock.latencies(
+        lambda: time.sleep(next(durations)), CPU, rule(relative_error=1e-9, max_seconds=0.2), lambda: None
+    )
+    assert not taken.criterion_met
+
+
+@pytest.mark.parametrize(
+    ("samples", "passed", "met"),
+    [
+        ([1.0, 1.0], 9.0, False),  # too few
+        ([1.0, 1.0, 1.0], 0.5, False),  # too short
+        ([1.0, 2.0, 3.0], 9.0, False),  # standard error 0.577 of a mean of 2 is above 0.1
+        ([1.0, 1.01, 0.99], 9.0, True),
+    ],
+)
+def test_criterion(samples: list[float], passed: float, met: bool) -> None:
+    assert clock.criterion_met(samples, passed, rule(min_seconds=1.0, relative_error=0.1)) is met
+
+
+def test_warm_up_goes_by_count_and_by_time() -> None:
+    calls: list[float] = []
+    clock.warm_up(lambda: calls.append(time.perf_counter()), CPU)
+    assert len(calls) >= clock.WARM_UP_CALLS
+    assert calls[-1] - calls[0] >= 0.9 * clock.WARM_UP_SECONDS
+
+
+def test_warm_up_of_a_slow_step_is_short() -> None:
+    calls: list[int] = []
+
+    def step() -> None:
+        calls.append(1)
+        time.sleep(0.4)
+
+    clock.warm_up(step, CPU)
+    assert len(calls) == 3
+
+
+def test_a_block_is_as_long_as_it_should_be() -> None:
+    calls: list[int] = []
+
+    def step() -> None:
+        calls.append(1)
+        time.sleep(0.01)
+
+    blocks = clock.blocks(step, CPU, expected_seconds=0.01, count=2)
+    assert blocks.steps == 10
+    assert len(calls) == 20
+    assert all(0.1 <= seconds < 0.2 for seconds in blocks.seconds)

@@ -1,0 +1,52 @@
+"""What machine this is, and the flags that shape a number."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bench.errors import InputError
+from bench.measure import flags, machine
+from bench.measure.state import Watch
+from bench.records import from_json, to_json
+
+
+def test_survey_of_the_cpu() -> None:
+    found = machine.survey("cpu")
+    assert (
+        found.versions["torch"] == torch.__version__.partition("+")[0] or found.versions["torch"] == torch.__version__
+    )
+    assert found.cores >= 1
+    assert found.cuda is None
+    assert from_json(machine.Machine, to_json(found)) == found
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
+def test_cuda_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match="no usable CUDA GPU; use --device cpu"):
+        machine.survey("cuda")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+def test_survey_of_a_gpu() -> None:
+    found = machine.survey("cuda")
+    assert found.device_memory_bytes
+    assert found.driver
+    assert found.capability == ".".join(map(str, torch.cuda.get_device_capability()))
+
+
+def test_fp32_means_tf32_off() -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    flags.apply(threads=1, device="cpu")
+    now = flags.current()
+    assert (now["cudnn_tf32"], now["matmul_tf32"], now["threads"]) == (False, False, 1)
+    assert now["float32_matmul_precision"] == "highest"
+
+
+def test_the_device_is_read_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(torch.device("cpu"))
+    for _ in range(100):
+        watch()
+    assert len(watch.states) == 1  # all within one interval
+    assert watch.states[0].at < 0.2

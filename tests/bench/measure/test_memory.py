@@ -1,0 +1,76 @@
+"""Bytes of weights agree with arithmetic; a peak is what a step takes and not what was there before."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+from torch import nn
+
+from bench.measure import memory
+from bench.records import Peak
+
+CPU = torch.device("cpu")
+MEGABYTE = 1_000_000
+
+
+def test_weight_bytes_are_parameters_and_buffers() -> None:
+    network = nn.Sequential(nn.Linear(10, 20), nn.BatchNorm1d(20))
+    floats = 10 * 20 + 20 + 4 * 20  # weight, bias; scale, shift, running mean and variance
+    assert memory.weight_bytes(network) == 4 * floats + 8  # and a 64-bit count of batches
+
+
+def test_a_shared_weight_counts_once() -> None:
+    first, second = nn.Linear(10, 10, bias=False), nn.Linear(10, 10, bias=False)
+    second.weight = first.weight
+    assert memory.weight_bytes(nn.Sequential(first, second)) == 400
+
+
+def test_half_the_bits_are_half_the_bytes() -> None:
+    assert memory.weight_bytes(nn.Linear(10, 10, bias=False).bfloat16()) == 200
+
+
+def test_serialized_bytes_hold_the_weights_and_little_more() -> None:
+    network = nn.Linear(1000, 100)
+    weights = memory.weight_bytes(network)
+    assert weights < memory.serialized_bytes(network) < weights + 4000
+
+
+@pytest.mark.skipif(memory.reset_high_water() is None, reason="/proc/self/clear_refs cannot be written here")
+class TestPeak:
+    def test_a_step_that_takes_memory_and_gives_it_back_shows(self) -> None:
+        [peak] = memory.steady_peaks(lambda: torch.ones(25 * MEGABYTE), CPU)
+        assert (peak.phase, peak.kind) == ("steady", "rss")
+        assert 99 * MEGABYTE < peak.bytes < 115 * MEGABYTE
+
+    def test_what_was_there_before_does_not(self) -> None:
+        held = torch.ones(25 * MEGABYTE)
+        [peak] = memory.steady_peaks(lambda: None, CPU)
+        assert peak.bytes < 10 * MEGABYTE
+        assert len(held)
+
+    def test_an_earlier_peak_does_not(self) -> None:
+        torch.ones(50 * MEGABYTE)
+        gc.collect()
+        [peak] = memory.steady_peaks(lambda: torch.ones(5 * MEGABYTE), CPU)
+        assert peak.bytes < 40 * MEGABYTE
+
+    def test_a_small_step_shows_too(self) -> None:
+        """The allocator keeps small blocks; unless they are given back first, a second step would seem to take none."""
+
+        def step() -> list[torch.Tensor]:
+            return [torch.ones(2000) for _ in range(500)]
+
+        step()
+        [peak] = memory.steady_peaks(step, CPU)
+        assert peak.bytes > 3 * MEGABYTE
+
+
+def test_peak_of_appends_nothing_where_nothing_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "reset_high_water", lambda: None)
+    found: list[Peak] = []
+    with memory.peak_of("load", CPU, found):
+        pass
+    assert found == []
+    assert "cannot be reset" in str(memory.why_absent(CPU))
