@@ -1,0 +1,9 @@
+"""What happens inside a worker: one module an experiment, ``run(case, workspace) -> Measurement``. No torch here."""
+
+from __future__ import annotations
+
+EXPERIMENTS: dict[str, str] = {
+    "training": "bench.experiments.training:run",
+    "inference": "bench.experiments.inference:run",
+}
+"""Experiment -> ``module:function``, imported by the worker that runs it."""

@@ -1,0 +1,65 @@
+"""How a network is run: eager, or compiled by ``torch.compile`` into a cache folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.errors import Unsupported
+from bench.records import Case
+from bench.workspace import Workspace
+
+
+def prepare_mode(network: nn.Module, case: Case, workspace: Workspace) -> nn.Module:
+    """``network`` as ``case.mode`` runs it. A compiled one is compiled at its first call, for one input shape.
+
+    Repeat 0 compiles into an empty cache folder, so that its cold figures are cold; later repeats reuse that folder.
+
+    Raises:
+        Unsupported: nothing can be compiled here.
+    """
+    if case.mode == "eager":
+        return network
+    reason = why_not_compiled()
+    if reason:
+        raise Unsupported(reason)
+    cache = workspace.results / "compiled" / case.row
+    if case.repeat == 0:
+        shutil.rmtree(cache, ignore_errors=True)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
+    os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
+    return compiled(network)
+
+
+def compiled(network: nn.Module) -> nn.Module:
+    """``network`` under ``torch.compile``, each input shape compiled for itself."""
+    torch._dynamo.reset()
+    return torch.compile(network, dynamic=False)  # type: ignore[return-value]  # a Module where a Module is given
+
+
+def why_not_compiled() -> str | None:
+    """Why ``torch.compile`` cannot build kernels here, or None if it can."""
+    import torch._inductor.compile_fx  # noqa: F401  (seconds of import, which are not part of compiling a network)
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return "mode compiled needs a C++ compiler (g++ or clang++), and none was found"
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").is_file():
+        return f"mode compiled needs the headers of Python {sysconfig.get_python_version()}, and Python.h was not found"
+    return None
+
+
+def graph_breaks() -> int:
+    """How often tracing was given up so far in this process: each one splits the network into separate graphs."""
+    counters: Any = torch._dynamo.utils.counters
+    return sum(counters["graph_break"].values())

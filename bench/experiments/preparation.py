@@ -1,0 +1,73 @@
+"""What happens once before any case runs: the data are decoded, the user's own networks tried."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from bench.data.images import ImageDataset, dataset_folder, load_dataset
+from bench.data.picture import augmented_grid_png
+from bench.data.pipelines import CIFAR10_MEAN, CIFAR10_STD
+from bench.experiments.subject import build, given_weights
+from bench.records import Case
+from bench.train.artefacts import load_weights
+from bench.train.evaluate import check_network
+from bench.train.inputs import training_augmentation
+from bench.train.recipes import recipe_for
+from bench.workspace import Workspace
+
+
+def prepare(case: Case, workspace: Workspace, *, models: Sequence[str]) -> dict[str, Any]:
+    """Decode the data set of ``case`` and try each network of ``models`` on two images.
+
+    Returns:
+        ``decoded``: the folder of the decoded data set; ``dataset``: what the report says of it.
+
+    Raises:
+        InputError: data, a network or its weights cannot be used.
+    """
+    size = case.image_size
+    dataset = load_dataset(case.dataset, data_dir=workspace.data_dir, image_size=size, progress=workspace.progress)
+    for model in models:
+        _try(replace(case, model=model), dataset)
+    folder = dataset_folder(case.dataset, data_dir=workspace.data_dir, image_size=size)
+    return {"decoded": str(folder), "dataset": _facts(dataset, case)}
+
+
+def _try(case: Case, dataset: ImageDataset) -> None:
+    network = build(case, dataset)
+    weights = given_weights(case)
+    if weights:
+        load_weights(weights, network)
+    check_network(
+        network,
+        case.model,
+        classes=len(dataset.classes),
+        image_size=case.image_size,
+        device=torch.device("cpu"),
+        training=weights is None,
+    )
+
+
+def _facts(dataset: ImageDataset, case: Case) -> dict[str, Any]:
+    augmentation = training_augmentation(recipe_for(case.model), dataset)
+    picture = augmented_grid_png(dataset, augmentation, image_size=case.image_size, seed=0)
+    return {
+        "name": dataset.name,
+        "spec": dataset.spec,
+        "classes": list(dataset.classes),
+        "train_images": len(dataset.train.labels),
+        "test_images": len(dataset.test.labels),
+        "held_out": dataset.held_out,
+        "flip": dataset.flip,
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "usual_mean": list(CIFAR10_MEAN),
+        "usual_std": list(CIFAR10_STD),
+        "digest": dataset.digest,
+        "augmented_png": base64.b64encode(picture).decode(),
+    }
