@@ -90,9 +90,10 @@ def test_id_is_the_same_on_every_machine() -> None:
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Case) if field.name != "options"])
 def test_every_field_of_a_case_shapes_its_id(field: str) -> None:
     other: Any = {int: 7, str: "other"}[type(getattr(a_case(recipe="r", pipeline="p"), field))]
-    assert dataclasses.replace(a_case(recipe="r", pipeline="p"), **{field: other}).id != a_case(
-        recipe="r", pipeline="p"
-    ).id
+    assert (
+        dataclasses.replace(a_case(recipe="r", pipeline="p"), **{field: other}).id
+        != a_case(recipe="r", pipeline="p").id
+    )
 
 
 def test_options_must_be_sorted() -> None:

@@ -1,0 +1,157 @@
+"""Who runs a case, and where: in a fresh process (default) or in this one. Never imports torch itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.engine import worker
+from bench.engine.fingerprint import fingerprint
+from bench.engine.journal import Entry, Journal
+from bench.errors import InputError
+from bench.records import Case, Failure, Machine, Measurement, Outcome, from_json, outcome_from_json, to_json
+from bench.workspace import Workspace
+
+SURVEY_SECONDS = 120.0
+PREPARATION_SECONDS = 3600.0
+Progress = Callable[[str], None]
+
+
+class Runner(Protocol):
+    """Performs one request somewhere and gives the reply of ``worker.perform``."""
+
+    preload: tuple[str, ...]
+    """Modules that a worker must find imported already."""
+
+    def perform(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]: ...
+
+
+class InlineRunner:
+    """Performs requests in this process, for a debugger: no time limit, and a crash takes pytest along."""
+
+    preload: tuple[str, ...] = ()
+
+    def perform(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+        return worker.perform(request, progress)
+
+
+@dataclass(kw_only=True)
+class Engine:
+    """Runs cases, keeps every outcome, and runs nothing twice."""
+
+    runner: Runner
+    workspace: Workspace
+    journal: Journal
+    case_timeout: Callable[[Case], float]
+    progress: Progress
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    case_seconds: dict[str, float] = field(default_factory=dict)
+    machine: Machine | None = None
+
+    def survey(self, device: str, threads: int) -> Machine:
+        """Ask a first worker what machine this is.
+
+        Raises:
+            InputError: the device cannot be used, or no worker can be started.
+        """
+        request = self._request("survey", SURVEY_SECONDS, "survey")
+        preload = self.runner.preload
+        answer = self._answer({**request, "device": device, "threads": threads, "preload": preload})
+        missing = set(preload) - set(answer["preloaded"])
+        if missing:
+            # The fork server swallows ImportError: each worker would import these again, and be slow without a word.
+            raise InputError(
+                f"the fork server could not import {', '.join(sorted(missing))}; is the environment whole?"
+            )
+        self.machine = from_json(Machine, answer["machine"])
+        return self.machine
+
+    def prepare(self, case: Case, models: Sequence[str]) -> dict[str, Any]:
+        """Decode the data set of ``case`` and try the user's own networks, before any case runs.
+
+        Raises:
+            InputError: data or a network cannot be used.
+        """
+        request = self._request("prepare", PREPARATION_SECONDS, "prepare")
+        facts = self._answer({**request, "case": to_json(case), "models": list(models)})
+        self.workspace = replace(self.workspace, decoded=Path(facts["decoded"]))
+        return facts
+
+    def resume(self, data_digests: Sequence[str], *, take: bool) -> int:
+        """Fix the fingerprint of this run and, if ``take``, adopt matching measurements from the journal.
+
+        Failures are not taken: they are tried again. Returns how many measurements were taken.
+        """
+        if self.machine is None:
+            raise RuntimeError("survey the machine first")
+        self.workspace = replace(self.workspace, fingerprint=fingerprint(self.machine, data_digests))
+        if not take:
+            return 0
+        for entry in self.journal.entries():
+            outcome = entry.outcome
+            if (
+                entry.fingerprint == self.workspace.fingerprint
+                and isinstance(outcome, Measurement)
+                and self._whole(outcome)
+            ):
+                self.outcomes[outcome.case.id] = outcome
+                self.case_seconds[outcome.case.id] = entry.case_seconds
+        return len(self.outcomes)
+
+    def run(self, case: Case, needs: Case | None = None) -> Outcome:
+        """The outcome of ``case``, run now unless it is known. ``needs`` is the training whose weights it reads.
+
+        What is needed is run first, as its own outcome, outside the clock and the time limit of ``case``.
+        """
+        trained = self.run(needs) if needs is not None else None
+        if case.id not in self.outcomes:
+            begin = time.monotonic()
+            outcome = self._perform(case, trained)
+            self.outcomes[case.id] = outcome
+            self.case_seconds[case.id] = time.monotonic() - begin
+            seconds = self.case_seconds[case.id]
+            entry = Entry(outcome=outcome, fingerprint=self.workspace.fingerprint, case_seconds=seconds)
+            self.journal.append(entry)
+        return self.outcomes[case.id]
+
+    def _perform(self, case: Case, trained: Outcome | None) -> Outcome:
+        request = self._request("run", self.case_timeout(case), case.id)
+        if isinstance(trained, Measurement) and trained.artefact:
+            request["workspace"]["artefact"] = str(self.workspace.artefacts / trained.artefact)
+        reply = self.runner.perform({**request, "case": to_json(case)}, self.progress)
+        if "failure" in reply:
+            return Failure(case=case, kind=reply["failure"]["kind"], message=reply["failure"]["message"])
+        return outcome_from_json(reply["answer"])
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        reply = self.runner.perform(request, self.progress)
+        if "failure" in reply:
+            raise InputError(reply["failure"]["message"])
+        return dict(reply["answer"])
+
+    def _request(self, action: str, time_limit: float, log: str) -> dict[str, Any]:
+        space = self.workspace
+        return {
+            "action": action,
+            "time_limit": time_limit,
+            "log": str(space.logs / f"{log}.log"),
+            "workspace": {
+                "results": str(space.results),
+                "data_dir": str(space.data_dir),
+                "decoded": str(space.decoded) if space.decoded else None,
+                "artefact": None,
+                "fingerprint": space.fingerprint,
+            },
+        }
+
+    def _whole(self, measurement: Measurement) -> bool:
+        """Whether the files that a measurement speaks of are still there."""
+        quality = measurement.quality
+        files = [
+            self.workspace.artefacts / measurement.artefact if measurement.artefact else None,
+            self.workspace.results / quality.predictions.path if quality and quality.predictions else None,
+        ]
+        return all(file is None or file.is_file() for file in files)

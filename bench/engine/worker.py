@@ -1,0 +1,151 @@
+"""What happens inside the fresh process: set the flags, run one experiment, answer with plain JSON values.
+
+This is the only module of the engine that reaches the experiments, and it does so when it is called, not on import.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any
+
+from bench.errors import InputError, Unsupported
+from bench.records import Case, FailureKind, from_json, to_json
+from bench.workspace import Workspace
+
+Progress = Callable[[str], None]
+OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
+
+
+def main(connection: Any, request: dict[str, Any]) -> None:
+    """Entry point of a worker process: performs one request and sends ``("reply", …)`` as its last message."""
+    _stand_alone()
+    _redirect_output(Path(request["log"]))
+    # A C thread, which a hang that holds the interpreter lock cannot stop; the engine's own limit comes first.
+    faulthandler.dump_traceback_later(request["time_limit"] + 30, exit=True)
+    reply = perform(request, lambda line: connection.send(("progress", line)))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    connection.send(("reply", reply))
+    connection.close()
+
+
+def perform(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Do what ``request`` asks: ``survey`` the machine, ``prepare`` data and networks, or ``run`` a case.
+
+    Returns:
+        ``{"answer": …}``, or ``{"failure": {"kind": …, "message": …}}``. Nothing is raised.
+    """
+    try:
+        return {"answer": ACTIONS[request["action"]](request, progress)}
+    except BaseException as error:  # a worker has nobody to raise to
+        traceback.print_exc()
+        kind = kind_of(error)
+        return {"failure": {"kind": kind, "message": _message(error, kind)}}
+
+
+def kind_of(error: BaseException) -> FailureKind:
+    """Which kind of Failure an exception is."""
+    if isinstance(error, Unsupported):
+        return "unsupported"
+    lacks_memory = isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY_SIGNS)
+    return "out_of_memory" if lacks_memory else "error"
+
+
+def _message(error: BaseException, kind: FailureKind) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, InputError | Unsupported):
+        return text
+    # torch's messages carry whole C++ stacks: the first sentences say what happened, the log has the rest.
+    return f"{type(error).__name__}: {text[:400]}" if text else type(error).__name__
+
+
+def _survey(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    preloaded = [name for name in request["preload"] if name in sys.modules]
+    import torch
+
+    from bench.measure import flags, machine
+
+    if torch.cuda.is_initialized():
+        raise InputError(
+            "CUDA was initialised before the worker began, which breaks it there; preload nothing that does"
+        )
+    surveyed = machine.survey(request["device"])
+    flags.apply(threads=request["threads"], device=request["device"])
+    return {"machine": to_json(surveyed), "preloaded": preloaded, "flags": flags.current()}
+
+
+def _prepare(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from bench.experiments import preparation
+
+    case = from_json(Case, request["case"])
+    return preparation.prepare(case, _workspace(request, progress), models=request["models"])
+
+
+def _run(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    case = from_json(Case, request["case"])
+    from bench.experiments import EXPERIMENTS
+    from bench.measure import flags
+
+    flags.apply(threads=case.threads, device=case.device)
+    module, _, function = EXPERIMENTS[case.experiment].partition(":")
+    outcome = getattr(importlib.import_module(module), function)(case, _workspace(request, progress))
+    answer: dict[str, Any] = to_json(outcome)
+    return answer
+
+
+ACTIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {
+    "survey": _survey,
+    "prepare": _prepare,
+    "run": _run,
+}
+
+
+def _workspace(request: dict[str, Any], progress: Progress) -> Workspace:
+    paths = request["workspace"]
+    return Workspace(
+        results=Path(paths["results"]),
+        data_dir=Path(paths["data_dir"]),
+        artefact=Path(paths["artefact"]) if paths["artefact"] else None,
+        decoded=Path(paths["decoded"]) if paths["decoded"] else None,
+        fingerprint=paths["fingerprint"],
+        progress=progress,
+    )
+
+
+def _stand_alone() -> None:
+    """Lead a process group of our own, and end it when pytest is gone."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is pytest's to handle: it ends this group
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is None:
+        return
+    parent.join()
+    if hasattr(os, "killpg"):
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    os._exit(1)
+
+
+def _redirect_output(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    # The fork server has no standard input and its streams were made before this: make them anew on the new files.
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    faulthandler.enable(file=sys.stderr)

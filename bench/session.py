@@ -1,0 +1,239 @@
+"""One pytest session of benchmark cases: from the options to the JSON. No torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.engine import Engine, InlineRunner
+from bench.engine.journal import Journal
+from bench.engine.process import ProcessRunner
+from bench.engine.replay import ReplayClock
+from bench.errors import InputError
+from bench.plan import Plan, make_plan
+from bench.records import SCHEMA, Case, Failure, Measurement, Outcome, to_json
+from bench.workspace import Workspace
+
+CASES = Path(__file__).resolve().parent
+"""The folder of the case modules."""
+ORDER = ("test_training", "test_inference")
+"""Case modules in the order in which they run within one repeat."""
+QUIET_SECONDS = 15.0
+"""Where no terminal shows progress as it comes, a line of it at most this often."""
+BENCHMARK_DEFAULTS = {"benchmark_max_time": 1.0, "benchmark_min_rounds": 5}
+
+
+def cases_requested(config: pytest.Config) -> bool:
+    """Whether a path that pytest was given holds benchmark cases."""
+    paths = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
+    return any(path.is_relative_to(CASES) or CASES.is_relative_to(path) for path in paths)
+
+
+class BenchSession:
+    """Holds the plan, the engine and what came of every case."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Checks everything that can be checked before a process starts.
+
+        Raises:
+            InputError: an option, the data or the results folder cannot be used.
+        """
+        self.config = config
+        self.listing = bool(config.option.collectonly)
+        self.plan: Plan = make_plan(self._option, offline=self.listing)
+        self.clock = ReplayClock()
+        self.failures: list[Failure] = []
+        self.datasets: list[dict[str, Any]] = []
+        self.resumed = 0
+        self._begin = time.monotonic()
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._last_shown = 0.0
+        self._json = _JsonFile(config)
+        runner = InlineRunner() if config.option.isolation == "none" else ProcessRunner(device=self.plan.device)
+        results = self._json.folder
+        self.engine = Engine(
+            runner=runner,
+            workspace=Workspace(results=results, data_dir=self.plan.data_dir.resolve()),
+            journal=Journal(results / "journal.jsonl"),
+            case_timeout=self.plan.time_limit,
+            progress=self.show,
+        )
+        if not self.listing:
+            self._json.claim()
+            if isinstance(runner, ProcessRunner):
+                runner.start()
+
+    def header(self) -> list[str]:
+        """Lines for pytest's header."""
+        plan = self.plan
+        return [
+            f"halfbyte: {plan.device}, {plan.threads} threads, data set {plan.dataset}, "
+            f"budget {plan.budget.name} ({plan.budget.summary})",
+            f"models: {', '.join(plan.models)}",
+        ]
+
+    def arrange(self, items: list[pytest.Item]) -> None:
+        """Order by repeat, then as listed, so that rows to be compared are interleaved; set clock and order."""
+        for item in self._cases(items):
+            item.add_marker(pytest.mark.benchmark(timer=self.clock))
+        items.sort(key=_rank)
+
+    def prepare(self, items: Sequence[pytest.Item]) -> None:
+        """Survey the machine, decode the data, try the user's networks, look into the journal.
+
+        Raises:
+            InputError: one of them cannot be used.
+        """
+        if not self._cases(items):
+            return
+        plan = self.plan
+        self.engine.survey(plan.device, plan.threads)
+        first = plan.models[0]
+        case = plan.inference(
+            first, image_size=plan.image_size(first), precision="fp32", mode="eager", batch_size=2, repeat=0
+        )
+        users = [model for model in plan.models if ":" in model or plan.user.options]
+        facts = self.engine.prepare(case, users)
+        self.datasets.append(facts["dataset"])
+        self.resumed = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
+        if self.config.option.resume:
+            damaged = self.engine.journal.damaged_lines
+            self._write_line(
+                f"resumed: {self.resumed} measurements taken from {self.engine.journal.path}"
+                + (f"; {damaged} damaged lines left out" if damaged else "")
+            )
+
+    def run(self, case: Case, needs: Case | None) -> Outcome:
+        """The outcome of ``case``, kept for the JSON."""
+        outcome = self.engine.run(case, needs)
+        if isinstance(outcome, Failure):
+            self.failures.append(outcome)
+        return outcome
+
+    def replay(self, benchmark: Any, measurement: Measurement) -> None:
+        """Make ``measurement`` the result of the ``benchmark`` fixture."""
+        case = measurement.case
+        benchmark.group = case.experiment if case.experiment == "training" else f"{case.experiment} b{case.batch_size}"
+        benchmark.extra_info.update(to_json(measurement))
+        self.clock.replay(benchmark, measurement.seconds)
+
+    def show(self, line: str) -> None:
+        """Show what a case is doing: in place on a terminal, else now and then."""
+        now = time.monotonic()
+        terminal = sys.stderr.isatty()
+        if not terminal and now - self._last_shown < QUIET_SECONDS:
+            return
+        self._last_shown = now
+        with self._uncaptured():
+            sys.stderr.write(f"\r\x1b[2K{line}\r" if terminal else f"\n  {line}")
+            sys.stderr.flush()
+
+    def summary(self) -> dict[str, Any]:
+        """What the JSON says of the run as a whole."""
+        return {
+            "schema": SCHEMA,
+            "machine": to_json(self.engine.machine) if self.engine.machine else None,
+            "command": shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
+            "started": self._started,
+            "seconds": time.monotonic() - self._begin,
+            "budget": self.plan.budget.name,
+            "datasets": self.datasets,
+            "resumed": self.resumed,
+            "fingerprint": self.engine.workspace.fingerprint,
+            "failures": [to_json(failure) for failure in self.failures],
+            "case_seconds": dict(self.engine.case_seconds),
+        }
+
+    def finish(self) -> None:
+        """Put the JSON in its place, once pytest-benchmark has written it."""
+        if not self.listing:
+            self._json.place(self.summary() if self.failures else None)
+
+    def _cases(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        return [item for item in items if item.path.is_relative_to(CASES)]
+
+    def _option(self, name: str) -> Any:
+        value = self.config.getoption(name, None)
+        if name in BENCHMARK_DEFAULTS:
+            value = float(value) if name == "benchmark_max_time" else value
+            return None if value == BENCHMARK_DEFAULTS[name] else value
+        return value
+
+    def _write_line(self, line: str) -> None:
+        with self._uncaptured():
+            reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+            if reporter:
+                reporter.write_line(line)
+
+    def _uncaptured(self) -> AbstractContextManager[None]:
+        manager = self.config.pluginmanager.get_plugin("capturemanager")
+        return manager.global_and_fixture_disabled() if manager else nullcontext()
+
+
+class _JsonFile:
+    """Where ``--benchmark-json`` goes: written beside and renamed, so that a torn file never has its name."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        given = config.option.benchmark_json
+        self.path = Path(given).absolute() if given else None
+        self.folder = self.path.parent if self.path else config.rootpath / "results"
+        self._option = config.option
+
+    def claim(self) -> None:
+        """Make the folder, see that it can be written to, and move an earlier file aside.
+
+        Raises:
+            InputError: the folder is a file or cannot be written to.
+        """
+        probe = self.folder / f".probe-{os.getpid()}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(
+                f"results folder {self.folder} cannot be written to ({reason}); "
+                "name another with --benchmark-json FOLDER/run.json."
+            ) from None
+        if self.path is None:
+            return
+        if self.path.is_dir():
+            raise InputError(f"--benchmark-json {self.path} is a folder; name a file in it, like {self.path}/run.json.")
+        if self.path.exists():
+            # A run that measures nothing must not leave an older run's figures to be rendered as its own.
+            os.replace(self.path, self.path.with_suffix(".previous.json"))
+        self._option.benchmark_json = str(self._partial)
+
+    def place(self, summary: dict[str, Any] | None) -> None:
+        """Rename the file that pytest-benchmark wrote. It writes none without a benchmark: failures alone are ours."""
+        if self.path is None:
+            return
+        if not self._partial.exists() and summary:
+            now = datetime.now(UTC).isoformat()
+            empty = {"machine_info": {}, "commit_info": {}, "benchmarks": [], "datetime": now, "version": "none"}
+            self._partial.write_text(json.dumps({**empty, "halfbyte": summary}, indent=4))
+        with suppress(FileNotFoundError):
+            os.replace(self._partial, self.path)
+
+    @property
+    def _partial(self) -> Path:
+        assert self.path is not None
+        return self.path.with_name(f".{self.path.name}.partial")
+
+
+def _rank(item: pytest.Item) -> tuple[int, int]:
+    callspec = getattr(item, "callspec", None)
+    repeat = callspec.params.get("repeat", 0) if callspec else 0
+    module = item.path.stem
+    return (repeat, ORDER.index(module) if module in ORDER else len(ORDER))

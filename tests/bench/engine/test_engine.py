@@ -1,0 +1,202 @@
+"""What a case does to its process stays there: crashes, hangs and exceptions become failures, and the run goes on.
+
+The faults are real: networks of a user's file that raise, crash, hang or exit, measured like any other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.engine import Engine, InlineRunner, Runner
+from bench.engine.journal import Journal
+from bench.engine.process import ProcessRunner
+from bench.errors import InputError
+from bench.records import Case, Failure, Measurement
+from bench.workspace import Workspace
+
+NETWORKS = '''
+import os, signal, subprocess, sys, time, ctypes
+import torch
+from torch import nn
+
+class Network(nn.Module):
+    """Works for the two images that are tried first, then does what its name says."""
+    def __init__(self, fault):
+        super().__init__()
+        self.layer = nn.Linear(3 * 32 * 32, 10)
+        self.fault = fault
+    def forward(self, images):
+        if len(images) != 2:
+            self.fault()
+        return self.layer(images.flatten(1))
+
+def sound(): return Network(lambda: None)
+def raises(): return Network(lambda: 1 / 0)
+def segfaults(): return Network(lambda: ctypes.string_at(0))
+def exits(): return Network(lambda: os._exit(3))
+def killed(): return Network(lambda: os.kill(os.getpid(), signal.SIGKILL))
+def hangs(): return Network(lambda: time.sleep(600))
+def lacks_memory(): return Network(lambda: torch.empty(2**46))
+def leaves_child():
+    def fault():
+        if not hasattr(leaves_child, "child"):
+            leaves_child.child = subprocess.Popen(["sleep", "600"])
+            open(os.environ.get("CHILD_FILE", "/dev/null"), "w").write(str(leaves_child.child.pid))
+    return Network(fault)
+def wrong_shape():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 7))
+'''
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("networks") / "networks.py"
+    file.write_text(NETWORKS)
+    return file
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("engine")
+    return Workspace(results=folder / "results", data_dir=folder / "data")
+
+
+def make_engine(space: Workspace, runner: Runner, limit: float = 60) -> Engine:
+    space.results.mkdir(exist_ok=True)
+    engine = Engine(
+        runner=runner,
+        workspace=space,
+        journal=Journal(space.results / "journal.jsonl"),
+        case_timeout=lambda case: limit,
+        progress=lambda line: None,
+    )
+    engine.survey("cpu", 1)
+    facts = engine.prepare(a_case("cnn_small"), [])
+    engine.resume([facts["dataset"]["digest"]], take=False)
+    return engine
+
+
+@pytest.fixture(scope="module")
+def engine(space: Workspace) -> Engine:
+    return make_engine(space, ProcessRunner())
+
+
+def a_case(model: str, **changes: Any) -> Case:
+    fields: dict[str, Any] = {
+        "experiment": "inference",
+        "dataset": "mnist5k",
+        "image_size": 32,
+        "device": "cpu",
+        "threads": 1,
+        "budget": "smoke",
+        "batch_size": 3,
+    }
+    return Case(model=model, **{**fields, **changes})
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize(
+    ("network", "kind", "message"),
+    [
+        ("raises", "error", "ZeroDivisionError: division by zero"),
+        ("segfaults", "crashed", "SIGSEGV"),
+        ("exits", "crashed", "exit status 3"),
+        ("killed", "crashed", "SIGKILL"),
+        ("lacks_memory", "out_of_memory", "memory"),
+        ("wrong_shape", "error", r"returns shape \(3, 7\)"),
+    ],
+)
+def test_a_fault_becomes_a_failure(engine: Engine, networks: Path, network: str, kind: str, message: str) -> None:
+    outcome = engine.run(a_case(f"{networks}:{network}"))
+    assert isinstance(outcome, Failure)
+    assert outcome.kind == kind
+    assert re.search(message, outcome.message), outcome.message
+    assert "\n" not in outcome.message
+
+
+def test_after_a_fault_the_next_case_runs(engine: Engine, networks: Path) -> None:
+    engine.run(a_case(f"{networks}:segfaults"))
+    assert isinstance(engine.run(a_case(f"{networks}:sound")), Measurement)
+
+
+def test_a_hang_is_ended_at_its_time_limit(engine: Engine, networks: Path) -> None:
+    engine.case_timeout = lambda case: 3.0
+    begin = time.monotonic()
+    outcome = engine.run(a_case(f"{networks}:hangs"))
+    engine.case_timeout = lambda case: 60.0
+    assert isinstance(outcome, Failure)
+    assert outcome.kind == "timed_out"
+    assert "time limit of 3 s" in outcome.message
+    assert time.monotonic() - begin < 15
+    log = engine.workspace.logs / f"{outcome.case.id}.log"
+    assert "in forward" in log.read_text()  # the stack says where it hung
+
+
+def test_a_worker_takes_its_children_along(
+    engine: Engine, networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "child"
+    text = networks.read_text().replace('os.environ.get("CHILD_FILE", "/dev/null")', repr(str(file)))
+    own = tmp_path / "own.py"
+    own.write_text(text)
+    assert isinstance(engine.run(a_case(f"{own}:leaves_child")), Measurement)
+    deadline = time.monotonic() + 5
+    while alive(int(file.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(int(file.read_text()))
+
+
+def test_nothing_runs_twice(engine: Engine, networks: Path) -> None:
+    case = a_case(f"{networks}:sound", batch_size=5)
+    assert engine.run(case) is engine.run(case)
+
+
+def test_a_killed_fork_server_is_started_again(engine: Engine, networks: Path) -> None:
+    from multiprocessing import forkserver
+
+    engine.run(a_case(f"{networks}:sound", batch_size=6))
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    os.kill(server, 9)
+    time.sleep(0.2)
+    assert isinstance(engine.run(a_case(f"{networks}:sound", batch_size=7)), Measurement)
+
+
+def test_resume_takes_measurements_but_not_failures(engine: Engine, space: Workspace, networks: Path) -> None:
+    good, bad = a_case(f"{networks}:sound", batch_size=8), a_case(f"{networks}:raises", batch_size=8)
+    kept, _ = engine.run(good), engine.run(bad)
+    again = make_engine(space, ProcessRunner())
+    facts = again.prepare(a_case("cnn_small"), [])
+    taken = again.resume([facts["dataset"]["digest"]], take=True)
+    assert taken >= 1
+    assert again.outcomes[good.id] == kept
+    assert bad.id not in again.outcomes
+
+
+def test_resume_takes_nothing_of_other_data(space: Workspace) -> None:
+    again = make_engine(space, ProcessRunner())
+    assert again.resume(["other data"], take=True) == 0
+
+
+def test_a_preparation_that_fails_is_an_input_error(engine: Engine, networks: Path) -> None:
+    with pytest.raises(InputError, match="wrong_shape' returns"):
+        engine.prepare(a_case("cnn_small", batch_size=2), [f"{networks}:wrong_shape"])
+
+
+@pytest.mark.parametrize("runner", [InlineRunner(), ProcessRunner("spawn")], ids=["inline", "spawn"])
+def test_other_ways_to_run_a_case(space: Workspace, networks: Path, runner: Runner) -> None:
+    outcome = make_engine(space, runner).run(a_case(f"{networks}:sound", batch_size=9))
+    assert isinstance(outcome, Measurement), outcome
+    assert outcome.flags["threads"] == 1

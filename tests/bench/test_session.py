@@ -1,0 +1,248 @@
+"""Whole pytest runs of benchmark cases, as a user starts them: what they write, and what they say to bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[2]
+USAGE_ERROR = 4
+NETWORKS = """
+import time
+from torch import nn
+
+class Sleeps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3 * 32 * 32, 10)
+    def forward(self, images):
+        if len(images) == 7:
+            time.sleep(600)
+        return self.layer(images.flatten(1))
+
+def sound():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+def sleeps():
+    return Sleeps()
+def raises():
+    raise RuntimeError("no network today")
+def wrong_shape():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 7))
+"""
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def networks(tmp_path: Path) -> Path:
+    file = tmp_path / "networks.py"
+    file.write_text(NETWORKS)
+    return file
+
+
+@pytest.fixture
+def command(tmp_path: Path, data_dir: Path) -> Any:
+    def command(*options: str, cases: str = "bench") -> list[str]:
+        default = ["--budget", "smoke", "--device", "cpu", "--threads", "1", "--data-dir", str(data_dir)]
+        results = ["--benchmark-json", str(tmp_path / "results" / "run.json"), "-p", "no:cacheprovider"]
+        given = [] if "--dataset" in options else ["--dataset", "mnist5k"]
+        return [sys.executable, "-m", "pytest", cases, *default, *given, *results, *options]
+
+    return command
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def refused(command: list[str]) -> str:
+    """The one line with which ``command`` is refused."""
+    done = run(command)
+    output = done.stdout + done.stderr
+    assert done.returncode == USAGE_ERROR, output
+    errors = [line for line in output.splitlines() if line.startswith("ERROR: ")]
+    assert len(errors) == 1, output
+    assert "Traceback" not in output
+    return errors[0]
+
+
+def image_folder(root: Path, classes: dict[str, tuple[str, ...]]) -> Path:
+    for part, names in classes.items():
+        for name in names:
+            (root / part / name).mkdir(parents=True)
+            for number in range(2):
+                Image.new("RGB", (32, 32), (40 * number, 90, 10)).save(root / part / name / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--models", "resnet19"], "unknown model 'resnet19'. Did you mean resnet18"),
+        (["--precisions", "int3"], "unknown precision 'int3'.*Known: fp32"),
+        (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--budget", "tiny"], "unknown budget 'tiny'.*Known: smoke, quick, full"),
+        (["--dataset", "./no/such/folder"], "no/such/folder' does not exist"),
+        (["--models", "nothing_here.py:network"], "nothing_here.py"),
+    ],
+    ids=lambda value: value[1] if isinstance(value, list) else "",
+)
+def test_a_name_that_is_unknown_is_refused(command: Any, options: list[str], message: str) -> None:
+    assert re.search(message, refused(command(*options)))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
+def test_cuda_that_is_not_there_is_refused(command: Any) -> None:
+    assert "use --device cpu" in refused(command("--device", "cuda"))
+
+
+def test_a_data_folder_must_be_whole(command: Any, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "has no folder 'train'" in refused(command("--dataset", str(empty)))
+    differing = image_folder(tmp_path / "differing", {"train": ("cat", "dog"), "test": ("cat", "fox")})
+    assert "only in train: dog; only in test: fox" in refused(command("--dataset", str(differing)))
+    broken = image_folder(tmp_path / "broken", {"train": ("cat", "dog"), "test": ("cat", "dog")})
+    (broken / "train" / "cat" / "0.png").write_bytes(b"no image")
+    assert re.search(r"cat/0\.png", refused(command("--dataset", str(broken))))
+
+
+def test_a_results_folder_must_be_writable(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file")
+    assert "cannot be written to" in refused(command())
+    assert (tmp_path / "results").read_text() == "a file"
+    done = run([*command(), "--benchmark-json", "/proc/results/run.json"])
+    assert done.returncode == USAGE_ERROR
+    assert "cannot be written to" in done.stderr
+
+
+def test_a_network_must_work(command: Any, networks: Path) -> None:
+    assert "no network today" in refused(command("--models", f"{networks}:raises"))
+    assert "returns shape (2, 7)" in refused(command("--models", f"{networks}:wrong_shape"))
+    assert re.search("nothing.*networks.py|networks.py.*nothing", refused(command("--models", f"{networks}:nothing")))
+
+
+def test_weights_must_be_whole_and_fit(command: Any, networks: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    options = ["--models", f"{networks}:sound", "--weights", str(weights)]
+    torch.save(nn.Linear(3, 3).state_dict(), weights)
+    assert "do not fit the network" in refused(command(*options))
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert str(weights) in refused(command(*options))
+    weights.write_text("not made by torch")
+    assert str(weights) in refused(command(*options))
+
+
+def test_own_network_with_own_weights(command: Any, networks: Path, tmp_path: Path) -> None:
+    """Weights that answer class 3 to everything are right for a tenth of the test images."""
+    state = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)).state_dict()
+    state["1.weight"].zero_()
+    state["1.bias"] = torch.eye(10)[3]
+    torch.save({"state_dict": state}, tmp_path / "weights.pt")
+    options = ["--models", f"{networks}:sound", "--weights", str(tmp_path / "weights.pt"), "--modes", "eager"]
+    done = run(command(*options, "--normalize", "0.5,0.5,0.5/0.5,0.5,0.5"))
+    assert done.returncode == 0, done.stdout
+    [row] = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
+    assert row["extra_info"]["quality"]["value"] == pytest.approx(0.1)
+    assert row["extra_info"]["seconds"] == row["stats"]["data"]
+    assert row["extra_info"]["case"]["model"].endswith("networks.py:sound")
+
+
+def test_failures_are_rows_and_failed_tests(command: Any, tmp_path: Path) -> None:
+    options = ["--models", "cnn_small", "--modes", "eager", "--case-timeout", "0.01"]
+    done = run(command(*options, cases="bench/test_inference.py"))
+    assert done.returncode == 1
+    stored = json.loads((tmp_path / "results" / "run.json").read_text())
+    assert stored["benchmarks"] == []
+    assert [failure["kind"] for failure in stored["halfbyte"]["failures"]] == ["timed_out"]
+    assert stored["halfbyte"]["machine"]["device"] == "cpu"
+
+
+def test_an_earlier_result_is_kept_aside(command: Any, tmp_path: Path, networks: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "run.json").write_text("earlier")
+    refused(command("--models", f"{networks}:raises"))
+    assert not (results / "run.json").exists()
+    assert (results / "run.previous.json").read_text() == "earlier"
+
+
+def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networks: Path, tmp_path: Path) -> None:
+    """Ctrl-C while a case hangs: the finished one is in the JSON, and --resume takes it."""
+    options = ["--models", f"{networks}:sleeps", "--modes", "eager", "--batch-sizes", "8,7"]
+    inference = command(*options, cases="bench/test_inference.py")
+    process = subprocess.Popen(inference, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "results" / "journal.jsonl"
+    wait_for(lambda: journal.is_file() and len(journal.read_text().splitlines()) == 2)  # the training, the batch of 8
+    wait_for(lambda: len(descendants(process.pid)) >= 3)  # the fork server, the resource tracker, the worker
+    family = descendants(process.pid)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 2, output
+    rows = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
+    assert [row["params"]["batch_size"] for row in rows] == [8]
+    wait_for(lambda: not any(alive(pid) for pid in family))
+
+    done = run([*command(*options, cases="bench/test_inference.py"), "-k", "b8", "--resume"])
+    assert done.returncode == 0, done.stdout
+    assert "resumed: 2 measurements" in done.stdout
+    again = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
+    assert [row["extra_info"]["seconds"] for row in again] == [row["extra_info"]["seconds"] for row in rows]
+
+
+def test_kill_leaves_no_process(command: Any, networks: Path, tmp_path: Path) -> None:
+    options = ["--models", f"{networks}:sleeps", "--modes", "eager", "--batch-sizes", "7"]
+    process = subprocess.Popen(
+        command(*options, cases="bench/test_inference.py"),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    journal = tmp_path / "results" / "journal.jsonl"
+    wait_for(lambda: journal.is_file() and len(journal.read_text().splitlines()) == 1)
+    wait_for(lambda: len(descendants(process.pid)) >= 3)
+    family = descendants(process.pid)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(alive(pid) for pid in family))
+
+
+def wait_for(condition: Any, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def descendants(pid: int) -> list[int]:
+    """Children of ``pid`` and theirs, by what /proc says now."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    for child in list(children):
+        try:
+            children += descendants(child)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return children
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (OSError, ProcessLookupError):
+        return False
