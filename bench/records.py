@@ -8,6 +8,7 @@ reason in ``absent``; it is never 0, NaN or infinity.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -239,6 +240,8 @@ def digest_of(value: Any) -> str:
 
 
 def _decode(kind: Any, value: Any) -> Any:
+    if type(value) is kind:  # a plain value, as most are
+        return value
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _decode_record(kind, value)
@@ -249,6 +252,8 @@ def _decode(kind: Any, value: Any) -> Any:
             raise TypeError(f"{value!r} is none of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple:
+        if arguments == (float, ...) and all(type(item) is float for item in value):
+            return tuple(value)  # thousands of samples: no need to ask each of them again
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
         return tuple(_decode(item_kind, item) for item_kind, item in zip(kinds, value, strict=True))
     if origin is not None and issubclass(origin, Mapping):
@@ -260,8 +265,14 @@ def _decode(kind: Any, value: Any) -> Any:
     return value
 
 
-def _decode_record(kind: type[Any], value: Mapping[str, Any]) -> Any:
-    hints = typing.get_type_hints(kind)
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """Types of the fields. Cached, since annotations are text and each evaluation compiles it anew."""
+    return typing.get_type_hints(kind)
+
+
+def _decode_record(kind: Any, value: Mapping[str, Any]) -> Any:
+    hints = _hints(kind)
     unknown = set(value) - set(hints)
     if unknown:
         raise TypeError(f"unknown field {', '.join(sorted(unknown))}")

@@ -1,0 +1,284 @@
+"""One tidy pandas frame from any number of runs: one row a case, repeats joined, units in the column names."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.records import Case, Failure, Measurement, Scalar, digest_of, to_json
+from bench.report.load import Run
+from bench.report.names import Names, names_of
+from bench.report.statistics import Interval, Ratio, Timing, speed_up, summarise
+
+Row = dict[str, Any]
+
+IDENTITY = (
+    "machine",
+    "code",
+    "experiment",
+    "model",
+    "recipe",
+    "dataset",
+    "image size [px]",
+    "precision",
+    "mode",
+    "batch size",
+    "device",
+    "threads",
+    "seed",
+    "budget",
+    "pipeline",
+    "options",
+)
+BASELINES = ("fp32", "eager")
+"""What the others of their kind are compared with, and stand behind."""
+PEAKS = tuple(
+    (phase, kind, f"{phase} peak, {kind.replace('_', ' ')} [B]")
+    for phase in ("steady", "load")
+    for kind in ("rss", "cuda_allocated", "cuda_reserved", "device_process")
+)
+RECORDS = ("timing", "processes", "figures", "series")
+"""Columns that hold records for the tables. The CSV has figures as columns of their own, and none of the others."""
+TEXTS = ("absent", "flags", "notes")
+"""Columns that are JSON in the CSV."""
+
+
+def tidy(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row for each case that was measured, sorted; repeats and the same case of several files are joined.
+
+    Rows of different machines, versions, code or data are never joined. Absent values are None or NaN, never 0.
+    """
+    names = names_of(runs)
+    joined: dict[tuple[str, str, str, Case], list[tuple[Run, Measurement]]] = {}
+    for run in runs:
+        for measurement in run.measurements:
+            case = measurement.case
+            # As `Case.row`, without hashing the JSON of every case.
+            row = case if case.repeat == 0 else dataclasses.replace(case, repeat=0)
+            key = (names.machine(run), run.code or "", names.dataset(run, case.dataset), row)
+            joined.setdefault(key, []).append((run, measurement))
+    rows = [_row(key[-1].id, names, _distinct(group)) for key, group in joined.items()]
+    _add_speed_ups(rows)
+    columns = list(rows[0]) if rows else [*IDENTITY, *RECORDS, *TEXTS]
+    ordered: list[Any] = sorted(rows, key=sort_key)
+    return pd.DataFrame(ordered, columns=columns, dtype=object)
+
+
+def rows_of(frame: pd.DataFrame, experiment: str) -> list[Row]:
+    """The rows of one experiment, with None for what is absent."""
+    chosen = frame[frame["experiment"] == experiment]
+    names = [str(name) for name in chosen.columns]
+    return [dict(zip(names, values, strict=True)) for values in chosen.itertuples(index=False, name=None)]
+
+
+def one_accuracy(row: Row) -> float | None:
+    """The row's accuracy, a fraction of 1; None where its quality is absent or another one."""
+    return row["quality [1]"] if row["quality metric"] == "accuracy" else None
+
+
+def figure(row: Row, name: str) -> float | None:
+    """The value of a figure particular to an experiment; None if the row has none of that name."""
+    found = row["figures"].get(name)
+    return found.value if found is not None else None
+
+
+def flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame for a CSV file: figures in columns of their own with their units, reasons and flags as JSON."""
+    kept = frame.drop(columns=[*RECORDS, *TEXTS])
+    figures = pd.DataFrame(
+        [{f"{name} [{item.unit}]": item.value for name, item in row.items()} for row in frame["figures"]],
+        index=frame.index,
+    )
+    figures = figures.rename(columns={name: f"figure: {name}" for name in figures.columns})
+    texts = {name: [json.dumps(to_json(value), sort_keys=True) for value in frame[name]] for name in TEXTS}
+    return pd.concat([kept, figures[sorted(figures.columns)], pd.DataFrame(texts, index=frame.index)], axis=1)
+
+
+def identity(case: Case, run: Run, names: Names) -> Row:
+    """What says which case a row is: everything but the repeat."""
+    values = (
+        names.machine(run),
+        names.code(run, case.dataset),
+        case.experiment,
+        case.model,
+        case.recipe,
+        names.dataset(run, case.dataset),
+        case.image_size,
+        case.precision,
+        case.mode,
+        case.batch_size,
+        case.device,
+        case.threads,
+        case.seed,
+        case.budget,
+        case.pipeline,
+        " ".join(f"{name}={value}" for name, value in case.options) or None,
+    )
+    return dict(zip(IDENTITY, values, strict=True))
+
+
+def sort_key(row: Row) -> tuple[tuple[int, int | float, str], ...]:
+    """Numbers by size, words by letter, absent ones and baselines first."""
+    order = ("experiment", "machine", "dataset", "model", "recipe", "image size [px]", "batch size", "precision")
+    values = (row[name] for name in (*order, *(name for name in IDENTITY if name not in order)))
+    return tuple(
+        (0, 0, "")
+        if value is None
+        else (1, value, "")
+        if isinstance(value, int)
+        else (2, value not in BASELINES, value)
+        for value in values
+    )
+
+
+def sorted_failures(runs: Sequence[Run]) -> list[tuple[Row, Failure]]:
+    """Every failure once, beside the identity of its case."""
+    names = names_of(runs)
+    found = {
+        (names.machine(run), run.code, failure): identity(failure.case, run, names)
+        for run in runs
+        for failure in run.failures
+    }
+    pairs = [(row, failure) for (_, _, failure), row in found.items()]
+    return sorted(pairs, key=lambda pair: (sort_key(pair[0]), pair[1].case.repeat, pair[1].kind, pair[1].message))
+
+
+def _distinct(group: Iterable[tuple[Run, Measurement]]) -> list[tuple[Run, Measurement]]:
+    """Without copies: a resumed run, or the same file under two names, holds the same samples twice."""
+    seen = {(measurement.case.repeat, measurement.seconds): (run, measurement) for run, measurement in group}
+    return sorted(seen.values(), key=lambda pair: pair[1].case.repeat)
+
+
+def _row(digest: str, names: Names, group: Sequence[tuple[Run, Measurement]]) -> Row:
+    """Repeat 0 speaks for what is measured once (cold figures, quality), the highest of all repeats for peaks."""
+    run, first = group[0]
+    repeats = [measurement for _, measurement in group]
+    return {
+        **identity(first.case, run, names),
+        "row": digest,
+        "repeats": len(repeats),
+        **_times(repeats),
+        **_sizes(repeats),
+        **{f"cold {name} [s]".replace("_", " "): value for name, value in vars(first.cold).items()},
+        **_quality(first),
+        "energy [J/item]": first.energy_joules_per_item,
+        "worker time [s]": _worker_seconds(digest, group),
+        "repeats differ in": ", ".join(_differences(repeats)) or None,
+        "figures": first.figures,
+        "series": first.series,
+        "absent": first.absent,
+        "flags": first.flags,
+        "notes": tuple(dict.fromkeys(note for repeat in repeats for note in repeat.notes)),
+    }
+
+
+def _times(repeats: Sequence[Measurement]) -> Row:
+    timing = summarise([repeat.seconds for repeat in repeats])
+    device = [repeat.device_seconds for repeat in repeats if repeat.device_seconds]
+    on_device = summarise(device) if device else None
+    return {
+        "timing": timing,
+        "processes": [repeat.seconds for repeat in repeats],
+        "samples": timing.samples,
+        "median [s]": timing.median,
+        **_ends("median", timing.interval),
+        "p95 [s]": timing.p95,
+        **_ends("p95", timing.p95_interval),
+        "mean [s]": timing.mean,
+        "standard deviation [s]": timing.deviation,
+        "relative standard error [1]": timing.relative_standard_error,
+        "unstable": timing.unstable,
+        "device median [s]": on_device.median if on_device else None,
+        **_ends("device median", on_device.interval if on_device else None),
+        "items per step": repeats[0].items_per_step,
+    }
+
+
+def _ends(name: str, interval: Interval | None, unit: str = "s") -> Row:
+    return {
+        f"{name} from [{unit}]": interval.low if interval else None,
+        f"{name} to [{unit}]": interval.high if interval else None,
+    }
+
+
+def _sizes(repeats: Sequence[Measurement]) -> Row:
+    first = repeats[0]
+    peaks: dict[tuple[str, str], int] = {}
+    for peak in (peak for repeat in repeats for peak in repeat.peaks):
+        peaks[peak.phase, peak.kind] = max(peak.bytes, peaks.get((peak.phase, peak.kind), 0))
+    covered = first.coverage
+    return {
+        "weights [B]": first.weight_bytes,
+        "serialised [B]": first.serialized_bytes,
+        **{column: peaks.get((phase, kind)) for phase, kind, column in PEAKS},
+        "quantised parameters [1]": _share(covered.quantized_parameters, covered.total_parameters) if covered else None,
+        "quantised FLOPs [1]": _share(covered.quantized_flops, covered.total_flops) if covered else None,
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _quality(first: Measurement) -> Row:
+    quality = first.quality
+    predictions = quality.predictions if quality else None
+    return {
+        "quality metric": quality.metric if quality else None,
+        "quality [1]": quality.value if quality else None,
+        "quality standard error [1]": quality.standard_error if quality else None,
+        "quality samples": quality.samples if quality else None,
+        "predictions sha256": predictions.sha256 if predictions else None,
+        "artefact": first.artefact,
+    }
+
+
+def _worker_seconds(digest: str, group: Sequence[tuple[Run, Measurement]]) -> float | None:
+    cases = [(run, measurement.case) for run, measurement in group if run.case_seconds]
+    seconds = [run.case_seconds.get(case.id if case.repeat else digest) for run, case in cases]
+    known = [second for second in seconds if second is not None]
+    return sum(known) if known else None
+
+
+def _differences(repeats: Sequence[Measurement]) -> list[str]:
+    """What repeats of one case ought to agree in, and do not."""
+    if len(repeats) == 1:
+        return []
+    facts: list[dict[str, Scalar]] = [_exact(repeat) for repeat in repeats]
+    return [name for name in facts[0] if len({fact.get(name) for fact in facts}) > 1]
+
+
+def _exact(measurement: Measurement) -> dict[str, Scalar]:
+    return {
+        "weights": measurement.weight_bytes,
+        "serialised size": measurement.serialized_bytes,
+        "quality": measurement.quality.value if measurement.quality else None,
+        "flags": digest_of(to_json(measurement.flags)),
+        **{name: figure.value for name, figure in measurement.figures.items() if figure.exact},
+    }
+
+
+def _add_speed_ups(rows: Sequence[Row]) -> None:
+    """Two ratios a row: to fp32 in the same mode (what precision does) and to fp32 eager (the whole gain)."""
+    timings = {_pairing(row, row["precision"], row["mode"]): row["timing"] for row in rows}
+    for row in rows:
+        _add_ratio(row, "same mode", timings.get(_pairing(row, "fp32", row["mode"])))
+        _add_ratio(row, "eager", timings.get(_pairing(row, "fp32", "eager")))
+
+
+def _pairing(row: Row, precision: str, mode: str) -> tuple[Scalar, ...]:
+    same = (row[name] for name in IDENTITY if name not in ("precision", "mode"))
+    return (*same, precision, mode)
+
+
+def _add_ratio(row: Row, baseline_name: str, baseline: Timing | None) -> None:
+    timing: Timing = row["timing"]
+    same = baseline is timing
+    ratio = Ratio(value=1.0, interval=None) if same else speed_up(baseline, timing) if baseline else None
+    name = f"speed-up over fp32 {baseline_name}"
+    row[f"{name} [1]"] = ratio.value if ratio else None
+    row.update(_ends(name, ratio.interval if ratio else None, "1"))

@@ -1,0 +1,91 @@
+"""Markdown that no content can break, and numbers with their units' sense of precision."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+import pandas as pd
+
+ABSENT = "–"
+"""Stands in a cell for what was not measured; the report's last section says why."""
+
+# An entity never gets a second meaning from Markdown; a backslash would lose its own inside a table's `\|`.
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
+_ENTITIES |= {"*": "&#42;", "[": "&#91;", "]": "&#93;", "~": "&#126;", "$": "&#36;", "@": "&#64;"}
+_SPECIAL = re.compile("[" + re.escape("".join(_ENTITIES)) + "]")
+_EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+_PLAIN = re.compile(r"[^\W_]+(?:(?:_+|[ .,:±–-]+)[^\W_]+)*")
+"""Letters and digits with harmless signs between them, as most cells: there is nothing to escape."""
+_BREAKS = re.compile(r"\s*[\r\n\v\f\x85\u2028\u2029]\s*")
+
+
+def escape(text: str) -> str:
+    """``text`` so that Markdown shows it as it is, on one line: line breaks become ``<br>``."""
+    if _PLAIN.fullmatch(text):
+        return text
+    lines = _BREAKS.split(text.strip())
+    return "<br>".join(_EMPHASIS.sub("&#95;", _SPECIAL.sub(lambda found: _ENTITIES[found[0]], line)) for line in lines)
+
+
+def table(rows: Sequence[Mapping[str, str]], *, left: Collection[str] = (), keep: Collection[str] = ()) -> str:
+    """A Markdown table of plain text, escaped here.
+
+    Headers are ours and stand as they are. Columns named in ``left`` are words and stand to the left, others to the
+    right. A column in which nothing was measured is left out unless ``keep`` names it.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    shown = [column for column in columns if column in keep or any(row.get(column, ABSENT) != ABSENT for row in rows)]
+    cells = [[escape(row.get(column, ABSENT)) for column in shown] for row in rows]
+    frame = pd.DataFrame(cells, columns=shown, dtype=object)
+    align = ["left" if column in left else "right" for column in shown]
+    return str(frame.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """A list of lines that are Markdown already."""
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """``value`` with ``digits`` significant digits at least, every digit before the point, and thousands set apart."""
+    if value is None:
+        return ABSENT
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(decimals, 12)}f}"
+
+
+def plus_minus(value: float | None, error: float | None, scale: float = 1.0) -> str:
+    """``value ± error``, both times ``scale``, down to the error's second digit; ``value`` alone without an error."""
+    if value is None:
+        return ABSENT
+    if not error:
+        return number(value * scale)
+    decimals = max(0, min(12, 1 - math.floor(math.log10(error * scale))))
+    return f"{value * scale:,.{decimals}f} ± {error * scale:,.{decimals}f}"
+
+
+def percent(share: float | None, error: float | None = None) -> str:
+    """A fraction of 1 in per cent with two decimals."""
+    if share is None:
+        return ABSENT
+    return f"{100 * share:.2f}" + (f" ± {100 * error:.2f}" if error is not None else "")
+
+
+def megabytes(size: float | None) -> str:
+    """Bytes in decimal megabytes."""
+    return number(size / 1e6 if size is not None else None)
+
+
+def integer(value: float | None) -> str:
+    return ABSENT if value is None else f"{round(value):,}"
+
+
+def listing(names: Sequence[str], most: int = 6) -> str:
+    """Names in a row of words; beyond ``most`` of them the rest is counted."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -1,0 +1,191 @@
+"""Statistics of timing samples and of accuracies, all derived from the raw samples of the records."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Samples = Sequence[float] | Array
+
+P95_SAMPLES = 20
+"""With fewer samples the 95th percentile is little else than the largest of them: it is not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    low: float
+    high: float
+
+    def error(self, value: float) -> float:
+        """The longer side of the interval around ``value``: what stands after ±."""
+        return max(self.high - value, value - self.low)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Statistics of the samples of one row, in seconds. What too few samples cannot tell is None."""
+
+    samples: int
+    processes: int
+    median: float
+    interval: Interval | None
+    """95 % confidence interval of the median, see `summarise`."""
+    p95: float | None
+    p95_interval: Interval | None
+    mean: float
+    deviation: float | None
+    relative_standard_error: float | None
+    """Standard error of the mean over the mean."""
+    unstable: str | None
+    """Why the row is marked: ``spread``, ``extremes`` or both; None where it is steady."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Test accuracy over seeds, as fractions of 1."""
+
+    mean: float
+    standard_error: float
+    deviation: float | None
+    """Sample standard deviation between seeds; None for one seed."""
+    lowest: float
+    highest: float
+    seeds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    value: float
+    interval: Interval | None
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the interval leaves out 1."""
+        return self.interval is not None and not self.interval.low <= 1 <= self.interval.high
+
+
+def summarise(processes: Sequence[Sequence[float]]) -> Timing:
+    """Statistics of the samples of one or more fresh processes that measured the same row.
+
+    Median, p95 and mean are those of all samples together. The interval of one process is that of its samples. Samples
+    of one process are not independent of each other, so with several processes the interval also takes in the median
+    of each, and from six processes on it is the interval of the processes' medians. The same for p95.
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    pooled = np.sort(np.array([sample for samples in processes for sample in samples], dtype=np.float64))
+    if not pooled.size:
+        raise ValueError("no sample to summarise")
+    mean = float(pooled.mean())
+    p95 = _quantile(pooled, 0.95) if pooled.size >= P95_SAMPLES else None
+    deviation = float(pooled.std(ddof=1)) if pooled.size > 1 else None
+    return Timing(
+        samples=int(pooled.size),
+        processes=len(processes),
+        median=_quantile(pooled, 0.5),
+        interval=_interval(processes, pooled, 0.5),
+        p95=p95,
+        p95_interval=_interval(processes, pooled, 0.95) if p95 is not None else None,
+        mean=mean,
+        deviation=deviation,
+        relative_standard_error=deviation / math.sqrt(pooled.size) / mean if deviation is not None else None,
+        unstable=_unstable(pooled, mean, deviation),
+    )
+
+
+def quantile_interval(samples: Samples, quantile: float = 0.5, confidence: float = 0.95) -> Interval | None:
+    """Distribution-free confidence interval of a quantile from order statistics; None where samples are too few.
+
+    The median needs six samples, the 95th percentile 72. Source: David and Nagaraja, Order Statistics, 3rd edition,
+    7.1: of n samples, the number below the q-quantile is binomial with n and q.
+    """
+    return _interval_of(np.sort(np.asarray(samples, dtype=np.float64)), quantile, confidence)
+
+
+def speed_up(baseline: Timing, row: Timing) -> Ratio:
+    """How many times faster ``row`` is than ``baseline``, with the widest interval that their intervals allow."""
+    ratio = baseline.median / row.median
+    if baseline.interval is None or row.interval is None:
+        return Ratio(value=ratio, interval=None)
+    low, high = baseline.interval.low / row.interval.high, baseline.interval.high / row.interval.low
+    return Ratio(value=ratio, interval=Interval(low=low, high=high))
+
+
+def binomial_error(share: float, samples: int) -> float:
+    """Standard error of a share of ``samples`` independent images: sqrt(p (1 - p) / n)."""
+    return math.sqrt(share * (1 - share) / samples)
+
+
+def over_seeds(values: Sequence[float], samples: int) -> Accuracy:
+    """Mean accuracy of several seeds on the same ``samples`` test images.
+
+    The standard error is sqrt(p (1 - p) / n + s^2 / k) for k seeds with standard deviation s: seeds share the test
+    images, so more seeds do not make that part smaller. For one seed it is the binomial error, which leaves out the
+    seeds' spread.
+    """
+    mean = float(np.mean(values))
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    between = deviation**2 / len(values) if deviation is not None else 0.0
+    return Accuracy(
+        mean=mean,
+        standard_error=math.sqrt(binomial_error(mean, samples) ** 2 + between),
+        deviation=deviation,
+        lowest=min(values),
+        highest=max(values),
+        seeds=len(values),
+    )
+
+
+def _interval(processes: Sequence[Sequence[float]], pooled: Array, quantile: float) -> Interval | None:
+    within = _interval_of(pooled, quantile, 0.95)
+    if len(processes) == 1:
+        return within
+    values = [_quantile(np.sort(np.asarray(samples)), quantile) for samples in processes]
+    between = quantile_interval(values)
+    if between is not None:
+        return between
+    ends = [*values, *((within.low, within.high) if within else ())]
+    return Interval(low=min(ends), high=max(ends))
+
+
+def _quantile(ordered: Array, quantile: float) -> float:
+    """As numpy's default, between the two nearest samples; numpy itself takes ten times as long on a few of them."""
+    place = quantile * (ordered.size - 1)
+    below = int(place)
+    above = min(below + 1, ordered.size - 1)
+    return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
+
+
+def _interval_of(ordered: Array, quantile: float, confidence: float) -> Interval | None:
+    low = _rank(ordered.size, quantile, confidence)
+    high = _rank(ordered.size, 1 - quantile, confidence)
+    return Interval(low=float(ordered[low - 1]), high=float(ordered[-high])) if low and high else None
+
+
+def _unstable(pooled: Array, mean: float, deviation: float | None) -> str | None:
+    """The two marks of pyperf: standard deviation over 10 % of the mean, an extreme 50 % away from it."""
+    marks = []
+    if deviation is not None and deviation > 0.1 * mean:
+        marks.append("spread")
+    if pooled[0] < 0.5 * mean or pooled[-1] > 1.5 * mean:
+        marks.append("extremes")
+    return " and ".join(marks) or None
+
+
+@functools.cache
+def _rank(samples: int, share: float, confidence: float) -> int:
+    """The largest k for which fewer than k of ``samples`` below the quantile are rarer than half of 1 - confidence."""
+    tail = 0.0
+    for below in range(samples + 1):
+        ways = math.lgamma(samples + 1) - math.lgamma(below + 1) - math.lgamma(samples - below + 1)
+        tail += math.exp(ways + below * math.log(share) + (samples - below) * math.log1p(-share))
+        if tail > (1 - confidence) / 2:
+            return below
+    return samples

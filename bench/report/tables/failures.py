@@ -1,0 +1,86 @@
+"""What gave no measurement, with its reason: never a pass, never silence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.records import Failure
+from bench.report.contents import SHORT, Contents
+from bench.report.frame import Row, sorted_failures
+from bench.report.markdown import ABSENT, table
+
+MESSAGE_LENGTH = 400
+TITLES = {
+    "error": "an exception",
+    "out_of_memory": "out of memory",
+    "timed_out": "out of time",
+    "crashed": "its process died",
+    "unsupported": "unsupported here",
+}
+_LISTED = ("batch size", "seed", "image size [px]")
+"""Cases that differ only in these, and fail with the same words, share a row."""
+
+
+def section(contents: Contents) -> str:
+    pairs = sorted_failures(contents.runs)
+    if not pairs:
+        return "## Failures and unsupported cases\n\nNone: every case gave a measurement."
+    failed = [pair for pair in pairs if pair[1].kind != "unsupported"]
+    unsupported = [pair for pair in pairs if pair[1].kind == "unsupported"]
+    parts = ["## Failures and unsupported cases"]
+    if failed:
+        parts += [f"**{_cases(len(failed))} failed.** Whole logs lie under `results/logs`.", _table(failed)]
+    if unsupported:
+        parts += [
+            f"**{_cases(len(unsupported))} cannot run here.** This is no fault; the reason is given.",
+            _table(unsupported),
+        ]
+    return "\n\n".join(parts)
+
+
+def _cases(count: int) -> str:
+    return "1 case" if count == 1 else f"{count} cases"
+
+
+def _table(pairs: Sequence[tuple[Row, Failure]]) -> str:
+    groups: dict[tuple[str, ...], list[tuple[Row, Failure]]] = {}
+    for row, failure in pairs:
+        same = (value for name, value in row.items() if name not in _LISTED)
+        groups.setdefault((failure.kind, failure.message, *map(str, same)), []).append((row, failure))
+    several = len({row["machine"] for row, _ in pairs}) > 1
+    return table(
+        [_row(group, several) for group in groups.values()],
+        left=("what", "experiment", "model", "recipe", "precision", "mode", "data set", "machine", "reason"),
+        keep=("reason",),
+    )
+
+
+def _row(group: Sequence[tuple[Row, Failure]], several_machines: bool) -> dict[str, str]:
+    row, failure = group[0]
+    listed = {SHORT.get(name, name): _values(group, name) for name in _LISTED}
+    return {
+        "what": TITLES[failure.kind],
+        "experiment": row["experiment"],
+        "model": row["model"],
+        "recipe": row["recipe"] or ABSENT,
+        "data set": row["dataset"],
+        "machine": row["machine"] if several_machines else ABSENT,
+        "precision": row["precision"],
+        "mode": row["mode"],
+        **listed,
+        "cases": str(len(group)),
+        "reason": _shortened(failure.message) or "no reason given",
+    }
+
+
+def _values(group: Sequence[tuple[Row, Failure]], name: str) -> str:
+    return ", ".join(str(value) for value in sorted({row[name] for row, _ in group}))
+
+
+def _shortened(message: str) -> str:
+    text = message.strip()
+    return (
+        text
+        if len(text) <= MESSAGE_LENGTH
+        else f"{text[:MESSAGE_LENGTH]} … ({len(text)} characters, whole in the JSON)"
+    )

@@ -1,0 +1,29 @@
+"""How the numbers came about, in ten lines."""
+
+from __future__ import annotations
+
+from bench.report.contents import Contents
+
+LINES = """\
+- Every case runs in a fresh process: its peak memory is its own, and nothing that it does reaches the next case.
+- A latency sample is one call, synchronised with the device at both ends, after a warm-up by count and by time.
+- Sampling stops on a criterion: enough samples, enough seconds, a small enough standard error. *Criterion not met*
+  marks rows that ran out of time before.
+- ± of a latency is the longer side of the 95 % interval from order statistics. Samples of one process are not
+  independent of each other: where a case was repeated, the interval takes in the value of each process.
+- *Unstable* marks a standard deviation over 10 % of the mean (spread), or a shortest or longest sample 50 % away
+  from the mean (extremes).
+- fp32 is fp32: TF32 is off. Threads and numeric flags are set by the worker, and stand in the `flags` column of
+  measurements.csv.
+- Memory is measured in a pass of its own, never the timed one. The process's peak on a CPU is what the step adds;
+  weights are counted as bytes stored.
+- ± of an accuracy is one standard error: sqrt(p(1-p)/n) over n test images for one seed, sqrt(p(1-p)/n + s²/k) for
+  k seeds of standard deviation s.
+- *Corrected* accuracies use the test images as they are, in evaluation mode. *As the note measured* repeats the
+  notes' faults (augmented test images; dropout or batch norm in training mode), to stand beside what they publish.
+- Raw samples are in the JSON; [measurements.csv](measurements.csv) has one row a case, in SI units."""
+
+
+def section(contents: Contents) -> str:
+    document = f"[docs/method.md]({contents.method})" if contents.method else "docs/method.md in the suite's checkout"
+    return f"## How it was measured\n\n{LINES}\n\nAll of it, with the known sources of error: {document}."

@@ -1,0 +1,74 @@
+"""Title, what was run on what, and the warnings that must not be missed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.records import Machine
+from bench.report.contents import Contents
+from bench.report.load import Run
+from bench.report.markdown import bullets, escape, listing, number
+
+PACKAGES = ("torch", "torchvision", "numpy")
+"""Packages whose versions stand in the first paragraph; the machine table has them all."""
+
+
+def section(contents: Contents) -> str:
+    parts = ["# What the classifiers cost, and how accurate they are", *_banner(contents.runs)]
+    parts += [_run_line(contents, run) for run in contents.runs[:3]]
+    if len(contents.runs) > 3:
+        parts.append(
+            f"{len(contents.runs) - 3} more files are named under [machine and versions](#machine-and-versions)."
+        )
+    if contents.refused:
+        parts += ["Files that could not be used:", bullets([escape(line) for line in contents.refused])]
+    return "\n\n".join(parts)
+
+
+def machine_name(machine: Machine) -> str:
+    """The device, and the CPU beside it where that is another one."""
+    return machine.cpu if machine.device == "cpu" else f"{machine.device_name} ({machine.cpu})"
+
+
+def cores(machine: Machine) -> str:
+    return "1 core" if machine.cores == 1 else f"{machine.cores} cores"
+
+
+def _memory(machine: Machine) -> str:
+    return "" if machine.memory_bytes is None else f"{number(machine.memory_bytes / 1e9)} GB memory, "
+
+
+def _banner(runs: Sequence[Run]) -> list[str]:
+    smoke = [run.label for run in runs if run.budget == "smoke"]
+    if not smoke:
+        return []
+    which = "" if len(smoke) == len(runs) else f" in {listing([escape(label) for label in smoke])}"
+    return [
+        f"> **SMOKE RUN{which}: these figures mean nothing.** The smoke budget only proves that every path runs. "
+        "Networks are hardly trained and hardly timed: neither quote nor compare any number of it."
+    ]
+
+
+def _run_line(contents: Contents, run: Run) -> str:
+    """One run in a few sentences."""
+    machine = run.machine
+    versions = [f"{name} {machine.versions[name]}" for name in PACKAGES if name in machine.versions]
+    several = len(set(contents.names.machines.values())) > 1
+    where = (
+        f"**{escape(machine_name(machine))}** ({cores(machine)}, {_memory(machine)}{escape(machine.platform)})"
+        f"{f', here {contents.names.machine(run)}' if several else ''}"
+    )
+    took = f", took {number(run.seconds)} s" if run.seconds is not None else ""
+    return (
+        f"{escape(run.label)}: budget **{escape(run.budget)}** on {where}, device {escape(machine.device)}, "
+        f"Python {escape(machine.python)}, {escape(', '.join(versions)) or 'versions not recorded'}. "
+        f"Data: {escape(listing([dataset.name for dataset in run.datasets])) or 'none named'}. "
+        f"Started {escape(run.started) or 'at a time not recorded'}{took}: {_counts(run)}."
+    )
+
+
+def _counts(run: Run) -> str:
+    unsupported = sum(failure.kind == "unsupported" for failure in run.failures)
+    taken_over = f" ({run.resumed} of them by an earlier, interrupted run)" if run.resumed else ""
+    failed = len(run.failures) - unsupported
+    return f"{len(run.measurements)} cases measured{taken_over}, {failed} failed, {unsupported} unsupported"

@@ -1,0 +1,158 @@
+"""Training: accuracies beside the notes' published ones, what choosing an epoch does, what it costs, the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.report.contents import Contents, common_line, identity_cells, varying
+from bench.report.frame import figure
+from bench.report.groups import Group
+from bench.report.markdown import ABSENT, escape, integer, megabytes, number, percent, plus_minus, table
+from bench.report.statistics import Accuracy
+
+SHOWN = ("model", "recipe")
+COMMON = ("machine", "code", "dataset", "image size [px]", "device", "threads", "budget")
+WORDS = ("model", "recipe", "data set", "marks", "machine", "code", "device", "budget", "pipeline", "options")
+REPRODUCTION_TEXT = """\
+**Reproduction.** All training images train the network and the last epoch counts. *Corrected* is measured on the test
+images as they are, in evaluation mode; *as the note measured* has the note's test-time faults on. ± is one standard
+error: of the test images for one seed (one seed cannot show the spread between seeds), of test images and seeds for
+several. The difference is *as the note measured* less *published*; where the training was not the published one, it
+says why not."""
+HELD_OUT_TEXT = """\
+**With a held-out split.** Part of the training images is set aside and chooses the epoch; the test images judge the
+chosen and the last epoch, both corrected."""
+COST_TEXT = """\
+**Cost.** Seconds are the training part of an epoch, without evaluation: median over all epochs and seeds, ± the
+longer side of its 95 % interval (of one seed, six epochs give one). Weights are those of the network, in units of
+10^6 bytes."""
+CURVES_TEXT = """\
+Left of each pair the loss, right the accuracy, by epoch as the run counted epochs. Each line is the mean over the
+seeds, its band runs from the lowest seed to the highest. The dotted line is the corrected test accuracy of the epoch
+that counts."""
+
+
+def section(contents: Contents) -> str:
+    groups = contents.trainings
+    if not groups:
+        return ""
+    firsts = [group.first for group in groups]
+    columns = [*SHOWN, *(name for name in varying(firsts, SHOWN) if name not in ("seed", "batch size"))]
+    parts = ["## Training", common_line(contents, firsts, [name for name in COMMON if name not in columns])]
+    parts += [*_accuracies(groups, columns), *_held_out(groups, columns)]
+    parts += [COST_TEXT, table([_cost_row(group, columns) for group in groups], left=WORDS)]
+    return "\n\n".join(filter(None, parts))
+
+
+def curves(contents: Contents) -> str:
+    if not contents.curves:
+        return ""
+    pictures = [f"![learning curves on {escape(name)}]({link})" for name, link in contents.curves.items()]
+    return "\n\n".join(("## Learning curves", CURVES_TEXT, *pictures))
+
+
+def _accuracies(groups: Sequence[Group], columns: Sequence[str]) -> list[str]:
+    shown = [group for group in groups if not group.held_out]
+    if not shown:
+        return []
+    notes = [
+        f"Note {group.published.note} also says of {escape(group.first['model'])}: {escape(group.published.text)}."
+        for group in {group.first["recipe"]: group for group in shown}.values()
+        if group.published and group.published.text
+    ]
+    rows = [_accuracy_row(group, columns) for group in shown]
+    return [REPRODUCTION_TEXT, table(rows, left=WORDS, keep=("published [%]",)), *notes]
+
+
+def _accuracy_row(group: Group, columns: Sequence[str]) -> dict[str, str]:
+    published = group.published
+    return {
+        **identity_cells(group.first, columns),
+        **_trained_on(group),
+        "test accuracy, corrected [%] ↑": _percent(group.accuracy),
+        "between seeds [%]": _between(group.accuracy),
+        "as the note measured [%] ↑": _percent(group.as_noted),
+        "published [%]": percent(published.accuracy) if published else ABSENT,
+        "difference [points]": _difference(group),
+        "test loss, corrected ↓": _loss(group.mean("test_loss")),
+        "test loss, as the note measured ↓": _loss(group.mean("test_loss_as_noted")),
+        "published loss": _loss(published.loss) if published else ABSENT,
+    }
+
+
+def _difference(group: Group) -> str:
+    difference = group.to_published()
+    if difference:
+        return f"{100 * difference.value:+.2f} ± {100 * difference.standard_error:.2f}"
+    known = group.published is not None and group.published.accuracy is not None
+    return group.incomparable or ABSENT if known else ABSENT
+
+
+def _held_out(groups: Sequence[Group], columns: Sequence[str]) -> list[str]:
+    shown = [group for group in groups if group.held_out]
+    rows = [_held_out_row(group, columns) for group in shown]
+    return [HELD_OUT_TEXT, table(rows, left=WORDS)] if rows else []
+
+
+def _held_out_row(group: Group, columns: Sequence[str]) -> dict[str, str]:
+    chosen = group.accuracy_of("test_accuracy_chosen")
+    return {
+        **identity_cells(group.first, columns),
+        **_trained_on(group),
+        "chosen epoch": ", ".join(integer(figure(row, "chosen_epoch")) for row in group.rows),
+        "held-out accuracy, chosen epoch [%] ↑": percent(group.mean("validation_accuracy")),
+        "test accuracy, chosen epoch [%] ↑": _percent(chosen),
+        "chosen epoch, between seeds [%]": _between(chosen),
+        "test accuracy, last epoch [%] ↑": _percent(group.accuracy_of("test_accuracy_last")),
+    }
+
+
+def _cost_row(group: Group, columns: Sequence[str]) -> dict[str, str]:
+    timing, rate = group.timing, group.mean("images_per_second")
+    error = timing.interval.error(timing.median) if timing.interval else None
+    return {
+        **identity_cells(group.first, columns),
+        "batch": str(group.first["batch size"]),
+        "images per epoch": integer(group.mean("images_per_epoch")),
+        "time per epoch [s] ↓": plus_minus(timing.median, error),
+        "samples": str(timing.samples),
+        "throughput [images/s] ↑": plus_minus(rate, error and rate and rate * error / timing.median),
+        "parameters": integer(group.mean("parameters")),
+        "published parameters": integer(group.published.parameters if group.published else None),
+        "weights [MB]": megabytes(group.first["weights [B]"]),
+        "steady peak, process [MB] ↓": _peak(group, "steady peak, rss [B]"),
+        "steady peak, CUDA allocated [MB] ↓": _peak(group, "steady peak, cuda allocated [B]"),
+        "steady peak, CUDA reserved [MB] ↓": _peak(group, "steady peak, cuda reserved [B]"),
+        "loss of the last mini-batch": number(group.mean("last_batch_loss")),
+        "marks": f"unstable: {timing.unstable}" if timing.unstable else ABSENT,
+    }
+
+
+def _trained_on(group: Group) -> dict[str, str]:
+    seeds = [str(row["seed"]) for row in group.rows]
+    return {
+        "seeds": f"{len(seeds)} ({', '.join(seeds)})",
+        "trained on [images]": integer(group.mean("training_images")),
+        "epochs": integer(group.mean("epochs")),
+        "images per epoch": integer(group.mean("images_per_epoch")),
+        "tested on [images]": integer(group.test_images or None),
+    }
+
+
+def _peak(group: Group, column: str) -> str:
+    """The highest of all seeds."""
+    return megabytes(max((row[column] for row in group.rows if row[column] is not None), default=None))
+
+
+def _percent(accuracy: Accuracy | None) -> str:
+    return percent(accuracy.mean, accuracy.standard_error) if accuracy else ABSENT
+
+
+def _between(accuracy: Accuracy | None) -> str:
+    if accuracy is None or accuracy.deviation is None:
+        return ABSENT
+    return f"{percent(accuracy.lowest)} to {percent(accuracy.highest)}, s {percent(accuracy.deviation)}"
+
+
+def _loss(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.4f}"

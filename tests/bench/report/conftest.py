@@ -1,0 +1,189 @@
+"""Runs made from the records, so that the report's tests stay true to their schema."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.records import (
+    Case,
+    Cold,
+    Failure,
+    FailureKind,
+    Figure,
+    Machine,
+    Measurement,
+    Quality,
+    to_json,
+)
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=")
+FOLDER = "/somewhere/data/cifar10-jpeg"
+
+
+class Maker:
+    """Makes cases, outcomes and whole files with a few words."""
+
+    def machine(self, **changes: Any) -> Machine:
+        facts: dict[str, Any] = {
+            "device": "cpu",
+            "device_name": "Example CPU",
+            "capability": "AVX2",
+            "device_memory_bytes": None,
+            "cpu": "Example CPU",
+            "cores": 2,
+            "memory_bytes": 8_000_000_000,
+            "cpu_features": ("avx2",),
+            "platform": "Linux-6",
+            "python": "3.11.7",
+            "driver": None,
+            "cuda": None,
+            "versions": {"torch": "2.14.1", "numpy": "2.4.6"},
+        }
+        return Machine(**{**facts, **changes})
+
+    def case(self, experiment: str = "inference", model: str = "cnn_small", **changes: Any) -> Case:
+        facts: dict[str, Any] = {
+            "dataset": FOLDER,
+            "image_size": 32,
+            "device": "cpu",
+            "threads": 2,
+            "budget": "quick",
+            "pipeline": "dataloader" if experiment == "training" else None,
+        }
+        return Case(experiment=experiment, model=model, **{**facts, **changes})
+
+    def inference(
+        self, seconds: Sequence[float] = (0.001,) * 30, accuracy: float | None = 0.7, **changes: Any
+    ) -> Measurement:
+        fields = {name: changes.pop(name) for name in ("absent", "notes", "peaks", "device_seconds") if name in changes}
+        figures = {"throughput": 1234.0, "criterion_met": 1.0, **changes.pop("figures", {})}
+        cold = changes.pop("cold", Cold(load=0.01, first_step=0.02))
+        weight_bytes = changes.pop("weight_bytes", 174_504)
+        case = self.case("inference", **changes)
+        return Measurement(
+            case=case,
+            seconds=tuple(seconds),
+            items_per_step=case.batch_size,
+            cold=cold,
+            weight_bytes=weight_bytes,
+            serialized_bytes=weight_bytes and weight_bytes + 4_000,
+            quality=self.quality(accuracy) if accuracy is not None else None,
+            figures={name: Figure(value=value, unit="images/s") for name, value in figures.items()},
+            flags={"threads": 2},
+            **fields,
+        )
+
+    def training(
+        self,
+        accuracy: float = 0.65,
+        as_noted: float = 0.64,
+        recipe: str = "note4_cnn_small",
+        seconds: Sequence[float] = (10.0, 11.0, 12.0),
+        images: int = 50_000,
+        epochs: int = 10,
+        figures: dict[str, float] | None = None,
+        **changes: Any,
+    ) -> Measurement:
+        values = {
+            "images_per_second": images / seconds[0],
+            "test_accuracy_as_noted": as_noted,
+            "test_accuracy_last": accuracy,
+            "test_loss": 1.0123,
+            "test_loss_as_noted": 1.0456,
+            "last_batch_loss": 0.9,
+            "epochs": epochs,
+            "images_per_epoch": images,
+            "training_images": 50_000,
+            "parameters": 43_626,
+            **(figures or {}),
+        }
+        curve = [1.0 / math.sqrt(epoch) for epoch in range(1, epochs + 1)]
+        return Measurement(
+            case=self.case("training", recipe=recipe, batch_size=64, **changes),
+            seconds=tuple(seconds),
+            items_per_step=images,
+            weight_bytes=174_504,
+            quality=self.quality(accuracy),
+            figures={name: Figure(value=float(value), unit="1") for name, value in values.items()},
+            series={"train_loss": tuple(curve), "train_accuracy": tuple(1 - 0.5 * value for value in curve)},
+            artefact="abc.pt",
+        )
+
+    def quality(self, accuracy: float, samples: int = 10_000) -> Quality:
+        error = math.sqrt(accuracy * (1 - accuracy) / samples)
+        return Quality(metric="accuracy", value=accuracy, standard_error=error, samples=samples)
+
+    def failure(self, kind: FailureKind, message: str, experiment: str = "inference", **changes: Any) -> Failure:
+        return Failure(case=self.case(experiment, **changes), kind=kind, message=message)
+
+    def dataset(self, **changes: Any) -> dict[str, Any]:
+        facts = {
+            "name": "cifar10-jpeg",
+            "spec": FOLDER,
+            "classes": list(CIFAR10),
+            "train_images": 50_000,
+            "test_images": 10_000,
+            "held_out": 5_000,
+            "flip": True,
+            "mean": [0.4914, 0.4822, 0.4465],
+            "std": [0.2470, 0.2435, 0.2616],
+            "usual_mean": [0.4914, 0.4822, 0.4465],
+            "usual_std": [0.247, 0.243, 0.261],
+            "digest": "0123456789abcdef",
+            "augmented_png": base64.b64encode(PNG).decode(),
+        }
+        return {**facts, **changes}
+
+    def content(self, outcomes: Sequence[Measurement | Failure], **suite: Any) -> dict[str, Any]:
+        """A file as pytest-benchmark and the suite write it."""
+        measured = [outcome for outcome in outcomes if isinstance(outcome, Measurement)]
+        machine = suite.pop("machine", self.machine())
+        return {
+            "machine_info": {"node": "example"},
+            "commit_info": {"id": "unknown"},
+            "benchmarks": [self.benchmark(measurement) for measurement in measured],
+            "datetime": "2030-01-02T03:04:05+00:00",
+            "version": "5.3.0",
+            "halfbyte": {
+                "schema": 1,
+                "machine": to_json(machine),
+                "command": "pytest bench",
+                "started": "2030-01-02T03:04:05+00:00",
+                "seconds": 321.5,
+                "budget": "quick",
+                "datasets": [self.dataset()],
+                "fingerprint": "feedc0de12345678",
+                "failures": [to_json(outcome) for outcome in outcomes if isinstance(outcome, Failure)],
+                "case_seconds": {measurement.case.id: 1.5 for measurement in measured},
+                **suite,
+            },
+        }
+
+    def benchmark(self, measurement: Measurement) -> dict[str, Any]:
+        return {
+            "group": measurement.case.experiment,
+            "name": "test_case",
+            "fullname": "bench/test_case.py::test_case",
+            "params": {},
+            "extra_info": to_json(measurement),
+            "options": {},
+            "stats": {"data": list(measurement.seconds), "min": min(measurement.seconds)},
+        }
+
+    def write(self, path: Path, outcomes: Sequence[Measurement | Failure], **suite: Any) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.content(outcomes, **suite)), encoding="utf-8")
+        return path
+
+
+@pytest.fixture
+def make() -> Maker:
+    return Maker()
