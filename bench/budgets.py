@@ -53,6 +53,8 @@ class Budget:
     batch_sizes: tuple[int, ...]
     compiled: tuple[str, ...] | None
     """Classifiers measured in mode ``compiled``; None is all of them."""
+    compiled_batch_sizes: tuple[int, ...] | None = None
+    """Batch sizes measured in mode ``compiled``, each of which is compiled anew; None is all of them."""
     large_image_sizes: tuple[int, ...]
     """Further image sides at which torchvision's networks are timed."""
     seeds: tuple[int, ...]
@@ -61,8 +63,10 @@ class Budget:
     train_images: int | None
     """Images seen by a training; None is the recipe's epochs over all images."""
     train_images_by_model: Mapping[str, int] = field(default_factory=dict)
-    epoch_images: int | None = None
-    """At most this many images between two points of a learning curve; None is the whole training set."""
+    epochs: int | None = None
+    """``train_images`` are cut into so many epochs, more where the training set is small; None is as few as can be."""
+    recipes: Mapping[str, str] = field(default_factory=dict)
+    """Recipes in place of the notes' where those cannot be shortened."""
     test_images: int | None = None
     """Images that judge accuracy; None is the whole test set."""
     training_timeout: float = 0.0
@@ -84,7 +88,7 @@ BUDGETS: dict[str, Budget] = {
         repeats=1,
         sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
         train_images=256,
-        epoch_images=128,
+        epochs=2,
         test_images=100,
         training_timeout=120,
         case_timeout=120,
@@ -98,18 +102,20 @@ BUDGETS: dict[str, Budget] = {
         modes=("eager", "compiled"),
         batch_sizes=(32, 1),
         compiled=None,
+        compiled_batch_sizes=(32,),
         large_image_sizes=(),
         seeds=(0,),
         repeats=1,
         sampling=Sampling(min_samples=20, min_seconds=0.5, relative_error=0.01, max_seconds=2.0),
-        train_images=24_000,
+        train_images=16_000,
         train_images_by_model={
-            "cnn_vgg": 4_000,
-            "resnet_custom": 2_400,
-            "resnet14_cifar": 6_000,
-            "resnet18_cifar": 1_600,
+            "cnn_vgg": 3_200,
+            "resnet_custom": 1_280,
+            "resnet14_cifar": 5_120,
+            "resnet18_cifar": 800,
         },
-        epoch_images=4_000,
+        epochs=5,
+        recipes={"resnet18_cifar": "short_resnet18_cifar"},
         training_timeout=300,
         case_timeout=180,
     ),

@@ -65,6 +65,7 @@ class Plan:
     threads: int
     user: UserNetwork
     compiled: tuple[str, ...] | None
+    compiled_batch_sizes: tuple[int, ...] | None
     sampling: tuple[tuple[str, Scalar], ...] = ()
     """Changes to the budget's stopping rule that were asked for on the command line."""
     case_timeout: float | None = None
@@ -90,17 +91,23 @@ class Plan:
         compiled = self.compiled is None or model in self.compiled
         return tuple(mode for mode in self.modes if mode != "compiled" or compiled)
 
+    def batch_sizes_in(self, mode: str) -> tuple[int, ...]:
+        """Batch sizes timed in ``mode``, the largest first: its predictions serve the others."""
+        only = self.compiled_batch_sizes if mode == "compiled" else None
+        return tuple(size for size in self.batch_sizes if only is None or size in only)
+
     def recipes(self, model: str) -> tuple[str, ...]:
         """The recipes that train ``model``: the one that reproduces, and its held-out twin where the budget has it."""
-        name = recipe_for(model).name
+        name = self.budget.recipes.get(model, recipe_for(model).name)
         return (name, name + HELD_OUT) if model in self.budget.held_out else (name,)
 
     def training(self, model: str, *, recipe: str, seed: int) -> Case:
         """The case that trains ``model``; its artefact is what inference reads. Its repeats are its seeds."""
         images = self.budget.train_images_by_model.get(model, self.budget.train_images)
+        epochs = self.budget.epochs
         given = {
             "train_images": images,
-            "epoch_images": self.budget.epoch_images,
+            "epoch_images": -(-images // epochs) if images and epochs else None,
             "test_images": self.budget.test_images,
             "classes": self.user.classes,
             "normalize": self.user.normalize,
@@ -127,6 +134,7 @@ class Plan:
             experiment="inference",
             model=model,
             image_size=image_size,
+            recipe=None if self.user.weights else self.recipes(model)[0],
             precision=precision,
             mode=mode,
             batch_size=batch_size,
@@ -200,6 +208,7 @@ def make_plan(option: Callable[[str], Any], *, offline: bool = False) -> Plan:
         threads=_at_least(1, "--threads", option("threads")) or available_cores(),
         user=user,
         compiled=None if given or option("modes") else budget.compiled,
+        compiled_batch_sizes=None if option("modes") or option("batch_sizes") else budget.compiled_batch_sizes,
         case_timeout=option("case_timeout"),
         sampling=_sampling(option),
     )

@@ -15,7 +15,7 @@ def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
             for image_size in plan.image_sizes(model):
                 for mode in plan.modes_of(model):
                     for precision in plan.precisions:
-                        for batch_size in plan.batch_sizes:
+                        for batch_size in plan.batch_sizes_in(mode):
                             yield {
                                 "model": model,
                                 "image_size": image_size,

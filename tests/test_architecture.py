@@ -107,5 +107,5 @@ def test_the_report_is_free_of_torch() -> None:
 
 
 def test_collecting_imports_no_torch() -> None:
-    statement = "import pytest; pytest.main(['bench', '--collect-only', '-q', '--dataset', 'mnist5k', '-p', 'no:cacheprovider'])"
-    assert loaded_after(statement) == set()
+    arguments = ["bench", "--collect-only", "-q", "--dataset", "mnist5k", "-p", "no:cacheprovider"]
+    assert loaded_after(f"import pytest\npytest.main({arguments})") == set()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import faulthandler
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -74,7 +75,7 @@ def _survey(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     from bench.measure import flags, machine
 
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         raise InputError(
             "CUDA was initialised before the worker began, which breaks it there; preload nothing that does"
         )
@@ -126,6 +127,10 @@ def _stand_alone() -> None:
     if hasattr(os, "setsid"):
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is pytest's to handle: it ends this group
+    if sys.platform.startswith("linux"):
+        # A child of the fork server would start its own children through it, and torch's DataLoader with it: each
+        # loader worker would then import torch anew, for seconds in every epoch. fork is what users of torch have.
+        multiprocessing.set_start_method("fork", force=True)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
 
 

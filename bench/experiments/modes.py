@@ -30,10 +30,9 @@ def prepare_mode(network: nn.Module, case: Case, workspace: Workspace) -> nn.Mod
     if reason:
         raise Unsupported(reason)
     cache = workspace.results / "compiled" / case.row
-    if case.repeat == 0:
-        shutil.rmtree(cache, ignore_errors=True)
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
-    os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
+    if case.repeat == 0 or not cache.is_dir():
+        _empty_cache(cache, cache.parent / "instructions")
+    _use_cache(cache)
     return compiled(network)
 
 
@@ -57,6 +56,29 @@ def why_not_compiled() -> str | None:
     if not (headers / "Python.h").is_file():
         return f"mode compiled needs the headers of Python {sysconfig.get_python_version()}, and Python.h was not found"
     return None
+
+
+def _empty_cache(cache: Path, probed: Path) -> None:
+    """Make ``cache`` a folder that holds nothing but what vector instructions the compiler can use here.
+
+    torch finds that out by compiling a test program for each kind, which takes seconds and is no part of compiling a
+    network: it is done once into ``probed``.
+    """
+    from torch._inductor.cpu_vec_isa import pick_vec_isa
+
+    if not probed.is_dir():
+        partial = probed.with_name(f"{probed.name}.{os.getpid()}.partial")
+        _use_cache(partial)
+        partial.mkdir(parents=True, exist_ok=True)
+        pick_vec_isa()
+        os.replace(partial, probed)
+    shutil.rmtree(cache, ignore_errors=True)
+    shutil.copytree(probed, cache)
+
+
+def _use_cache(cache: Path) -> None:
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
+    os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
 
 
 def graph_breaks() -> int:

@@ -17,7 +17,7 @@ from bench.records import Case
 from bench.train.artefacts import load_weights
 from bench.train.evaluate import check_network
 from bench.train.inputs import training_augmentation
-from bench.train.recipes import recipe_for
+from bench.train.recipes import recipe
 from bench.workspace import Workspace
 
 
@@ -54,7 +54,7 @@ def _try(case: Case, dataset: ImageDataset) -> None:
 
 
 def _facts(dataset: ImageDataset, case: Case) -> dict[str, Any]:
-    augmentation = training_augmentation(recipe_for(case.model), dataset)
+    augmentation = training_augmentation(recipe(case.recipe or "user"), dataset)
     picture = augmented_grid_png(dataset, augmentation, image_size=case.image_size, seed=0)
     return {
         "name": dataset.name,

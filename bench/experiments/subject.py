@@ -19,7 +19,7 @@ from bench.measure.memory import peak_of
 from bench.records import Case, Peak
 from bench.train.artefacts import load_weights
 from bench.train.inputs import normalization
-from bench.train.recipes import recipe_for
+from bench.train.recipes import recipe
 from bench.workspace import Workspace
 
 
@@ -88,8 +88,8 @@ def given_weights(case: Case) -> Path | None:
 
 
 def normalization_of(case: Case, dataset: ImageDataset) -> Normalization | None:
-    """What images are normalised by: as given, else by the data's own statistics for the user's weights, else as trained."""
-    usual = "computed" if given_weights(case) else recipe_for(case.model).normalize
+    """What images are normalised by: as given, else by the data's statistics for a user's weights, else as trained."""
+    usual = recipe(case.recipe).normalize if case.recipe else "computed"
     return normalization(str(case.option("normalize") or usual), dataset)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import bench
 from bench.errors import InputError
 from bench.report.contents import Contents
 from bench.report.figures import learning_curves
@@ -107,7 +106,7 @@ def _file_names(prefix: str, suffix: str, names: Sequence[str]) -> list[str]:
 
 def _method_link(out: Path) -> str | None:
     """From ``out`` to docs/method.md; None outside the checkout, where a link would lead nowhere."""
-    checkout, folder = Path(bench.__file__).resolve().parent.parent, out.resolve()
+    checkout, folder = Path(__file__).resolve().parents[2], out.resolve()
     if not folder.is_relative_to(checkout):
         return None
     return Path(os.path.relpath(checkout / "docs" / "method.md", folder)).as_posix()

@@ -1,0 +1,68 @@
+"""Do our latencies agree with ``torch.utils.benchmark``? Run on demand, on a quiet machine; exit status 1 above 5 %.
+
+    python tests/check_latency.py [--models resnet18_cifar,cnn_small] [--batch-size 32] [--rounds 15]
+
+Both time the same network, batch and threads in one process, alternately, round by round; medians of the rounds are
+compared. It is no test, since a busy machine would fail it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+from torch.utils import benchmark  # noqa: E402
+
+import models  # noqa: E402
+from bench.budgets import Sampling  # noqa: E402
+from bench.measure import clock, flags  # noqa: E402
+from bench.plan import available_cores  # noqa: E402
+
+TOLERANCE = 0.05
+RULE = Sampling(min_samples=10, min_seconds=0.3, relative_error=1.0, max_seconds=0.6)
+
+
+def compare(model: str, batch_size: int, rounds: int, device: torch.device) -> tuple[float, float]:
+    """Median seconds of one call: ours, and torch.utils.benchmark's."""
+    spec = models.classifier(model)
+    network = spec.build().eval().to(device)
+    images = torch.randn(batch_size, 3, spec.image_size, spec.image_size, device=device)
+    ours, theirs = [], []
+    with torch.inference_mode():
+        timer = benchmark.Timer(
+            "network(images)", globals={"network": network, "images": images}, num_threads=torch.get_num_threads()
+        )
+        clock.warm_up(lambda: network(images), device)
+        for _ in range(rounds):
+            taken = clock.latencies(lambda: network(images), device, RULE, lambda: None)
+            ours.append(statistics.median(taken.seconds))
+            theirs.append(timer.blocked_autorange(min_run_time=0.3).median)
+    return statistics.median(ours), statistics.median(theirs)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", default="cnn_small,resnet14_cifar,resnet18_cifar")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=available_cores())
+    given = parser.parse_args()
+    flags.apply(threads=given.threads, device=given.device)
+    agreed = True
+    for model in given.models.split(","):
+        ours, theirs = compare(model, given.batch_size, given.rounds, torch.device(given.device))
+        ratio = ours / theirs
+        agreed &= abs(ratio - 1) <= TOLERANCE
+        print(f"{model}, batch {given.batch_size}: {ours * 1e3:.3f} ms, torch says {theirs * 1e3:.3f} ms: {ratio:.3f}")
+    return 0 if agreed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
