@@ -117,6 +117,11 @@ def measure(pytestconfig: pytest.Config, benchmark: Any) -> Measure:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    machine_info.pop("node", None)  # results are published: they tell what a machine is, not whose
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     session = config.stash.get(SESSION, None)
     if session:

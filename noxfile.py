@@ -22,22 +22,37 @@ SUITE = ROOT / ".nox" / "suite"
 REPORT_NEEDS = ("matplotlib", "numpy", "pandas", "scipy", "tabulate")
 RESULT = "results/run.json"
 REPORT = "reports"
-NOT_RUN = 4
-"""pytest's exit status for an option it cannot use: nothing was measured, so nothing is rendered."""
+INTERRUPTED = 2
+"""pytest's exit status after Ctrl-C."""
 
 
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """Train, evaluate and time; then write reports/summary.md. Options after -- go to pytest."""
-    python = suite_python(session)
+    if any(option.startswith("--benchmark-json") for option in session.posargs):
+        session.error(f"bench writes {RESULT} and reports on it: to write elsewhere, run pytest in {SUITE}")
+    python, result = suite_python(session), ROOT / RESULT
+    earlier = result.stat().st_mtime_ns if result.exists() else None
     command = [python, "-m", "pytest", "bench", "--benchmark-json", RESULT, "--benchmark-quiet", *session.posargs]
-    status = subprocess.run(command, cwd=ROOT).returncode
-    if status == NOT_RUN or not (ROOT / RESULT).exists():
+    status = run_to_its_end(command)
+    if not result.exists() or result.stat().st_mtime_ns == earlier:
         session.error(f"nothing was measured (pytest ended with status {status})")
     session.run(python, "-m", "bench.report", "render", RESULT, "--out", REPORT, external=True)
     session.log(f"read {REPORT}/summary.md; every number of it is in {RESULT}")
+    if status == INTERRUPTED:
+        session.error("interrupted: the report holds what was finished, and --resume goes on from it")
     if status:
         session.error(f"some cases failed, see the report's list of failures (pytest ended with status {status})")
+
+
+def run_to_its_end(command: list[str]) -> int:
+    """Exit status of ``command``. Ctrl-C reaches it as well: it is waited for while it writes what is done."""
+    process = subprocess.Popen(command, cwd=ROOT)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 @nox.session(venv_backend="none")
@@ -73,7 +88,7 @@ def suite_python(session: nox.Session) -> str:
     digest = hashlib.sha256("\n".join([*wanted, Path("constraints.txt").read_text(), sys.version]).encode()).hexdigest()
     if not mark.exists() or mark.read_text() != digest:
         session.log(f"installing torch and the rest into {SUITE.relative_to(ROOT)}: about 6 GB, some minutes")
-        session.run(sys.executable, "-m", "venv", "--clear", str(SUITE), external=True)
+        session.run(sys.executable, "-m", "virtualenv", "--clear", "--quiet", str(SUITE), external=True)
         session.run(
             str(python), "-m", "pip", "install", "--quiet", "-c", "constraints.txt", *wanted, external=True, silent=True
         )

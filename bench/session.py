@@ -20,7 +20,8 @@ from bench.engine.journal import Journal
 from bench.engine.process import ProcessRunner
 from bench.engine.replay import ReplayClock
 from bench.errors import InputError
-from bench.plan import Plan, make_plan
+from bench.options import make_plan
+from bench.plan import Plan
 from bench.records import SCHEMA, Case, Failure, Measurement, Outcome, to_json
 from bench.workspace import Workspace
 
@@ -52,9 +53,7 @@ class BenchSession:
         self.listing = bool(config.option.collectonly)
         self.plan: Plan = make_plan(self._option, offline=self.listing)
         self.clock = ReplayClock()
-        self.failures: list[Failure] = []
         self.datasets: list[dict[str, Any]] = []
-        self.resumed = 0
         self._begin = time.monotonic()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._last_shown = 0.0
@@ -69,7 +68,7 @@ class BenchSession:
             progress=self.show,
         )
         if not self.listing:
-            self._json.claim()
+            self._json.check()
             if isinstance(runner, ProcessRunner):
                 runner.start()
 
@@ -96,29 +95,27 @@ class BenchSession:
         """
         if not self._cases(items):
             return
+        self._json.claim()
         plan = self.plan
         self.engine.survey(plan.device, plan.threads)
-        first = plan.models[0]
-        case = plan.inference(
-            first, image_size=plan.image_size(first), precision="fp32", mode="eager", batch_size=2, repeat=0
-        )
-        users = [model for model in plan.models if ":" in model or plan.user.options]
-        facts = self.engine.prepare(case, users)
+        facts = self.engine.prepare(plan.largest_case(), plan.user_cases())
         self.datasets.append(facts["dataset"])
-        self.resumed = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
+        found = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
         if self.config.option.resume:
             damaged = self.engine.journal.damaged_lines
             self._write_line(
-                f"resumed: {self.resumed} measurements taken from {self.engine.journal.path}"
+                f"resuming: {found} measurements of this code, machine and data in {self.engine.journal.path}"
                 + (f"; {damaged} damaged lines left out" if damaged else "")
             )
 
     def run(self, case: Case, needs: Case | None) -> Outcome:
-        """The outcome of ``case``, kept for the JSON."""
-        outcome = self.engine.run(case, needs)
-        if isinstance(outcome, Failure):
-            self.failures.append(outcome)
-        return outcome
+        """The outcome of ``case``."""
+        return self.engine.run(case, needs)
+
+    @property
+    def failures(self) -> list[Failure]:
+        """What failed, the trainings that a selected case needed among it."""
+        return [outcome for outcome in self.engine.outcomes.values() if isinstance(outcome, Failure)]
 
     def replay(self, benchmark: Any, measurement: Measurement) -> None:
         """Make ``measurement`` the result of the ``benchmark`` fixture."""
@@ -148,7 +145,7 @@ class BenchSession:
             "seconds": time.monotonic() - self._begin,
             "budget": self.plan.budget.name,
             "datasets": self.datasets,
-            "resumed": self.resumed,
+            "resumed": self.engine.resumed,
             "fingerprint": self.engine.workspace.fingerprint,
             "failures": [to_json(failure) for failure in self.failures],
             "case_seconds": dict(self.engine.case_seconds),
@@ -189,8 +186,8 @@ class _JsonFile:
         self.folder = self.path.parent if self.path else config.rootpath / "results"
         self._option = config.option
 
-    def claim(self) -> None:
-        """Make the folder, see that it can be written to, and move an earlier file aside.
+    def check(self) -> None:
+        """Make the folder and see that it can be written to.
 
         Raises:
             InputError: the folder is a file or cannot be written to.
@@ -210,10 +207,16 @@ class _JsonFile:
             return
         if self.path.is_dir():
             raise InputError(f"--benchmark-json {self.path} is a folder; name a file in it, like {self.path}/run.json.")
+        self._option.benchmark_json = str(self._partial)
+
+    def claim(self) -> None:
+        """Move the file of an earlier run aside."""
+        if self.path is None:
+            return
+        self._partial.unlink(missing_ok=True)
         if self.path.exists():
             # A run that measures nothing must not leave an older run's figures to be rendered as its own.
             os.replace(self.path, self.path.with_suffix(".previous.json"))
-        self._option.benchmark_json = str(self._partial)
 
     def place(self, summary: dict[str, Any] | None) -> None:
         """Rename the file that pytest-benchmark wrote. It writes none without a benchmark: failures alone are ours."""

@@ -21,6 +21,8 @@ class Workspace:
     """The decoded data set in the cache, known once the run has been prepared: no case looks at the source again."""
     artefact: Path | None = None
     """The file of trained weights that this case reads, if it needs one."""
+    untrained: str | None = None
+    """Why there is no such file although the case needs one."""
     fingerprint: str = ""
     """Hash of code, machine and data: figures and predictions of another one are not this run's."""
     progress: Callable[[str], None] = _silent

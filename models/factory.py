@@ -37,6 +37,19 @@ def is_file(target: str) -> bool:
     return target.endswith(".py")
 
 
+def module_file(target: str) -> Path | None:
+    """The Python file of a module, found without importing it or its packages; None if there is none."""
+    top, *rest = target.split(".")
+    found = importlib.util.find_spec(top)
+    if found is None:
+        return None
+    bases = [Path(folder).joinpath(*rest) for folder in found.submodule_search_locations or ()]
+    candidates = [file for base in bases for file in (base.with_suffix(".py"), base / "__init__.py")]
+    if not rest and found.origin:
+        candidates = [Path(found.origin)]
+    return next((file for file in candidates if file.suffix == ".py" and file.is_file()), None)
+
+
 def parse(reference: str) -> tuple[str, str]:
     """The two parts of a reference, checked without importing anything.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from models.factory import ModelError, build, is_file, parse
+from models.factory import ModelError, build, is_file, module_file, parse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,9 +41,14 @@ class ClassifierSpec:
 
     @property
     def source(self) -> Path | None:
-        """The user's own file: who keeps something of this network (weights, timings) ties it to the file's content."""
+        """The user's own file: who keeps something of this network (weights, timings) ties it to the file's content.
+
+        None for our own networks, and for a module that is no Python file.
+        """
+        if self.group != "user":
+            return None
         target, _ = parse(self.factory)
-        return Path(target) if is_file(target) else None
+        return Path(target) if is_file(target) else module_file(target)
 
     def outputs(self, classes: int) -> int:
         """Number of outputs for a data set of ``classes`` classes: the fixed head's, else ``classes``.

@@ -22,7 +22,7 @@ from torch.utils import benchmark  # noqa: E402
 import models  # noqa: E402
 from bench.budgets import Sampling  # noqa: E402
 from bench.measure import clock, flags  # noqa: E402
-from bench.plan import available_cores  # noqa: E402
+from bench.options import available_cores  # noqa: E402
 
 TOLERANCE = 0.05
 RULE = Sampling(min_samples=10, min_seconds=0.3, relative_error=1.0, max_seconds=0.6)

@@ -12,7 +12,7 @@ from bench.engine import worker
 from bench.engine.fingerprint import fingerprint
 from bench.engine.journal import Entry, Journal
 from bench.errors import InputError
-from bench.records import Case, Failure, Machine, Measurement, Outcome, from_json, outcome_from_json, to_json
+from bench.records import Case, Failure, Machine, Measurement, Outcome, Scalar, from_json, outcome_from_json, to_json
 from bench.workspace import Workspace
 
 SURVEY_SECONDS = 120.0
@@ -50,6 +50,11 @@ class Engine:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     case_seconds: dict[str, float] = field(default_factory=dict)
     machine: Machine | None = None
+    flags: dict[str, Scalar] = field(default_factory=dict)
+    adopted: dict[str, Outcome] = field(default_factory=dict)
+    """Measurements that an earlier run left in the journal, to be taken when their case is asked for."""
+    resumed: int = 0
+    """How many of them were taken."""
 
     def survey(self, device: str, threads: int) -> Machine:
         """Ask a first worker what machine this is.
@@ -67,39 +72,34 @@ class Engine:
                 f"the fork server could not import {', '.join(sorted(missing))}; is the environment whole?"
             )
         self.machine = from_json(Machine, answer["machine"])
+        self.flags = answer["flags"]
         return self.machine
 
-    def prepare(self, case: Case, models: Sequence[str]) -> dict[str, Any]:
-        """Decode the data set of ``case`` and try the user's own networks, before any case runs.
+    def prepare(self, case: Case, users: Sequence[Case]) -> dict[str, Any]:
+        """Decode the data set of ``case`` at its image size, and try the user's own networks, before any case runs.
 
         Raises:
             InputError: data or a network cannot be used.
         """
         request = self._request("prepare", PREPARATION_SECONDS, "prepare")
-        facts = self._answer({**request, "case": to_json(case), "models": list(models)})
+        facts = self._answer({**request, "case": to_json(case), "users": [to_json(user) for user in users]})
         self.workspace = replace(self.workspace, decoded=Path(facts["decoded"]))
         return facts
 
     def resume(self, data_digests: Sequence[str], *, take: bool) -> int:
         """Fix the fingerprint of this run and, if ``take``, adopt matching measurements from the journal.
 
-        Failures are not taken: they are tried again. Returns how many measurements were taken.
+        Failures are not adopted: they are tried again. Returns how many measurements can be taken.
         """
         if self.machine is None:
             raise RuntimeError("survey the machine first")
-        self.workspace = replace(self.workspace, fingerprint=fingerprint(self.machine, data_digests))
-        if not take:
-            return 0
-        for entry in self.journal.entries():
+        mark = fingerprint(self.machine, self.flags, data_digests)
+        self.workspace = replace(self.workspace, fingerprint=mark)
+        for entry in self.journal.entries() if take else ():
             outcome = entry.outcome
-            if (
-                entry.fingerprint == self.workspace.fingerprint
-                and isinstance(outcome, Measurement)
-                and self._whole(outcome)
-            ):
-                self.outcomes[outcome.case.id] = outcome
-                self.case_seconds[outcome.case.id] = entry.case_seconds
-        return len(self.outcomes)
+            if entry.fingerprint == mark and isinstance(outcome, Measurement) and self._whole(outcome):
+                self.adopted[outcome.case.id] = outcome
+        return len(self.adopted)
 
     def run(self, case: Case, needs: Case | None = None) -> Outcome:
         """The outcome of ``case``, run now unless it is known. ``needs`` is the training whose weights it reads.
@@ -107,20 +107,42 @@ class Engine:
         What is needed is run first, as its own outcome, outside the clock and the time limit of ``case``.
         """
         trained = self.run(needs) if needs is not None else None
-        if case.id not in self.outcomes:
-            begin = time.monotonic()
-            outcome = self._perform(case, trained)
-            self.outcomes[case.id] = outcome
-            self.case_seconds[case.id] = time.monotonic() - begin
-            seconds = self.case_seconds[case.id]
-            entry = Entry(outcome=outcome, fingerprint=self.workspace.fingerprint, case_seconds=seconds)
+        if case.id in self.outcomes:
+            return self.outcomes[case.id]
+        adopted = self.adopted.get(case.id)
+        if adopted is not None and self._of_same_weights(adopted, trained):
+            self.resumed += 1
+            self.outcomes[case.id] = adopted
+            return adopted
+        begin = time.monotonic()
+        outcome = self._perform(case, trained)
+        seconds = time.monotonic() - begin
+        self.outcomes[case.id] = outcome
+        self.case_seconds[case.id] = seconds
+        self._write(Entry(outcome=outcome, fingerprint=self.workspace.fingerprint, case_seconds=seconds))
+        return outcome
+
+    def _of_same_weights(self, adopted: Outcome, trained: Outcome | None) -> bool:
+        """Whether an adopted outcome was measured with the weights of ``trained``, which must be adopted as well."""
+        if trained is None:
+            return True
+        if isinstance(trained, Failure) or trained.case.id in self.case_seconds:
+            return False
+        return isinstance(adopted, Measurement) and adopted.artefact == trained.artefact
+
+    def _write(self, entry: Entry) -> None:
+        """Into the journal. A full disk must not cost the measurement, which still goes into the JSON."""
+        try:
             self.journal.append(entry)
-        return self.outcomes[case.id]
+        except OSError as error:
+            self.progress(f"{self.journal.path} cannot be written ({error}): what follows cannot be resumed")
 
     def _perform(self, case: Case, trained: Outcome | None) -> Outcome:
         request = self._request("run", self.case_timeout(case), case.id)
         if isinstance(trained, Measurement) and trained.artefact:
             request["workspace"]["artefact"] = str(self.workspace.artefacts / trained.artefact)
+        if isinstance(trained, Failure):
+            request["workspace"]["untrained"] = f"its training failed ({trained.kind}: {trained.message})"
         reply = self.runner.perform({**request, "case": to_json(case)}, self.progress)
         if "failure" in reply:
             return Failure(case=case, kind=reply["failure"]["kind"], message=reply["failure"]["message"])
@@ -143,6 +165,7 @@ class Engine:
                 "data_dir": str(space.data_dir),
                 "decoded": str(space.decoded) if space.decoded else None,
                 "artefact": None,
+                "untrained": None,
                 "fingerprint": space.fingerprint,
             },
         }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from bench.records import Machine, digest_of, to_json
+from bench.records import Machine, Scalar, digest_of, to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 UNMEASURED = ("report",)
@@ -29,6 +29,8 @@ def digest_of_files(paths: Iterable[Path], root: Path) -> str:
     return total.hexdigest()[:16]
 
 
-def fingerprint(machine: Machine, data_digests: Iterable[str]) -> str:
+def fingerprint(machine: Machine, flags: Mapping[str, Scalar], data_digests: Iterable[str]) -> str:
     """Outcomes of two runs may stand for each other only if this is the same for both."""
-    return digest_of({"code": code_digest(), "machine": to_json(machine), "data": sorted(data_digests)})
+    return digest_of(
+        {"code": code_digest(), "machine": to_json(machine), "flags": dict(flags), "data": sorted(data_digests)}
+    )

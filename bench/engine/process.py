@@ -39,6 +39,10 @@ ENVIRONMENT = {
     # The server is started with Python's -c, whose search path begins with the current folder and not with ours.
     "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
 }
+CPU_ENVIRONMENT = {
+    # The first compilation starts a pool of processes that import torch, for Triton alone: on a CPU they only disturb.
+    "TORCH_WARM_POOL": "0",
+}
 LOG_LINES = 3
 
 
@@ -48,6 +52,7 @@ class ProcessRunner:
     def __init__(self, method: str | None = None, device: str = "cpu") -> None:
         self.method = method or default_method()
         self._context: Any = multiprocessing.get_context(self.method)
+        self._settings = ENVIRONMENT | (CPU_ENVIRONMENT if device == "cpu" else {})
         self.preload: tuple[str, ...] = ()
         if self.method == "forkserver":
             self.preload = PRELOAD + (CPU_PRELOAD if device == "cpu" else ())
@@ -58,21 +63,23 @@ class ProcessRunner:
         if self.method == "forkserver":
             from multiprocessing.forkserver import ensure_running
 
-            with _environment(ENVIRONMENT):
+            with _environment(self._settings):
                 ensure_running()
 
     def perform(self, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
         """Like ``worker.perform``, in a fresh process: a crash, a hang and a kill become failures too."""
-        self.start()  # again if the server was killed
         kills_before = _kernel_kills()
         here, there = self._context.Pipe(duplex=False)
         process = self._context.Process(target=worker.main, args=(there, request), name="halfbyte-worker")
-        with _environment(ENVIRONMENT):
-            process.start()
-        there.close()
         try:
+            with _environment(self._settings):
+                self.start()  # again if the server was killed
+                process.start()
+            there.close()
             reply = _await_reply(here, request["time_limit"], progress)
             return _explained(reply, process, Path(request["log"]), _kernel_kills() - kills_before)
+        except (OSError, EOFError) as error:
+            return _failure("crashed", f"no worker could be started ({type(error).__name__}: {error})")
         finally:
             end_group(process)
             here.close()
@@ -85,7 +92,9 @@ def default_method() -> str:
 
 def end_group(process: Any) -> None:
     """End the worker and every process that it started, whether or not it is still there."""
-    if process.pid is not None and hasattr(os, "killpg"):
+    if process.pid is None:  # it never started
+        return
+    if hasattr(os, "killpg"):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     if process.is_alive():

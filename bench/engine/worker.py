@@ -23,7 +23,13 @@ from bench.records import Case, FailureKind, from_json, to_json
 from bench.workspace import Workspace
 
 Progress = Callable[[str], None]
-OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
+OUT_OF_MEMORY_SIGNS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "Cannot allocate memory",
+    "ALLOC_FAILED",  # cuBLAS and cuDNN
+)
 
 
 def main(connection: Any, request: dict[str, Any]) -> None:
@@ -32,7 +38,11 @@ def main(connection: Any, request: dict[str, Any]) -> None:
     _redirect_output(Path(request["log"]))
     # A C thread, which a hang that holds the interpreter lock cannot stop; the engine's own limit comes first.
     faulthandler.dump_traceback_later(request["time_limit"] + 30, exit=True)
-    reply = perform(request, lambda line: connection.send(("progress", line)))
+    try:
+        reply = perform(request, lambda line: connection.send(("progress", line)))
+    except BaseException as error:  # SystemExit in a network, say: a worker has nobody to raise to
+        traceback.print_exc()
+        reply = {"failure": {"kind": "error", "message": _message(error, "error")}}
     sys.stdout.flush()
     sys.stderr.flush()
     connection.send(("reply", reply))
@@ -43,11 +53,12 @@ def perform(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Do what ``request`` asks: ``survey`` the machine, ``prepare`` data and networks, or ``run`` a case.
 
     Returns:
-        ``{"answer": …}``, or ``{"failure": {"kind": …, "message": …}}``. Nothing is raised.
+        ``{"answer": …}``, or ``{"failure": {"kind": …, "message": …}}``. What is no ``Exception`` is raised: Ctrl-C
+        and the end of a debugger go on to pytest where this runs in its process.
     """
     try:
         return {"answer": ACTIONS[request["action"]](request, progress)}
-    except BaseException as error:  # a worker has nobody to raise to
+    except Exception as error:
         traceback.print_exc()
         kind = kind_of(error)
         return {"failure": {"kind": kind, "message": _message(error, kind)}}
@@ -75,7 +86,7 @@ def _survey(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     from bench.measure import flags, machine
 
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda._is_in_bad_fork():  # is_initialized() is False in every forked child
         raise InputError(
             "CUDA was initialised before the worker began, which breaks it there; preload nothing that does"
         )
@@ -87,8 +98,8 @@ def _survey(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 def _prepare(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     from bench.experiments import preparation
 
-    case = from_json(Case, request["case"])
-    return preparation.prepare(case, _workspace(request, progress), models=request["models"])
+    case, *users = (from_json(Case, value) for value in (request["case"], *request["users"]))
+    return preparation.prepare(case, _workspace(request, progress), users=users)
 
 
 def _run(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -116,6 +127,7 @@ def _workspace(request: dict[str, Any], progress: Progress) -> Workspace:
         results=Path(paths["results"]),
         data_dir=Path(paths["data_dir"]),
         artefact=Path(paths["artefact"]) if paths["artefact"] else None,
+        untrained=paths["untrained"],
         decoded=Path(paths["decoded"]) if paths["decoded"] else None,
         fingerprint=paths["fingerprint"],
         progress=progress,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -18,13 +18,15 @@ from bench.experiments.modes import compiled, graph_breaks, prepare_mode
 from bench.experiments.subject import Subject, batch_of, load_subject
 from bench.measure import clock, flags, memory, quality
 from bench.measure.state import Watch
-from bench.records import Case, Cold, Figure, Measurement, Quality, digest_of
+from bench.records import Case, Cold, Figure, Measurement, Quality, Scalar, digest_of, to_json
 from bench.train.evaluate import check_logits
 from bench.workspace import Workspace
 
 SMALLEST_JUDGING_BATCH = 32
 """Accuracy is judged in batches of at least this many images: ten thousand calls with one image each take minutes."""
 JUDGING_BATCH = 100
+TIMING_OPTIONS = ("max_seconds", "min_samples")
+"""Options of a case that change how long it is timed, and nothing of what it predicts."""
 
 
 def run(case: Case, workspace: Workspace) -> Measurement:
@@ -68,14 +70,15 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         device_state=tuple(watch.states),
         figures=_figures(subject, images, latencies, blocks, breaks if case.mode == "compiled" else None),
         series={"block_seconds": blocks.seconds},
-        absent=_absent(subject),
+        artefact=workspace.artefact.name if workspace.artefact else None,
+        absent=_absent(subject, watch),
     )
 
 
 def _rule(case: Case) -> Sampling:
     """The budget's stopping rule, with what the command line changed of it."""
     rule = BUDGETS[case.budget].sampling
-    changed = {name: case.option(name) for name in ("max_seconds", "min_samples") if case.option(name) is not None}
+    changed = {name: case.option(name) for name in TIMING_OPTIONS if case.option(name) is not None}
     return dataclasses.replace(rule, **changed)  # type: ignore[arg-type]  # checked by pytest-benchmark's own options
 
 
@@ -120,22 +123,22 @@ def _judge(network: nn.Module, subject: Subject, case: Case, workspace: Workspac
         return None
     limit = case.option("test_images")
     labels = subject.dataset.test.labels[: int(limit) if limit else None]
-    name = digest_of(
-        {
-            "weights": subject.weights,
-            "precision": case.precision,
-            "mode": case.mode,
-            "image_size": case.image_size,
-            "device": case.device,
-            "images": len(labels),
-            "run": workspace.fingerprint,
-        }
-    )
+    name = _predictions_name(subject, case, len(labels), workspace.fingerprint)
     predicted = quality.read_predictions(workspace.predictions, name)
     if predicted is None:
         predicted = _predict(network, subject, case, len(labels))
     stored = quality.keep_predictions(predicted, workspace.predictions, name)
     return quality.accuracy(predicted, np.asarray(labels), stored)
+
+
+def _predictions_name(subject: Subject, case: Case, count: int, run: str) -> str:
+    """Hash of all that shapes predictions: not the batch size, nor how they are timed."""
+    shaping = dataclasses.replace(case, batch_size=1, repeat=0, options=tuple(_without_timing(case)))
+    return digest_of({"case": to_json(shaping), "weights": subject.weights, "images": count, "run": run})
+
+
+def _without_timing(case: Case) -> Iterator[tuple[str, Scalar]]:
+    return (pair for pair in case.options if pair[0] not in TIMING_OPTIONS)
 
 
 def _predict(network: nn.Module, subject: Subject, case: Case, count: int) -> quality.Labels:
@@ -157,11 +160,12 @@ def _predict(network: nn.Module, subject: Subject, case: Case, count: int) -> qu
     return labels
 
 
-def _absent(subject: Subject) -> dict[str, str]:
+def _absent(subject: Subject, watch: Watch) -> dict[str, str]:
     reasons = {
         "quality": subject.untrained,
         "device_seconds": None if subject.device.type == "cuda" else "on a CPU the wall time is the device time",
         "peaks": memory.why_absent(subject.device),
+        "device_state": watch.why_absent,
         "energy_joules_per_item": "no energy counter is read yet",
     }
     return {name: reason for name, reason in reasons.items() if reason}

@@ -26,7 +26,7 @@ def prepare_mode(network: nn.Module, case: Case, workspace: Workspace) -> nn.Mod
     """
     if case.mode == "eager":
         return network
-    reason = why_not_compiled()
+    reason = why_not_compiled(case.device)
     if reason:
         raise Unsupported(reason)
     cache = workspace.results / "compiled" / case.row
@@ -42,16 +42,19 @@ def compiled(network: nn.Module) -> nn.Module:
     return torch.compile(network, dynamic=False)  # type: ignore[return-value]  # a Module where a Module is given
 
 
-def why_not_compiled() -> str | None:
-    """Why ``torch.compile`` cannot build kernels here, or None if it can."""
+def why_not_compiled(device: str) -> str | None:
+    """Why ``torch.compile`` cannot build kernels for ``device`` here, or None if it can."""
     import torch._inductor.compile_fx  # noqa: F401  (seconds of import, which are not part of compiling a network)
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
+    from torch.utils._triton import has_triton
 
     try:
         get_cpp_compiler()
     except InvalidCxxCompiler:
         return "mode compiled needs a C++ compiler (g++ or clang++), and none was found"
+    if device != "cpu" and not has_triton():
+        return "mode compiled needs Triton and a GPU of compute capability 7.0 or later on CUDA"
     headers = Path(sysconfig.get_path("include"))
     if not (headers / "Python.h").is_file():
         return f"mode compiled needs the headers of Python {sysconfig.get_python_version()}, and Python.h was not found"

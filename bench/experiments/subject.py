@@ -15,6 +15,7 @@ import models
 from bench.data.images import ImageDataset, open_dataset
 from bench.data.pipelines import Normalization, evaluation_batches
 from bench.errors import InputError
+from bench.measure.clock import synchronize
 from bench.measure.memory import peak_of
 from bench.records import Case, Peak
 from bench.train.artefacts import load_weights
@@ -32,7 +33,7 @@ class Subject:
     dataset: ImageDataset
     normalize: Normalization | None
     weights: str | None
-    """Names the trained weights in file names and hashes; None: the network is as it was built."""
+    """SHA-256 of the file of trained weights; None: the network is as it was built."""
     untrained: str | None
     """Why there are no trained weights; None if there are."""
     load_seconds: float
@@ -47,23 +48,26 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
     """
     dataset = dataset_of(workspace)
     device = torch.device(case.device)
-    peaks: list[Peak] = []
     weights = given_weights(case) or workspace.artefact
     torch.manual_seed(case.seed)
-    begin = time.perf_counter()
+    torch.zeros(1, device=device)  # makes the CUDA context, which is no part of loading
+    peaks: list[Peak] = []
     with peak_of("load", device, peaks):
+        begin = time.perf_counter()
         network = build(case, dataset)
         if weights:
             load_weights(weights, network)
         network = network.eval().to(device)
+        synchronize(device)
+        seconds = time.perf_counter() - begin
     return Subject(
         network=network,
         device=device,
         dataset=dataset,
         normalize=normalization_of(case, dataset),
-        weights=_name_of(weights) if weights else None,
-        untrained=None if weights else _why_untrained(case),
-        load_seconds=time.perf_counter() - begin,
+        weights=_digest(weights) if weights else None,
+        untrained=None if weights else workspace.untrained or _why_untrained(case),
+        load_seconds=seconds,
         peaks=peaks,
     )
 
@@ -116,12 +120,13 @@ def batch_of(subject: Subject, case: Case) -> Tensor:
     return images
 
 
-def _name_of(weights: Path) -> str:
-    return hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+def _digest(weights: Path) -> str:
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _why_untrained(case: Case) -> str:
     own_size = models.classifier(case.model).image_size
-    if case.image_size != own_size and not case.option("classes"):
-        return f"trained at {own_size} pixels, not at {case.image_size}"
-    return f"not trained in budget {case.budget}, or its training failed"
+    if case.image_size != own_size:
+        return f"not trained at {case.image_size} pixels"
+    return f"not trained in budget {case.budget}"

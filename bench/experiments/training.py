@@ -21,7 +21,7 @@ from bench.measure import flags
 from bench.measure.memory import weight_bytes
 from bench.measure.quality import accuracy, keep_predictions
 from bench.measure.state import Watch
-from bench.records import Better, Case, Figure, Measurement, Peak
+from bench.records import Better, Case, Figure, Measurement, Peak, digest_of
 from bench.train import checkpoint as checkpoints
 from bench.train.artefacts import artefact_name, fit, recipe_of, training_code
 from bench.train.checkpoint import best_path
@@ -127,7 +127,7 @@ def _training(case: Case, workspace: Workspace, dataset: ImageDataset, network: 
         image_size=case.image_size,
         device=torch.device(case.device),
         seed=case.seed,
-        checkpoint=artefact.with_name(f"{artefact.stem.removesuffix('-best')}.partial.pt"),
+        checkpoint=_checkpoint(case, workspace, artefact),
         identity={
             "model": case.model,
             "recipe": recipe.name,
@@ -140,6 +140,15 @@ def _training(case: Case, workspace: Workspace, dataset: ImageDataset, network: 
         },
         progress=workspace.progress,
     )
+
+
+def _checkpoint(case: Case, workspace: Workspace, artefact: Path) -> Path:
+    """Where an unfinished training waits. Only one of the same code, machine and threads goes on from it.
+
+    Epochs of two machines, or of one thread and of two, have no median in common.
+    """
+    conditions = digest_of({"threads": case.threads, "run": workspace.fingerprint})
+    return artefact.with_name(f"{artefact.stem.removesuffix('-best')}-{conditions}.partial.pt")
 
 
 def _keep_and_judge(case: Case, training: Training, trained: Trained, artefact: Path) -> Judged:

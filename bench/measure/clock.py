@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,8 @@ CUDA_WARM_UP_SECONDS = 0.5
 """A GPU raises its clocks over hundreds of milliseconds (triton#2306: 11.2 against 8.8 ms from a short warm-up)."""
 BLOCK_SECONDS = 0.1
 """A block of calls lasts about this long, so that the two readings of the clock around it weigh nothing."""
+BLOCKS = 6
+"""The fewest of which a median has an interval of 95 %."""
 
 Step = Callable[[], object]
 
@@ -60,45 +63,77 @@ def warm_up(step: Step, device: torch.device) -> None:
 def latencies(step: Step, device: torch.device, rule: Sampling, between: Callable[[], None]) -> Latencies:
     """Time single calls of ``step`` until ``rule`` is met or its seconds have passed.
 
-    ``between`` is called after every sample, outside of it: the device's clocks are read there, while it is still busy
-    with this case but not inside what is timed.
+    ``between`` is called after every sample, outside of it: the device's clocks are read there, in the midst of the
+    work but not inside what is timed. Python's garbage collection waits until the end.
     """
     time_one = _time_on_cuda if device.type == "cuda" else _time_on_cpu
-    walls: list[float] = []
-    devices: list[float] = []
-    begin = time.perf_counter()
-    while True:
-        wall, on_device = time_one(step, device)
-        walls.append(wall)
-        if on_device is not None:
-            devices.append(on_device)
-        between()
-        passed = time.perf_counter() - begin
-        met = criterion_met(walls, passed, rule)
-        if met or passed >= rule.max_seconds:
-            break
+    walls, devices, spread = [], [], Spread()
+    with _no_collection():
+        begin = time.perf_counter()
+        while True:
+            wall, on_device = time_one(step, device)
+            walls.append(wall)
+            spread.add(wall)
+            if on_device is not None:
+                devices.append(on_device)
+            between()
+            passed = time.perf_counter() - begin
+            met = spread.meets(rule, passed)
+            if met or passed >= rule.max_seconds:
+                break
     return Latencies(seconds=tuple(walls), device_seconds=tuple(devices) or None, criterion_met=met)
 
 
-def criterion_met(samples: list[float], passed: float, rule: Sampling) -> bool:
-    """Whether there are enough samples, seconds and certainty to stop."""
-    if len(samples) < max(rule.min_samples, 2) or passed < rule.min_seconds:
-        return False
-    error = statistics.stdev(samples) / math.sqrt(len(samples))
-    return error <= rule.relative_error * statistics.fmean(samples)
+class Spread:
+    """Mean and standard error of samples so far, each added in constant time (Welford's algorithm)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = 0.0
+        self._squares = 0.0
+
+    def add(self, sample: float) -> None:
+        self.count += 1
+        difference = sample - self.mean
+        self.mean += difference / self.count
+        self._squares += difference * (sample - self.mean)
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean; of two samples at least."""
+        return math.sqrt(self._squares / (self.count - 1) / self.count)
+
+    def meets(self, rule: Sampling, passed: float) -> bool:
+        """Whether there are enough samples, seconds and certainty to stop."""
+        if self.count < max(rule.min_samples, 2) or passed < rule.min_seconds:
+            return False
+        return self.standard_error <= rule.relative_error * self.mean
 
 
-def blocks(step: Step, device: torch.device, expected_seconds: float, count: int = 5) -> Blocks:
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def blocks(step: Step, device: torch.device, expected_seconds: float, count: int = BLOCKS) -> Blocks:
     """Time ``count`` blocks of calls, each as long as ``BLOCK_SECONDS`` or one call, synchronised at its ends only."""
     steps = max(1, math.ceil(BLOCK_SECONDS / expected_seconds))
     seconds = []
-    for _ in range(count):
-        synchronize(device)
-        begin = time.perf_counter()
-        for _ in range(steps):
-            step()
-        synchronize(device)
-        seconds.append(time.perf_counter() - begin)
+    with _no_collection():
+        for _ in range(count):
+            synchronize(device)
+            begin = time.perf_counter()
+            for _ in range(steps):
+                step()
+            synchronize(device)
+            seconds.append(time.perf_counter() - begin)
     return Blocks(seconds=tuple(seconds), steps=steps)
 
 

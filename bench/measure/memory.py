@@ -57,6 +57,7 @@ def peak_of(phase: str, device: torch.device, found: list[Peak]) -> Iterator[Non
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()  # what warm-up and timing reserved would count as this step's
         torch.cuda.reset_peak_memory_stats(device)
         yield
         torch.cuda.synchronize(device)

@@ -21,13 +21,16 @@ class Watch:
 
     def __init__(self, device: torch.device) -> None:
         self.states: list[DeviceState] = []
-        self._read = _cuda_reader(device) if device.type == "cuda" else _read_cpu
+        self.why_absent: str | None = None
+        self._read: Callable[[float], DeviceState] | None = _read_cpu
+        if device.type == "cuda":
+            self._read, self.why_absent = _cuda_reader(device)
         self._begin = time.perf_counter()
         self._next = 0.0
 
     def __call__(self) -> None:
         passed = time.perf_counter() - self._begin
-        if passed < self._next:
+        if self._read is None or passed < self._next:
             return
         self._next = passed + INTERVAL_SECONDS
         self.states.append(self._read(passed))
@@ -47,11 +50,15 @@ def _cpu_clock_hz() -> float | None:
     return None
 
 
-def _cuda_reader(device: torch.device) -> Callable[[float], DeviceState]:
+def _cuda_reader(device: torch.device) -> tuple[Callable[[float], DeviceState] | None, str | None]:
+    """A function that reads the GPU, or None and why there is none: telemetry must not cost a measurement."""
     import pynvml
 
-    pynvml.nvmlInit()
-    handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+    except pynvml.NVMLError as error:
+        return None, f"NVML does not know this GPU ({error})"
 
     def read(at: float) -> DeviceState:
         return DeviceState(
@@ -63,7 +70,7 @@ def _cuda_reader(device: torch.device) -> Callable[[float], DeviceState]:
             throttle=_ask(lambda: _reasons(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))),
         )
 
-    return read
+    return read, None
 
 
 def _ask(question: Callable[[], Any]) -> Any:

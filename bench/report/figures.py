@@ -32,7 +32,7 @@ _STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "grid.alpha": 0.3,
 }
-_SPLITS = (("train", "#0072b2", "-"), ("validation", "#d55e00", "--"), ("test", "#009e73", "-."))
+_SPLITS = (("train", "#0072b2", "-"), ("validation", "#d55e00", "--"))
 """Splits with colours that the colour-blind can tell apart (Okabe and Ito), and dashes for print."""
 _WIDTH, _HEIGHT = 6.0, 2.5
 """Inches of one training's pair of panels."""

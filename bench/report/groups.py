@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 from bench.report.frame import IDENTITY, Row, figure, one_accuracy
 from bench.report.load import DatasetFacts
-from bench.report.published import CIFAR10_CLASSES, CIFAR10_TEST_IMAGES, CIFAR10_TRAIN_IMAGES, PUBLISHED, Published
+from bench.report.published import (
+    CIFAR10_CLASSES,
+    CIFAR10_IMAGE_SIZE,
+    CIFAR10_TEST_IMAGES,
+    CIFAR10_TRAIN_IMAGES,
+    PUBLISHED,
+    Published,
+)
 from bench.report.statistics import Accuracy, Timing, binomial_error, over_seeds, summarise
 
 
@@ -33,12 +40,26 @@ class Group:
     accuracy: Accuracy | None
     as_noted: Accuracy | None
     published: Published | None
+    classes: int
+    """Classes of the data set; 0 where the file does not tell."""
     incomparable: str | None
     """Why a difference to the published figure would mean nothing; None where it does mean something."""
 
     @property
     def first(self) -> Row:
         return self.rows[0]
+
+    @property
+    def shortened(self) -> bool:
+        """Whether a budget of images cut the recipe short."""
+        return "train_images=" in (self.first["options"] or "")
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the accuracy cannot be told from guessing one of the classes."""
+        if self.accuracy is None or not self.classes:
+            return False
+        return self.accuracy.mean - 3 * self.accuracy.standard_error < 1 / self.classes
 
     @property
     def held_out(self) -> bool:
@@ -59,7 +80,7 @@ class Group:
         return _accuracy([figure(row, name) for row in self.rows], self.test_images)
 
     def to_published(self) -> Difference | None:
-        """As the note measured, less the published figure: both on the same test images, the latter from one seed."""
+        """As the note measured, less the published figure, which is of one seed and of test images like ours."""
         if not self.as_noted or not self.published or self.published.accuracy is None or self.incomparable:
             return None
         theirs = math.hypot(
@@ -94,6 +115,7 @@ def _group(rows: list[Row], classes: frozenset[str]) -> Group:
         accuracy=_accuracy([one_accuracy(row) for row in rows], samples),
         as_noted=_accuracy([figure(row, "test_accuracy_as_noted") for row in rows], samples),
         published=published,
+        classes=len(classes),
         incomparable=_incomparable(first, published, classes) if published else None,
     )
 
@@ -106,6 +128,8 @@ def _accuracy(values: Sequence[float | None], samples: int) -> Accuracy | None:
 def _incomparable(row: Row, published: Published, classes: frozenset[str]) -> str | None:
     if classes != CIFAR10_CLASSES:
         return "other data"
+    if "normalize=" in (row["options"] or "") or row["image size [px]"] != CIFAR10_IMAGE_SIZE:
+        return "other settings"
     wanted = {
         "epochs": published.epochs,
         "images_per_epoch": CIFAR10_TRAIN_IMAGES,

@@ -34,6 +34,8 @@ class DatasetFacts:
     usual_mean: tuple[float, ...] | None = None
     usual_std: tuple[float, ...] | None = None
     digest: str = ""
+    augmented_by: str | None = None
+    """The recipe whose augmentation the picture shows."""
     augmented_png: str | None = None
     """The 3x3 picture of augmented training images: PNG in base64."""
 

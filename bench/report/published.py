@@ -7,6 +7,7 @@ from dataclasses import dataclass
 CIFAR10_CLASSES = frozenset(
     ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 )
+CIFAR10_IMAGE_SIZE = 32
 CIFAR10_TRAIN_IMAGES = 50_000
 CIFAR10_TEST_IMAGES = 10_000
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import models
 from bench.errors import InputError
 from bench.records import Case, digest_of
 from bench.train.recipes import Recipe, recipe, recipe_for
@@ -67,10 +68,14 @@ def artefact_name(case: Case, data_digest: str, code: str) -> str:
 
 
 def training_code(model: str) -> str:
-    """Hash of the source that shapes trained weights: ours, and the file of the user's own network."""
+    """Hash of the source that shapes trained weights: ours, and the file of the user's own network.
+
+    Raises:
+        ModelError: a reference to a network that is not there.
+    """
     sources = [path for name in TRAINING_SOURCES for path in _python_files(ROOT / name)]
-    own = Path(model.rpartition(":")[0])
-    if own.suffix == ".py" and own.is_file():
+    own = models.classifier(model).source if ":" in model else None
+    if own is not None:
         sources.append(own.resolve())
     total = hashlib.sha256()
     for path in sources:

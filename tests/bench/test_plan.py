@@ -1,97 +1,19 @@
-"""Options become a plan; what cannot be used is refused in one line that says what is allowed."""
+"""The cases that follow from a plan."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from bench import plan
-from bench.budgets import BUDGETS, NOTES_CLASSIFIERS
-from bench.errors import InputError
+from bench.budgets import BUDGETS
+from bench.options import make_plan
+from bench.plan import Plan
 
 DEFAULTS: dict[str, Any] = {"device": "cpu", "dataset": "mnist5k", "data_dir": "data"}
 
 
-def make(**options: Any) -> plan.Plan:
-    return plan.make_plan({**DEFAULTS, **options}.get)
-
-
-def test_the_budget_fills_in_what_is_not_given() -> None:
-    made = make()
-    assert made.budget.name == "quick"
-    assert made.trained == NOTES_CLASSIFIERS
-    assert made.batch_sizes == BUDGETS["quick"].batch_sizes
-    assert made.threads == plan.available_cores()
-
-
-def test_what_is_given_wins() -> None:
-    made = make(models="cnn_small, resnet18", modes="eager", batch_sizes="1,8", seeds="3,4", repeats=2, threads=1)
-    assert made.trained == ("cnn_small", "resnet18")
-    assert (made.modes, made.batch_sizes, made.seeds) == (("eager",), (8, 1), (3, 4))
-    assert (made.repeats, made.threads) == (2, 1)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"device": "gpu"}, "unknown device 'gpu'. Known: auto, cpu, cuda, cuda:N"),
-        ({"device": "cpu:1"}, "unknown device"),
-        ({"budget": "quik"}, "unknown budget 'quik'. Did you mean quick.*smoke, quick, full"),
-        ({"models": "resnet18_cifr"}, "unknown model 'resnet18_cifr'. Did you mean resnet18_cifar.*cnn_small"),
-        ({"models": ","}, "names nothing"),
-        ({"models": "nowhere.py:network"}, "nowhere.py"),
-        ({"precisions": "fp23"}, "unknown precision 'fp23'. Did you mean fp32"),
-        ({"modes": "jit"}, "unknown mode 'jit'.*eager, compiled"),
-        ({"dataset": "mnist"}, "unknown data set 'mnist'. Did you mean mnist5k"),
-        ({"dataset": "./nowhere"}, "nowhere' does not exist"),
-        ({"batch_sizes": "1,x"}, "--batch-sizes 1,x is not a list of whole numbers"),
-        ({"batch_sizes": "0"}, "--batch-sizes 0 is below 1"),
-        ({"repeats": 0}, "--repeats 0 is below 1"),
-        ({"threads": 0}, "--threads 0 is below 1"),
-        ({"models": "resnet18", "weights": "nowhere.pt"}, "--weights nowhere.pt is no file"),
-        ({"weights": __file__}, "name it with --models"),
-        ({"models": "resnet18,alexnet", "weights": __file__}, "fits one network"),
-        ({"models": "resnet18", "normalize": "1,2"}, "--normalize 1,2 is not three means"),
-        ({"models": "resnet18", "normalize": "0,0,0/1,1,0"}, "standard deviations above 0"),
-        ({"models": "cnn_vgg", "image_size": 224}, "cnn_vgg takes images of 32 to 39 a side, not 224"),
-    ],
-    ids=lambda value: str(value) if isinstance(value, dict) else "",
-)
-def test_what_cannot_be_used_is_refused_in_one_line(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message) as caught:
-        make(**options)
-    assert "\n" not in str(caught.value)
-
-
-def test_cuda_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "gpu_count", lambda: 1)
-    assert make(device="auto").device == "cuda"
-    assert make(device="cuda:0").device == "cuda:0"
-    with pytest.raises(InputError, match="--device cuda:1 was asked for, but the driver tells of 1 CUDA"):
-        make(device="cuda:1")
-    monkeypatch.setattr(plan, "gpu_count", lambda: 0)
-    assert make(device="auto").device == "cpu"
-    with pytest.raises(InputError, match="use --device cpu"):
-        make(device="cuda")
-
-
-def test_budget_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "gpu_count", lambda: 1)
-    assert make(device="auto").budget.name == "full"
-
-
-def test_visible_devices_limit_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    pynvml = pytest.importorskip("pynvml")
-    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 4)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert plan.gpu_count() == 4
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    assert plan.gpu_count() == 2
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert plan.gpu_count() == 0
+def make(**given: Any) -> Plan:
+    return make_plan({**DEFAULTS, **given}.get)
 
 
 def test_inference_needs_the_training_that_the_run_does() -> None:
@@ -128,6 +50,17 @@ def test_a_network_whose_file_changed_is_another_case(tmp_path: Path) -> None:
     first = make(models=model).training(model, recipe="user", seed=0).id
     file.write_text("network = 2")
     assert make(models=model).training(model, recipe="user", seed=0).id != first
+
+
+def test_data_are_decoded_for_the_largest_images() -> None:
+    assert make(models="cnn_small,inception_v3,alexnet").largest_case().image_size == 75
+
+
+def test_every_network_of_the_user_is_tried_at_its_own_size(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("")
+    made = make(models=f"inception_v3,{file}:network")
+    assert [(case.model, case.image_size) for case in made.user_cases()] == [(f"{file}:network", 32)]
 
 
 def test_large_images_are_for_torchvision_networks() -> None:

@@ -99,6 +99,7 @@ def image_folder(root: Path, classes: dict[str, tuple[str, ...]]) -> Path:
         (["--budget", "tiny"], "unknown budget 'tiny'.*Known: smoke, quick, full"),
         (["--dataset", "./no/such/folder"], "no/such/folder' does not exist"),
         (["--models", "nothing_here.py:network"], "nothing_here.py"),
+        (["--case-timeout", "nan"], "--case-timeout nan is no time limit"),
     ],
     ids=lambda value: value[1] if isinstance(value, list) else "",
 )
@@ -163,13 +164,30 @@ def test_own_network_with_own_weights(command: Any, networks: Path, tmp_path: Pa
     assert row["extra_info"]["case"]["model"].endswith("networks.py:sound")
 
 
+def test_other_normalisation_is_another_prediction(command: Any, tmp_path: Path) -> None:
+    """Labels predicted under one normalisation are not read again for another one."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "networks.py").write_text(NETWORKS)
+    model = ["--models", f"{tmp_path / 'networks.py'}:sound", "--weights", str(tmp_path / "weights.pt")]
+    digests = set()
+    for normalize in ("0,0,0/1,1,1", "5,5,5/0.1,0.2,0.3"):
+        done = run(command(*model, "--modes", "eager", "--normalize", normalize))
+        assert done.returncode == 0, done.stdout
+        [row] = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
+        digests.add(row["extra_info"]["quality"]["predictions"]["sha256"])
+    assert len(digests) == 2
+
+
 def test_failures_are_rows_and_failed_tests(command: Any, tmp_path: Path) -> None:
     options = ["--models", "cnn_small", "--modes", "eager", "--case-timeout", "0.01"]
     done = run(command(*options, cases="bench/test_inference.py"))
     assert done.returncode == 1
     stored = json.loads((tmp_path / "results" / "run.json").read_text())
     assert stored["benchmarks"] == []
-    assert [failure["kind"] for failure in stored["halfbyte"]["failures"]] == ["timed_out"]
+    failed = [(failure["case"]["experiment"], failure["kind"]) for failure in stored["halfbyte"]["failures"]]
+    assert failed == [("training", "timed_out"), ("inference", "timed_out")]
     assert stored["halfbyte"]["machine"]["device"] == "cpu"
 
 
@@ -200,7 +218,7 @@ def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networ
 
     done = run([*command(*options, cases="bench/test_inference.py"), "-k", "b8", "--resume"])
     assert done.returncode == 0, done.stdout
-    assert "resumed: 2 measurements" in done.stdout
+    assert "resuming: 2 measurements" in done.stdout
     again = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
     assert [row["extra_info"]["seconds"] for row in again] == [row["extra_info"]["seconds"] for row in rows]
 

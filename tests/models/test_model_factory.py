@@ -9,7 +9,9 @@ from textwrap import dedent
 import pytest
 from torch import nn
 
-from models import ModelError, classifier, user_classifier
+import models
+from models import CLASSIFIERS, ModelError, classifier, user_classifier
+from models.factory import module_file
 
 FILE = """
     import sys
@@ -86,7 +88,7 @@ def test_a_callable_that_asks_is_told_the_classes(file: Path, name: str, outputs
 def test_a_module_is_built() -> None:
     spec = classifier("models.cnn:cnn_small", 32)
     assert spec.group == "user"
-    assert spec.source is None
+    assert spec.source == Path(models.__file__).parent / "cnn.py"
     network = spec.build(7)
     assert isinstance(network, nn.Sequential)
 
@@ -170,3 +172,20 @@ def test_memory_running_out_is_not_taken_for_a_fault_of_the_network(tmp_path: Pa
 def test_classes_of_a_users_file_are_found_by_the_name_of_their_module(file: Path) -> None:
     own = type(user_classifier(f"{file}:Own").build())
     assert getattr(sys.modules[own.__module__], "Own", None) is own
+
+
+def test_the_file_of_a_module_is_found_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "unimported_package"
+    (package / "inner").mkdir(parents=True)
+    for file in (package / "__init__.py", package / "inner" / "__init__.py", package / "inner" / "networks.py"):
+        file.write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert module_file("unimported_package.inner.networks") == package / "inner" / "networks.py"
+    assert module_file("unimported_package.inner") == package / "inner" / "__init__.py"
+    assert module_file("unimported_package") == package / "__init__.py"
+    assert module_file("unimported_package.nowhere") is None
+    assert user_classifier("unimported_package.inner.networks:network").source == package / "inner" / "networks.py"
+
+
+def test_networks_of_the_suite_have_no_file_of_the_user() -> None:
+    assert all(spec.source is None for spec in CLASSIFIERS.values())

@@ -56,10 +56,14 @@ def _triple(values: Sequence[float] | None) -> str:
     return ABSENT if values is None else ", ".join(f"{value:.4f}" for value in values)
 
 
+def _by(dataset: DatasetFacts) -> str:
+    return f" as recipe {escape(dataset.augmented_by)} does it" if dataset.augmented_by else ""
+
+
 def _pictures(contents: Contents) -> list[str]:
     shown = [dataset for dataset in contents.datasets if dataset.name in contents.pictures]
     return [
-        f"Nine training images of {escape(dataset.name)} as the network sees them, augmented:\n\n"
+        f"Nine training images of {escape(dataset.name)}, augmented{_by(dataset)}, before they are normalised:\n\n"
         f"![nine augmented training images of {escape(dataset.name)}]({contents.pictures[dataset.name]})"
         for dataset in shown
     ]

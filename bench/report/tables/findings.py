@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from bench.report.contents import Contents, is_meaningless
 from bench.report.frame import IDENTITY, Row, sorted_failures
-from bench.report.groups import Group, apart
+from bench.report.groups import Difference, Group, apart
 from bench.report.markdown import bullets, escape, listing, megabytes, number, percent
-from bench.report.statistics import Accuracy
+from bench.report.statistics import Accuracy, student_factor
 from bench.report.tables.inference import marks, with_error
 
 PLANNED = 2
 """Standard errors beyond which a difference asked for beforehand counts."""
+JUDGING_SEEDS = 3
+"""Seeds below which a training is not held against a published figure: one seed knows nothing of the spread."""
 AMONG_MANY = 3
 """Standard errors beyond which the best of many differs from another one."""
 SAME_TRAINING = ("dataset", "image size [px]", "budget", "machine", "code", "device")
@@ -21,7 +23,8 @@ SAME_PLACE = ("image size [px]", "batch size", "device", "machine", "code", "thr
 """What inference rows share among which a fastest one is looked for."""
 RULE = (
     f"Differences are stated only where they show: accuracies more than {PLANNED} standard errors apart ({AMONG_MANY} "
-    "for the best of many), latencies whose 95 % intervals do not overlap."
+    "for the best of many), latencies whose 95 % intervals do not overlap. An interval from one process knows nothing "
+    "of what differs from process to process; *processes* in the tables says how many there were."
 )
 
 Places = dict[tuple[object, ...], list[Row]]
@@ -44,21 +47,27 @@ def _published(groups: Sequence[Group]) -> list[str]:
         difference, published, noted = group.to_published(), group.published, group.as_noted
         if difference is None or published is None or noted is None:
             continue
-        error = f"± {100 * difference.standard_error:.2f}"
-        verdict = f"{100 * difference.value:+.2f} {error} points, no difference that {_seeds(noted)} can show"
-        if difference.beyond(PLANNED):
-            side = "above" if difference.value > 0 else "below"
-            verdict = f"{100 * abs(difference.value):.2f} {error} points {side} it"
         lines.append(
-            f"{_name(group)} reaches {_share(noted)} as note {published.note} measured ({_seeds(noted)}), against "
-            f"{percent(published.accuracy)} % published: {verdict}."
+            f"{_name(group)} reaches {_share(noted)} on {escape(group.first['dataset'])} as note {published.note} "
+            f"measured ({_seeds(noted)}), against {percent(published.accuracy)} % published: "
+            f"{_verdict(difference, noted.seeds)}."
         )
     return lines
 
 
+def _verdict(difference: Difference, seeds: int) -> str:
+    points = f"{100 * difference.value:+.2f} ± {100 * difference.standard_error:.2f} points"
+    if seeds < JUDGING_SEEDS:
+        return f"{points}, which fewer than {JUDGING_SEEDS} seeds cannot judge"
+    if not difference.beyond(student_factor(seeds)):
+        return f"{points}, no difference that {seeds} seeds can show"
+    return f"{points}, {'above' if difference.value > 0 else 'below'} it"
+
+
 def _best(groups: Sequence[Group]) -> list[str]:
-    """The most accurate training among those that may be compared, if it is ahead of any."""
-    judged = [(group, group.accuracy) for group in groups if group.accuracy and not group.held_out]
+    """The most accurate training among those that may be compared, if it is ahead of any. Shortened ones may not be."""
+    whole = [group for group in groups if not group.shortened and not group.held_out]
+    judged = [(group, group.accuracy) for group in whole if group.accuracy]
     places: dict[tuple[object, ...], list[tuple[Group, Accuracy]]] = {}
     for group, accuracy in judged:
         places.setdefault(tuple(group.first[name] for name in SAME_TRAINING), []).append((group, accuracy))
@@ -87,9 +96,11 @@ def _faults(groups: Sequence[Group]) -> list[str]:
         difference = apart(group.accuracy, group.as_noted)
         if difference.beyond(PLANNED):
             gap = f"{100 * abs(difference.value):.2f} ± {100 * difference.standard_error:.2f} points"
+            short = ", after a training much shorter than the note's" if group.shortened else ""
             lines.append(
                 f"{_name(group)} is {gap} {'more' if difference.value > 0 else 'less'} accurate when it is measured "
-                f"without the note's test-time faults: {_share(group.accuracy)} instead of {_share(group.as_noted)}."
+                f"without the note's test-time faults: {_share(group.accuracy)} instead of {_share(group.as_noted)}"
+                f"{short}."
             )
     return lines
 
@@ -99,8 +110,10 @@ def _fastest(rows: Sequence[Row]) -> list[str]:
     lines = []
     for members in _by(rows, SAME_PLACE).values():
         ranked = sorted(members, key=lambda row: float(row["median [s]"]))
-        best, rival = ranked[0], next((row for row in ranked if row["model"] != ranked[0]["model"]), None)
-        if rival is not None and _slower(best, rival):
+        best = ranked[0]
+        others = [row for row in ranked if row["model"] != best["model"]]
+        rival = next(iter(others), None)
+        if rival is not None and all(_slower(best, row) for row in others):
             lines.append(
                 f"Shortest latency at {best['image size [px]']} px, batch {best['batch size']}{_where(rows, best)}: "
                 f"{_variant(best)} with {_latency(best)}; the next network is {_variant(rival)} with {_latency(rival)}."
@@ -110,20 +123,23 @@ def _fastest(rows: Sequence[Row]) -> list[str]:
 
 def _gains(rows: Sequence[Row]) -> list[str]:
     """Each precision and mode against fp32 eager: in how many rows faster, slower, or not told apart."""
-    compared = [row for row in rows if row["speed-up over fp32 eager from [1]"] is not None]
+    paired = [row for row in rows if row["speed-up over fp32 eager [1]"] is not None]
     lines = []
-    for members in _by(compared, ("device", "machine", "code", "precision", "mode")).values():
+    for pairs in _by(paired, ("device", "machine", "code", "threads", "budget", "precision", "mode")).values():
+        members = [row for row in pairs if row["speed-up over fp32 eager from [1]"] is not None]
         faster = [row for row in members if row["speed-up over fp32 eager from [1]"] > 1]
         slower = [row for row in members if row["speed-up over fp32 eager to [1]"] < 1]
         sides = (("faster", faster), ("slower", slower))
         told = [f"{word} in {len(some)} ({_range(some)})" for word, some in sides if some]
         rest = len(members) - len(faster) - len(slower)
         if told:
+            few = len(pairs) - len(members)
             told += [f"not told apart in {rest}"] if rest else []
+            told += [f"too few samples to tell in {few}"] if few else []
             what = escape(f"{members[0]['precision']} {members[0]['mode']}")
             lines.append(
-                f"{what} against fp32 eager, in {len(members)} pairs of rows{_where(rows, members[0])}: "
-                f"{', '.join(told)}.{_compiling(members)}"
+                f"{what} against fp32 eager, in {len(pairs)} pairs of rows{_where(rows, members[0])}: "
+                f"{', '.join(told)}.{_compiling(pairs)}"
             )
     return lines
 
@@ -146,6 +162,9 @@ def _cautions(groups: Sequence[Group], rows: Sequence[Row]) -> list[str]:
         lines.append(
             f"Read with care {len(marked)} of {len(rows)} inference rows, whose last column has a mark: {names}."
         )
+    chance = [_name(group) for group in groups if group.at_chance]
+    if chance:
+        lines.append(f"No better than guessing after training, so that accuracies tell nothing: {listing(chance)}.")
     if groups and all(len(group.rows) == 1 for group in groups):
         lines.append("Every training ran with one seed: the ± of its accuracy leaves out the spread between seeds.")
     return lines

@@ -23,13 +23,14 @@ ACCURACY = "accuracy [%] ↑"
 LATENCY_TEXT = f"""\
 **Latency and accuracy.** One synchronised call a sample: median (p50) and, from {P95_SAMPLES} samples on, 95th
 percentile; ± is the longer side of the 95 % interval, and is missing where samples are too few for one. Throughput
-and device time come from blocks of calls. Speed-up is the median latency of fp32 eager, at the same batch size, over
-that of the row, with the widest ± that the two intervals allow. Accuracy is on the test images, ± one standard error;
-*not trained* stands where the network has no weights worth judging."""
+comes from blocks of calls, device time (on CUDA) from events around each call. Speed-up is the median latency of fp32
+eager, at the same batch size, over that of the row, with the widest ± that the two intervals allow. Accuracy is on the
+test images, ± one standard error; *not trained* stands where the network has no weights worth judging."""
 MEMORY_TEXT = """\
-**Memory and first use.** MB are 10^6 bytes. Weights as they lie in memory, and as a file. The steady peak is what one
-step adds, taken in a pass of its own; the peak while loading is apart. Cold times are those of the first process,
-with an empty compiler cache: each happens once, and has no ±. The first step includes compiling."""
+**Memory and first use.** MB are 10^6 bytes, one FLOP is an addition or a multiplication. Weights as they lie in memory,
+and as a file. The steady peak of the process is what one step adds to it; a peak that CUDA allocated includes weights
+and images. The peak while loading is apart. Cold times are those of the first process, with an empty compiler cache:
+each happens once, and has no ±. The first step includes compiling."""
 
 
 def section(contents: Contents) -> str:

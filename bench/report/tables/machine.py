@@ -25,7 +25,8 @@ FACTS: tuple[tuple[str, Callable[[Machine], str]], ...] = (
 
 FILES_TEXT = """\
 Files of this report. Worker time is what the cases took in their processes; the rest of the wall time went to
-starting them and to book-keeping. Only rows of the same code are joined or compared."""
+starting them and to book-keeping. The fingerprint is a hash of code, machine and data: only rows of the same one are
+joined or compared."""
 
 
 def section(contents: Contents) -> str:
@@ -43,7 +44,7 @@ def section(contents: Contents) -> str:
             "## Machine and versions",
             table(told, left=("", *machines), keep=("",)),
             FILES_TEXT,
-            table(runs, left=("file", "machine", "budget", "started", "commit", "code", "command")),
+            table(runs, left=("file", "machine", "budget", "started", "commit", "fingerprint", "command")),
         )
     )
 
@@ -65,6 +66,6 @@ def _run(contents: Contents, run: Run) -> dict[str, str]:
         "not measured": integer(len(run.failures)),
         "left out, not of this suite": integer(run.foreign) if run.foreign else ABSENT,
         "commit": run.commit or ABSENT,
-        "code": run.code[:8] if run.code else ABSENT,
+        "fingerprint": run.code[:8] if run.code else ABSENT,
         "command": run.command or ABSENT,
     }

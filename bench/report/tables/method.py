@@ -15,15 +15,19 @@ LINES = """\
   from the mean (extremes).
 - fp32 is fp32: TF32 is off. Threads and numeric flags are set by the worker, and stand in the `flags` column of
   measurements.csv.
-- Memory is measured in a pass of its own, never the timed one. The process's peak on a CPU is what the step adds;
-  weights are counted as bytes stored.
+- Memory of inference is measured in a pass of its own, never the timed one. The process's peak on a CPU is what the
+  step adds; weights are counted as bytes stored.
 - ± of an accuracy is one standard error: sqrt(p(1-p)/n) over n test images for one seed, sqrt(p(1-p)/n + s²/k) for
   k seeds of standard deviation s.
 - *Corrected* accuracies use the test images as they are, in evaluation mode. *As the note measured* repeats the
   notes' faults (augmented test images; dropout or batch norm in training mode), to stand beside what they publish.
 - Raw samples are in the JSON; [measurements.csv](measurements.csv) has one row a case, in SI units."""
 
+MISSING = """\
+Not run yet by this suite: precisions other than fp32, language models, transfer, loading and ablations. Whether
+quantisation also makes training cheaper, as note 0 says, is not tested."""
+
 
 def section(contents: Contents) -> str:
     document = f"[docs/method.md]({contents.method})" if contents.method else "docs/method.md in the suite's checkout"
-    return f"## How it was measured\n\n{LINES}\n\nAll of it, with the known sources of error: {document}."
+    return f"## How it was measured\n\n{LINES}\n\nAll of it, with the known sources of error: {document}.\n\n{MISSING}"

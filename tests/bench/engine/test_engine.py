@@ -67,18 +67,21 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(results=folder / "results", data_dir=folder / "data")
 
 
-def make_engine(space: Workspace, runner: Runner, limit: float = 60) -> Engine:
+SHORT: dict[str, Any] = {"options": (("epoch_images", 64), ("test_images", 50), ("train_images", 64))}
+
+
+def make_engine(space: Workspace, runner: Runner, *, take: bool = False) -> Engine:
     space.results.mkdir(exist_ok=True)
     engine = Engine(
         runner=runner,
         workspace=space,
         journal=Journal(space.results / "journal.jsonl"),
-        case_timeout=lambda case: limit,
+        case_timeout=lambda case: 60.0,
         progress=lambda line: None,
     )
     engine.survey("cpu", 1)
     facts = engine.prepare(a_case("cnn_small"), [])
-    engine.resume([facts["dataset"]["digest"]], take=False)
+    engine.resume([facts["dataset"]["digest"]], take=take)
     return engine
 
 
@@ -181,8 +184,9 @@ def test_resume_takes_measurements_but_not_failures(engine: Engine, space: Works
     facts = again.prepare(a_case("cnn_small"), [])
     taken = again.resume([facts["dataset"]["digest"]], take=True)
     assert taken >= 1
-    assert again.outcomes[good.id] == kept
-    assert bad.id not in again.outcomes
+    assert again.run(good) == kept
+    assert again.resumed == 1
+    assert bad.id not in again.adopted
 
 
 def test_resume_takes_nothing_of_other_data(space: Workspace) -> None:
@@ -190,9 +194,43 @@ def test_resume_takes_nothing_of_other_data(space: Workspace) -> None:
     assert again.resume(["other data"], take=True) == 0
 
 
+def test_what_was_measured_with_other_weights_is_not_taken(engine: Engine, space: Workspace) -> None:
+    """An inference is adopted only together with the training whose weights it was judged with."""
+    training = a_case("cnn_small", experiment="training", recipe="note4_cnn_small", batch_size=64, **SHORT)
+    inference = a_case("cnn_small", recipe="note4_cnn_small", batch_size=4)
+    engine.run(inference, needs=training)
+    again = make_engine(space, ProcessRunner(), take=True)
+    again.run(inference, needs=training)
+    assert again.resumed == 2
+    weights = space.artefacts / str(again.outcomes[training.id].artefact)  # type: ignore[union-attr]
+    weights.unlink()
+    anew = make_engine(space, ProcessRunner(), take=True)
+    anew.run(inference, needs=training)
+    assert anew.resumed == 0
+
+
+def test_a_training_that_fails_is_an_outcome_and_the_reason_for_no_accuracy(engine: Engine, networks: Path) -> None:
+    model = f"{networks}:sound"
+    training = a_case(model, experiment="training", recipe="no such recipe", batch_size=64)
+    outcome = engine.run(a_case(model, batch_size=10), needs=training)
+    assert isinstance(outcome, Measurement)
+    assert isinstance(engine.outcomes[training.id], Failure)
+    assert "its training failed (error: unknown recipe" in outcome.absent["quality"]
+
+
+def test_a_full_disk_does_not_cost_the_measurement(
+    engine: Engine, networks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(entry: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(engine.journal, "append", full)
+    assert isinstance(engine.run(a_case(f"{networks}:sound", batch_size=11)), Measurement)
+
+
 def test_a_preparation_that_fails_is_an_input_error(engine: Engine, networks: Path) -> None:
     with pytest.raises(InputError, match="wrong_shape' returns"):
-        engine.prepare(a_case("cnn_small", batch_size=2), [f"{networks}:wrong_shape"])
+        engine.prepare(a_case("cnn_small"), [a_case(f"{networks}:wrong_shape")])
 
 
 @pytest.mark.parametrize("runner", [InlineRunner(), ProcessRunner("spawn")], ids=["inline", "spawn"])

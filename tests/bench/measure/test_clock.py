@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import math
+import statistics
 import time
 from collections.abc import Callable
 
@@ -61,7 +64,28 @@ def test_out_of_time_is_said() -> None:
     ],
 )
 def test_criterion(samples: list[float], passed: float, met: bool) -> None:
-    assert clock.criterion_met(samples, passed, rule(min_seconds=1.0, relative_error=0.1)) is met
+    assert spread_of(samples).meets(rule(min_seconds=1.0, relative_error=0.1), passed) is met
+
+
+def test_spread_is_that_of_the_standard_library() -> None:
+    samples = [0.3, 0.1, 0.45, 0.2, 0.21]
+    spread = spread_of(samples)
+    assert spread.mean == pytest.approx(statistics.fmean(samples))
+    assert spread.standard_error == pytest.approx(statistics.stdev(samples) / math.sqrt(len(samples)))
+
+
+def spread_of(samples: list[float]) -> clock.Spread:
+    spread = clock.Spread()
+    for sample in samples:
+        spread.add(sample)
+    return spread
+
+
+def test_no_garbage_is_collected_inside_a_sample() -> None:
+    seen: list[bool] = []
+    clock.latencies(lambda: seen.append(gc.isenabled()), CPU, rule(), lambda: None)
+    assert not any(seen)
+    assert gc.isenabled()
 
 
 def test_warm_up_goes_by_count_and_by_time() -> None:

@@ -1,0 +1,101 @@
+"""The smoke budget on the CPU: every experiment and mode, every network once, and the report that comes of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.budgets import BUDGETS
+from bench.records import Measurement, from_json
+
+ROOT = Path(__file__).resolve().parents[2]
+SMOKE = BUDGETS["smoke"]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("smoke")
+    options = ["--budget", "smoke", "--device", "cpu", "--dataset", "mnist5k", "--data-dir", str(folder / "data")]
+    files = ["--benchmark-json", str(folder / "run.json"), "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "bench", *options, *files]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=480)
+    assert done.returncode == 0, done.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measurements(results: Path) -> list[Measurement]:
+    rows = json.loads((results / "run.json").read_text())["benchmarks"]
+    return [from_json(Measurement, row["extra_info"]) for row in rows]
+
+
+def test_every_network_was_timed(measurements: list[Measurement]) -> None:
+    timed = {found.case.model for found in measurements if found.case.experiment == "inference"}
+    assert timed == {*SMOKE.trained, *SMOKE.untrained}
+
+
+def test_every_experiment_and_mode_ran(measurements: list[Measurement]) -> None:
+    ran = {(found.case.experiment, found.case.mode) for found in measurements}
+    assert ran == {("training", "eager"), ("inference", "eager"), ("inference", "compiled")}
+
+
+def test_a_network_has_an_accuracy_if_it_was_trained_and_else_a_reason(measurements: list[Measurement]) -> None:
+    for found in measurements:
+        trained = found.case.model in SMOKE.trained
+        assert (found.quality is not None) == trained, found.case
+        assert ("quality" in found.absent) != trained, found.case
+
+
+def test_inference_is_judged_with_the_weights_of_the_training(measurements: list[Measurement]) -> None:
+    """The same weights on the same images: training and inference, eager and compiled, agree on the accuracy."""
+    judged = [found for found in measurements if found.case.recipe == "note4_cnn_small"]
+    assert len(judged) == 3
+    assert len({found.quality.value for found in judged if found.quality}) == 1
+
+
+def test_every_row_has_its_samples_and_figures(measurements: list[Measurement]) -> None:
+    for found in measurements:
+        assert found.flags["threads"]
+        if found.case.experiment == "inference":
+            assert len(found.seconds) >= SMOKE.sampling.min_samples
+            assert found.weight_bytes
+            assert found.serialized_bytes
+            assert found.cold.first_step
+            assert {peak.phase for peak in found.peaks} == {"load", "steady"}
+            assert found.figures["flops_per_image"].value > 0
+
+
+def test_pytest_benchmark_reads_the_file(results: Path) -> None:
+    command = [sys.executable, "-m", "pytest_benchmark", "compare", str(results / "run.json")]
+    done = subprocess.run(command, cwd=results, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "test_inference[cnn_small-32px-fp32-eager-b2-r0]" in done.stdout
+
+
+def test_the_report_names_every_network_and_says_that_it_means_nothing(results: Path) -> None:
+    files: list[Any] = [results / "run.json", "--out", results / "out"]
+    subprocess.run([sys.executable, "-m", "bench.report", "render", *files], cwd=ROOT, check=True, capture_output=True)
+    summary = (results / "out" / "summary.md").read_text()
+    assert all(model in summary for model in (*SMOKE.trained, *SMOKE.untrained))
+    assert "mean nothing" in summary
+    assert "nan" not in summary.lower().split()
+    assert (results / "out" / "measurements.csv").is_file()
+
+
+def test_a_second_run_resumes_everything(results: Path) -> None:
+    options = ["--budget", "smoke", "--device", "cpu", "--dataset", "mnist5k", "--data-dir", str(results / "data")]
+    files = ["--benchmark-json", str(results / "run.json"), "-p", "no:cacheprovider", "--resume"]
+    command = [sys.executable, "-m", "pytest", "bench", *options, *files]
+    first = json.loads((results / "run.json").read_text())["benchmarks"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
+    assert f"resuming: {len(first)} measurements" in done.stdout
+    stored = json.loads((results / "run.json").read_text())
+    again = stored["benchmarks"]
+    assert stored["halfbyte"]["resumed"] == len(first)
+    assert [row["extra_info"] for row in again] == [row["extra_info"] for row in first]
