@@ -28,9 +28,9 @@ longer side of its 95 % interval (of one seed, six epochs give one). Weights are
 10^6 bytes."""
 CURVES_TEXT = """\
 Left of each pair the loss, right the accuracy, by epoch as the run counted epochs. Each line is the mean over the
-seeds, its band runs from the lowest seed to the highest. Training loss and accuracy are taken as the epoch goes, on
-augmented images and with dropout on, so they start lower than a test would. The dotted line is the corrected test
-accuracy of the epoch that counts."""
+seeds, its band runs from the lowest seed to the highest. Training loss and accuracy are taken while the epoch runs, on
+augmented images and with dropout on: they are not those of the network as the epoch leaves it. The dotted line is the
+corrected test accuracy of the epoch that counts."""
 
 
 def section(contents: Contents) -> str:
