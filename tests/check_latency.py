@@ -1,6 +1,6 @@
 """Do our latencies agree with ``torch.utils.benchmark``? Run on demand, on a quiet machine; exit status 1 above 5 %.
 
-    python tests/check_latency.py [--models resnet18_cifar,cnn_small] [--batch-size 32] [--rounds 15]
+    python tests/check_latency.py [--models resnet18_cifar,cnn_small] [--batch-size 8] [--rounds 9]
 
 Both time the same network, batch and threads in one process, alternately, round by round; medians of the rounds are
 compared. It is no test, since a busy machine would fail it.
@@ -52,8 +52,8 @@ def compare(model: str, batch_size: int, rounds: int, device: torch.device) -> t
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", default="cnn_small,resnet14_cifar,resnet18_cifar")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=available_cores())
     given = parser.parse_args()
