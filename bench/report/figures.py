@@ -60,7 +60,7 @@ def _draw(groups: Sequence[Group], recorded: int) -> Figure:
     picture = Figure(figsize=(width, height))
     grid = picture.subplots(lines, 2 * pairs, squeeze=False)
     picture.subplots_adjust(
-        left=0.5 / width, right=1 - 0.1 / width, bottom=0.45 / height, top=1 - 0.45 / height, wspace=0.25, hspace=0.5
+        left=0.65 / width, right=1 - 0.1 / width, bottom=0.45 / height, top=1 - 0.45 / height, wspace=0.25, hspace=0.5
     )
     shown = ("model", "recipe", "dataset", "seed")
     extra = [name for name in varying([group.first for group in groups], shown) if name != "seed"]
