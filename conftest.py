@@ -105,7 +105,7 @@ def measure(pytestconfig: pytest.Config, benchmark: Any) -> Measure:
     session = pytestconfig.stash[SESSION]
 
     def measure(case: Case, needs: Case | None = None) -> Measurement:
-        outcome = session.run(case, needs)
+        outcome = session.engine.run(case, needs)
         if isinstance(outcome, Measurement):
             session.replay(benchmark, outcome)
             return outcome

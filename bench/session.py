@@ -22,7 +22,7 @@ from bench.engine.replay import ReplayClock
 from bench.errors import InputError
 from bench.options import make_plan
 from bench.plan import Plan
-from bench.records import SCHEMA, Case, Failure, Measurement, Outcome, to_json
+from bench.records import SCHEMA, Failure, Measurement, to_json
 from bench.workspace import Workspace
 
 CASES = Path(__file__).resolve().parent
@@ -107,10 +107,6 @@ class BenchSession:
                 f"resuming: {found} measurements of this code, machine and data in {self.engine.journal.path}"
                 + (f"; {damaged} damaged lines left out" if damaged else "")
             )
-
-    def run(self, case: Case, needs: Case | None) -> Outcome:
-        """The outcome of ``case``."""
-        return self.engine.run(case, needs)
 
     @property
     def failures(self) -> list[Failure]:

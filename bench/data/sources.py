@@ -108,21 +108,15 @@ def check(spec: str, data_dir: Path) -> None:
         )
 
 
-def stamp(spec: str, data_dir: Path) -> str:
+def stamp_of(source: Source) -> str:
     """16 hexadecimal digits that change when the source does: names, sizes and modification times, not contents.
 
     CIFAR-10 and MNIST are fixed by a checksum and a version. Of a callable only its file is looked at: touch it when
     the data that it reads have changed.
 
     Raises:
-        InputError: as ``parse``, or the folder does not hold what it should.
+        InputError: the folder does not hold what it should.
     """
-    source = parse(resolve(spec, data_dir))
-    return stamp_of(source)
-
-
-def stamp_of(source: Source) -> str:
-    """``stamp`` of a source that is parsed and resolved."""
     whole = hashlib.sha256()
     for fact in (source.identity, *_facts(source)):
         whole.update(fact.encode(errors="surrogateescape") + b"\0")

@@ -16,11 +16,6 @@ class Schedule:
     images_per_epoch: int
     milestones: tuple[int, ...] = ()
 
-    @property
-    def images(self) -> int:
-        """Images seen by the whole training."""
-        return self.epochs * self.images_per_epoch
-
 
 def schedule(recipe: Recipe, train_images: int, budget_images: int | None, epoch_images: int | None) -> Schedule:
     """The schedule of ``recipe`` on a training set of ``train_images``.

@@ -189,7 +189,7 @@ class TestCache:
         load(folder, tmp_path)
         Image.new("RGB", (32, 32), (9, 8, 7)).save(folder / "train" / "cat" / "000.png")
         assert (load(folder, tmp_path).train.images[0] == (9, 8, 7)).all()
-        stamps = {sources.stamp(str(source), tmp_path) for source in (folder, other)}
+        stamps = {sources.stamp_of(sources.parse(str(source))) for source in (folder, other)}
         assert {entry.name for entry in (tmp_path / "cache").iterdir()} == {f"pets-32-{stamp}" for stamp in stamps}
 
     @pytest.mark.parametrize("file", ["train-images.npy", "test-labels.npy", "meta.json"])

@@ -57,7 +57,7 @@ def _unpacked_cifar10(data_dir: Path) -> Path:
 def test_importing_and_checking_loads_neither_torch_nor_numpy(make_folder: Any) -> None:
     code = (
         "import sys; from pathlib import Path; from bench.data import sources\n"
-        "sources.check(sys.argv[1], Path('.')); sources.stamp(sys.argv[1], Path('.'))\n"
+        "sources.check(sys.argv[1], Path('.')); sources.stamp_of(sources.parse(sys.argv[1]))\n"
         "sys.exit(str({'torch', 'numpy', 'PIL'} & set(sys.modules)) if {'torch', 'numpy'} & set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", code, str(make_folder())], check=True, timeout=60)
@@ -153,19 +153,19 @@ class TestStamp:
     def test_it_changes_with_the_files_and_only_with_them(self, tmp_path: Path, make_folder: Any) -> None:
         folder = make_folder()
         image = folder / "train" / "cat" / "001.png"
-        stamps = [sources.stamp(str(folder), tmp_path), sources.stamp(str(folder), tmp_path)]
+        stamps = [sources.stamp_of(sources.parse(str(folder))), sources.stamp_of(sources.parse(str(folder)))]
         assert stamps[0] == stamps[1]
         os.utime(image, ns=(1, 1))
-        stamps.append(sources.stamp(str(folder), tmp_path))
+        stamps.append(sources.stamp_of(sources.parse(str(folder))))
         image.rename(image.with_name("009.png"))
-        stamps.append(sources.stamp(str(folder), tmp_path))
+        stamps.append(sources.stamp_of(sources.parse(str(folder))))
         image.with_name("009.png").unlink()
-        stamps.append(sources.stamp(str(folder), tmp_path))
+        stamps.append(sources.stamp_of(sources.parse(str(folder))))
         assert len(set(stamps)) == 4
 
     def test_it_changes_with_the_file_of_a_callable(self, tmp_path: Path) -> None:
         file = tmp_path / "mine.py"
         file.write_text("def pets(): ...")
-        before = sources.stamp(f"{file}:pets", tmp_path)
+        before = sources.stamp_of(sources.parse(f"{file}:pets"))
         file.write_text("def pets(): return 1")
-        assert sources.stamp(f"{file}:pets", tmp_path) != before
+        assert sources.stamp_of(sources.parse(f"{file}:pets")) != before

@@ -31,7 +31,7 @@ def test_a_budget_is_cut_into_equal_epochs(
     found = schedule(NOTE_4, train_images, budget, epoch)
     assert (found.epochs, found.images_per_epoch) == expected
     assert found.images_per_epoch <= min(train_images, epoch or train_images)
-    assert budget - found.epochs < found.images <= budget
+    assert budget - found.epochs < found.epochs * found.images_per_epoch <= budget
 
 
 @pytest.mark.parametrize(
