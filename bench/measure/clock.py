@@ -48,6 +48,12 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def now(device: torch.device) -> float:
+    """Seconds on the clock of all samples, once the device has done what was asked of it."""
+    synchronize(device)
+    return time.perf_counter()
+
+
 def warm_up(step: Step, device: torch.device) -> None:
     """Call ``step`` by count and by time, whichever takes longer; a step above a second counts as warm after three."""
     least = CUDA_WARM_UP_SECONDS if device.type == "cuda" else WARM_UP_SECONDS

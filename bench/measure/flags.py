@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import torch
 
@@ -24,6 +25,7 @@ def apply(*, threads: int, device: str, tf32: bool = False) -> None:
 
 def current() -> dict[str, Scalar]:
     """The flags as torch holds them now."""
+    compiler = sys.modules.get("torch._inductor.config")
     return {
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),
@@ -34,4 +36,5 @@ def current() -> dict[str, Scalar]:
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "mkldnn": torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "inductor_freezing": bool(compiler and compiler.freezing),
     }

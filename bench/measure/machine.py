@@ -14,7 +14,18 @@ import torch
 from bench.errors import InputError
 from bench.records import Machine
 
-PACKAGES = ("torch", "torchvision", "numpy", "pytest", "pytest-benchmark", "triton", "pillow", "mlxtend")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "torchao",
+    "bitsandbytes",
+    "numpy",
+    "pytest",
+    "pytest-benchmark",
+    "triton",
+    "pillow",
+    "mlxtend",
+)
 CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "avx_vnni")
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -36,13 +47,19 @@ def survey(device: str) -> Machine:
         cpu=info.get("model name", platform.processor() or "unknown CPU"),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_bytes=_memory_bytes(),
-        cpu_features=tuple(name for name in CPU_FEATURES if name in info.get("flags", "").split()),
+        cpu_features=cpu_features(),
         platform=platform.platform(),
         python=platform.python_version(),
         driver=_driver() if cuda else None,
         cuda=torch.version.cuda if cuda else None,
         versions=_versions(),
     )
+
+
+def cpu_features() -> tuple[str, ...]:
+    """Those of ``CPU_FEATURES`` that the processor has; none where the system does not tell."""
+    flags = _cpu_info().get("flags", "").split()
+    return tuple(name for name in CPU_FEATURES if name in flags)
 
 
 def _cuda_properties(device: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,12 +18,16 @@ STATUS = Path("/proc/self/status")
 
 
 def weight_bytes(network: nn.Module) -> int:
-    """Bytes of parameters and buffers as stored, each storage counted once.
+    """Bytes of parameters and buffers as stored, each storage counted once."""
+    return bytes_of([*network.parameters(), *network.buffers()])
+
+
+def bytes_of(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of ``tensors`` as stored, each storage counted once.
 
     Tensor subclasses (quantised weights) are taken apart into the plain tensors that they hold: ``element_size()`` of
     the subclass names the type that it stands for and not what is stored.
     """
-    tensors = [*network.parameters(), *network.buffers()]
     storages = {
         plain.untyped_storage().data_ptr(): plain.untyped_storage().nbytes()
         for tensor in tensors

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bench.labels import pack, unpack
 from bench.records import Predictions, Quality
 
 Labels = npt.NDArray[np.int64]
@@ -29,23 +30,21 @@ def accuracy(predicted: Labels, labels: Labels, stored: Predictions | None = Non
 
 
 def keep_predictions(predicted: Labels, folder: Path, name: str) -> Predictions:
-    """Write predicted labels to ``folder/name.npy``, whole or not at all. The digest is of the labels as int64."""
+    """Write predicted labels to ``folder/name.txt``, whole or not at all. The digest is of the labels as int64."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.npy"
+    path = folder / f"{name}.txt"
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        np.save(file, predicted.astype(np.int64))
+    partial.write_text(pack(predicted.tolist()))
     os.replace(partial, path)
     return Predictions(path=f"{folder.name}/{path.name}", sha256=digest(predicted))
 
 
 def read_predictions(folder: Path, name: str) -> Labels | None:
     """Labels that ``keep_predictions`` wrote, None if there are none."""
-    path = folder / f"{name}.npy"
+    path = folder / f"{name}.txt"
     if not path.is_file():
         return None
-    labels: Labels = np.load(path, allow_pickle=False)
-    return labels
+    return np.array(unpack(path.read_text()), dtype=np.int64)
 
 
 def digest(predicted: Labels) -> str:

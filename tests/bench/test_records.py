@@ -53,7 +53,7 @@ def a_measurement(**changes: Any) -> Measurement:
             value=0.5,
             standard_error=0.1,
             samples=25,
-            predictions=Predictions(path="predictions/a.npy", sha256="0" * 64),
+            predictions=Predictions(path="predictions/a.txt", sha256="0" * 64),
         ),
         "flags": {"threads": 2, "tf32": False, "omp": None},
         "device_state": (DeviceState(at=0.0, clock_hz=1e9),),

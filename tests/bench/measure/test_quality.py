@@ -20,7 +20,7 @@ def test_accuracy_and_its_binomial_error() -> None:
 def test_labels_come_back(tmp_path: Path) -> None:
     labels = np.array([3, 1, 2])
     stored = quality.keep_predictions(labels, tmp_path / "predictions", "name")
-    assert stored.path == "predictions/name.npy"
+    assert stored.path == "predictions/name.txt"
     assert (tmp_path / stored.path).is_file()
     again = quality.read_predictions(tmp_path / "predictions", "name")
     assert again is not None

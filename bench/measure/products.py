@@ -1,0 +1,161 @@
+"""Which convolutions and matrix products a step really runs, in which number format: read from a trace of it.
+
+Annotations tell what a library meant to do. The operators that ran, with the shapes and types of their operands, tell
+what it did: a convolution counts as int8 only if an int8 kernel was called.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from ast import literal_eval
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.profiler import ProfilerActivity, profile
+
+BITS = {
+    "double": 64,
+    "float": 32,
+    "c10::BFloat16": 16,
+    "c10::Half": 16,
+    "c10::Float8_e4m3fn": 8,
+    "signed char": 8,
+    "unsigned char": 8,
+}
+FORMATS = {
+    "double": "float64",
+    "float": "float32",
+    "c10::BFloat16": "bfloat16",
+    "c10::Half": "float16",
+    "c10::Float8_e4m3fn": "float8",
+    "signed char": "int8",
+    "unsigned char": "int8",
+}
+"""The profiler's names of types, as people write them."""
+
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """One convolution or matrix product that ran. FLOPs count two for each multiply-add."""
+
+    operator: str
+    flops: int
+    format: str
+    """Of the operand with more bits."""
+    bits: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Operands:
+    """Where an operator has its two operands, and in which order a convolution's lists of sides come."""
+
+    left: int
+    right: int
+    lists: tuple[str, ...] = ()
+    transposed: bool = False
+    """Whether the right operand of a product is (outputs, inputs), as a linear layer's weight is."""
+    may_add: bool = False
+    """Whether another tensor may come before the right operand: what is added to the product. A trace does not tell
+    one overload of an operator from the other."""
+
+
+_ATEN_LISTS = ("stride", "padding", "dilation")
+_MKLDNN_LISTS = ("padding", "stride", "dilation")
+_PRODUCTS: dict[str, _Operands] = {
+    "aten::convolution": _Operands(left=0, right=1, lists=_ATEN_LISTS),
+    "aten::_convolution": _Operands(left=0, right=1, lists=_ATEN_LISTS),
+    "mkldnn::_convolution_pointwise": _Operands(left=0, right=1, lists=_MKLDNN_LISTS, may_add=True),
+    "mkldnn::_convolution_pointwise_": _Operands(left=1, right=2, lists=_MKLDNN_LISTS),
+    "onednn::qconv_pointwise": _Operands(left=0, right=3, lists=_ATEN_LISTS),
+    "onednn::qconv2d_pointwise": _Operands(left=0, right=3, lists=_ATEN_LISTS),
+    "aten::mm": _Operands(left=0, right=1),
+    "aten::bmm": _Operands(left=0, right=1),
+    "aten::addmm": _Operands(left=1, right=2),
+    "aten::baddbmm": _Operands(left=1, right=2),
+    "aten::_int_mm": _Operands(left=0, right=1),
+    "aten::linear": _Operands(left=0, right=1, transposed=True),
+    "aten::mkldnn_linear": _Operands(left=0, right=1, transposed=True),
+    "mkldnn::_linear_pointwise": _Operands(left=0, right=1, transposed=True, may_add=True),
+    "mkl::_mkl_linear": _Operands(left=0, right=2, transposed=True),
+    "onednn::qlinear_pointwise": _Operands(left=0, right=3),
+    "bitsandbytes::int8_linear_matmul": _Operands(left=0, right=1, transposed=True),
+}
+"""Operators that multiply. Where one calls another of these, the inner one is what ran."""
+
+
+def products_of(step: Callable[[], object]) -> list[Product]:
+    """The products of one call of ``step``, from a trace that is never a timed pass."""
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as traced:
+        step()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "trace.json")
+        traced.export_chrome_trace(str(path))
+        events = json.loads(path.read_text())["traceEvents"]
+    operators = [event for event in events if event.get("cat") == "cpu_op" and event["name"] in _PRODUCTS]
+    return [_product(event) for event in _innermost(operators)]
+
+
+def flops_in(products: Iterable[Product], bits: int) -> int:
+    """FLOPs of the products whose operands both have ``bits`` bits or fewer."""
+    return sum(product.flops for product in products if product.bits <= bits)
+
+
+def main_format(products: Sequence[Product]) -> str | None:
+    """The number format that most FLOPs ran in; None where nothing was multiplied."""
+    totals: dict[str, int] = {}
+    for product in products:
+        totals[product.format] = totals.get(product.format, 0) + product.flops
+    return max(totals, key=lambda name: totals[name]) if totals else None
+
+
+def _innermost(events: Sequence[Event]) -> Iterator[Event]:
+    """Events that contain none of the others. A trace lists what runs in one thread from the outside in."""
+    by_thread: dict[object, list[Event]] = {}
+    for event in sorted(events, key=lambda one: (one["ts"], -one["dur"])):
+        by_thread.setdefault(event["tid"], []).append(event)
+    for ordered in by_thread.values():
+        for event, following in zip(ordered, [*ordered[1:], None], strict=True):
+            if following is None or following["ts"] >= event["ts"] + event["dur"]:
+                yield event
+
+
+def _product(event: Event) -> Product:
+    operands = _PRODUCTS[event["name"]]
+    shapes, types = event["args"]["Input Dims"], event["args"]["Input type"]
+    at = operands.right
+    if operands.may_add and len(shapes[at + 1]) == len(shapes[at]):  # a bias has one side only
+        at += 1
+    left, right = shapes[operands.left], shapes[at]
+    if operands.lists:
+        values = [value for value, kind in zip(event["args"]["Concrete Inputs"], types, strict=True) if "List" in kind]
+        sides = dict(zip(operands.lists, map(literal_eval, values), strict=False))
+        flops = convolution_flops(left, right, **sides)
+    else:
+        flops = 2 * math.prod(left) * right[-2 if operands.transposed else -1]
+    widest = max((types[operands.left], types[at]), key=lambda name: BITS.get(name, 64))
+    return Product(operator=event["name"], flops=flops, format=FORMATS.get(widest, widest), bits=BITS.get(widest, 64))
+
+
+def convolution_flops(
+    images: Sequence[int], weight: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> int:
+    """FLOPs of a convolution of ``images`` (N, C, H, W) with ``weight`` (O, C / groups, kH, kW)."""
+    kernel = weight[2:]
+    places = [
+        (size + 2 * pad - reach * (side - 1) - 1) // step + 1
+        for size, side, step, pad, reach in zip(
+            images[2:], kernel, _each(stride, kernel), _each(padding, kernel), _each(dilation, kernel), strict=True
+        )
+    ]
+    return 2 * images[0] * weight[0] * weight[1] * math.prod(kernel) * math.prod(places)
+
+
+def _each(values: Sequence[int], kernel: Sequence[int]) -> Sequence[int]:
+    """One value for each side: torch takes a single one for all of them."""
+    return values if len(values) == len(kernel) else [values[0]] * len(kernel)
