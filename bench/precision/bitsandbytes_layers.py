@@ -1,0 +1,124 @@
+"""bitsandbytes' ways with layers: its linear layers, and 4-bit weights for convolutions as well.
+
+Imported by the worker that converts and never before: importing bitsandbytes asks CUDA for its capability.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from bitsandbytes.nn.modules import Int8Params, Linear4bit, Linear8bitLt, Params4bit
+from bitsandbytes.nn.parametrize import replace_parameter_4bit
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of, replace_module
+
+FourBits = Literal["nf4", "fp4"]
+BLOCK = 64
+"""Weights that share a scale: bitsandbytes' default."""
+COMPUTE = torch.float32
+"""What 4-bit weights of linear layers are expanded to and multiplied in, as the rest of the network is. It is
+bitsandbytes' own default as well, named here because users get it without asking."""
+
+
+def linear_eight_bits(network: nn.Module, setting: Setting, *, threshold: float) -> Converted:
+    """LLM.int8(): weights rounded to int8 with a scale for each output, inputs with one for each row.
+
+    Columns of inputs in which a value reaches ``threshold`` are multiplied in 16 bits; with 0 none is left out.
+    Source: Dettmers et al., LLM.int8(), 2022.
+
+    Raises:
+        Unsupported: the network has no linear layer.
+    """
+    for name in layers_of(network, (nn.Linear,)):
+        linear: Any = network.get_submodule(name)
+        layer = Linear8bitLt(
+            linear.in_features,
+            linear.out_features,
+            bias=linear.bias is not None,
+            has_fp16_weights=False,
+            threshold=threshold,
+            device="meta",
+        )
+        layer.weight = Int8Params(linear.weight.data, requires_grad=False, has_fp16_weights=False)
+        _take_place(network, name, layer, linear, setting)
+    return Converted(network=network.to(setting.device).eval())
+
+
+def linear_four_bits(network: nn.Module, setting: Setting, *, quant_type: FourBits, nested: bool) -> Converted:
+    """Linear layers with 4-bit weights in blocks of 64: a float32 scale each, or one of 8 bits where ``nested``.
+
+    Source: Dettmers et al., QLoRA, 2023 (NF4, double quantisation).
+
+    Raises:
+        Unsupported: the network has no linear layer.
+    """
+    for name in layers_of(network, (nn.Linear,)):
+        linear: Any = network.get_submodule(name)
+        layer = Linear4bit(  # type: ignore[no-untyped-call]
+            linear.in_features,
+            linear.out_features,
+            bias=linear.bias is not None,
+            compute_dtype=COMPUTE,
+            compress_statistics=nested,
+            quant_type=quant_type,
+            device="meta",
+        )
+        layer.weight = Params4bit(
+            linear.weight.data,
+            requires_grad=False,
+            blocksize=BLOCK,
+            compress_statistics=nested,
+            quant_type=quant_type,
+            module=layer,
+        )
+        _take_place(network, name, layer, linear, setting)
+    return Converted(network=network.to(setting.device).eval())
+
+
+def four_bit_weights(network: nn.Module, setting: Setting, *, quant_type: FourBits) -> Converted:
+    """Weights of convolutions and linear layers in NF4 or FP4, in blocks of 64 with a float32 scale each.
+
+    They are expanded to float32 at each call: memory is saved, arithmetic is not.
+
+    Raises:
+        Unsupported: the network has neither convolutions nor linear layers.
+    """
+    network = network.to(setting.device)
+    for name in layers_of(network, WEIGHTED):
+        layer: Any = network.get_submodule(name)
+        shape = layer.weight.shape
+        replace_parameter_4bit(layer, "weight", quant_type=quant_type, blocksize=BLOCK)
+        # Rows of an odd length, as 3x3 kernels have, would be expanded by a fallback that compiles itself anew for
+        # each shape. The stored bytes do not depend on the shape: it is given rows of even length.
+        layer.parametrizations.weight[0].quant_state.shape = even_rows(shape)
+        parametrize.register_parametrization(layer, "weight", _Shaped(shape), unsafe=True)
+    return Converted(network=network.eval())
+
+
+def even_rows(shape: torch.Size) -> torch.Size:
+    """A matrix of as many elements with an even number of columns: rows are whole channels, or pairs, if they can."""
+    rows, columns = shape[0], math.prod(shape[1:])
+    if columns % 2 and rows % 2 == 0:
+        rows, columns = rows // 2, columns * 2
+    return torch.Size((rows, columns))
+
+
+class _Shaped(nn.Module):
+    """Gives expanded weights the shape that their layer wants."""
+
+    def __init__(self, shape: torch.Size) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, expanded: Tensor) -> Tensor:
+        return expanded.view(self.shape)
+
+
+def _take_place(network: nn.Module, name: str, layer: Any, linear: Any, setting: Setting) -> None:
+    """Put ``layer`` where ``linear`` was. One after the other: each is quantised as it moves to its device."""
+    layer.bias = linear.bias
+    replace_module(network, name, layer.to(setting.device))

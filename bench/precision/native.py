@@ -1,0 +1,75 @@
+"""torch's own number formats: float32, TF32, and the 16-bit ones, stored or by autocast."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import Unsupported
+from bench.precision.converted import Converted, Setting
+
+TF32_CAPABILITY = (8, 0)
+"""Ampere: the first GPUs with TF32 and bfloat16 in their tensor cores."""
+
+
+def as_is(network: nn.Module, setting: Setting) -> Converted:
+    """The network as it was trained."""
+    return Converted(network=network.to(setting.device), may_freeze=True)
+
+
+def as_tf32(network: nn.Module, setting: Setting) -> Converted:
+    """float32 weights; matrix products and cuDNN's convolutions may round their operands to TF32.
+
+    Raises:
+        Unsupported: the GPU has no TF32.
+    """
+    _need_capability(setting.device, "TF32")
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    return as_is(network, setting)
+
+
+def as_type(network: nn.Module, setting: Setting, *, dtype: str) -> Converted:
+    """All floating-point weights and buffers in ``dtype`` (``bfloat16``, ``float16``); inputs have to come in it too.
+
+    Raises:
+        Unsupported: the GPU has no bfloat16.
+    """
+    if dtype == "bfloat16":
+        _need_capability(setting.device, "bfloat16")
+    chosen: torch.dtype = getattr(torch, dtype)
+    return Converted(network=network.to(setting.device, chosen), input_dtype=chosen, may_freeze=True)
+
+
+def autocast(network: nn.Module, setting: Setting, *, dtype: str) -> Converted:
+    """float32 weights; torch.autocast rounds the operands of products to ``dtype`` at each call.
+
+    Raises:
+        Unsupported: the GPU has no bfloat16.
+    """
+    if dtype == "bfloat16":
+        _need_capability(setting.device, "bfloat16")
+    wrapped = Autocast(network.to(setting.device), setting.device.type, getattr(torch, dtype))
+    return Converted(network=wrapped.eval(), may_freeze=True)
+
+
+class Autocast(nn.Module):
+    """A network that runs under ``torch.autocast``. Maps what the network maps, logits in ``dtype``."""
+
+    def __init__(self, network: nn.Module, device: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network = network
+        self.device = device
+        self.dtype = dtype
+
+    def forward(self, images: Tensor) -> Tensor:
+        # Without the cache, which serves training: inference would keep a 16-bit copy of every weight.
+        with torch.autocast(self.device, self.dtype, cache_enabled=False):
+            logits: Tensor = self.network(images)
+        return logits
+
+
+def _need_capability(device: torch.device, what: str) -> None:
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < TF32_CAPABILITY:
+        found = ".".join(map(str, torch.cuda.get_device_capability(device)))
+        raise Unsupported(f"{what} needs a GPU of compute capability 8.0 or later; this one has {found}")

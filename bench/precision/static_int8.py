@@ -1,0 +1,85 @@
+"""Static int8 with convolutions on x86: exported, observed on training images, rounded, compiled to int8 kernels.
+
+The flow is PyTorch's PT2E quantisation with torchao's x86 Inductor quantizer. What it gives is a graph that rounds
+between operations; Inductor, with its weights frozen, replaces each rounded convolution and product by oneDNN's int8
+kernel. Without that step it computes in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import Dim, export
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
+from bench.errors import Unsupported
+from bench.measure.machine import cpu_features
+from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of
+
+TRACED_BATCH = 2
+"""Sizes of 0 and 1 are taken for constants when a network is exported."""
+
+
+def convert(network: nn.Module, setting: Setting) -> Converted:
+    """Weights in int8 with a scale for each output channel, activations in uint8 with one for each tensor.
+
+    Raises:
+        Unsupported: the network cannot be exported, or the quantizer does not take it.
+    """
+    layers_of(network, WEIGHTED)
+    try:
+        exported = _export(network, setting)
+        _give_each_call_its_own_path(exported)
+        observed = prepare_pt2e(exported, _quantizer())
+    except Exception as error:  # exporting runs the network's own code, and anything may be wrong with that
+        reason = " ".join(str(error).split())[:200]
+        raise Unsupported(f"PT2E cannot take this network ({type(error).__name__}: {reason})") from error
+    for images in setting.calibration():
+        observed(images)
+    quantised = convert_pt2e(observed)
+    _forget_what_is_unused(quantised)
+    return Converted(network=quantised, may_freeze=True)
+
+
+def reduces_range() -> bool:
+    """Whether activations get 7 bits: without VNNI, sums of two 8-bit products overflow their 16 bits."""
+    return not {"avx512_vnni", "avx_vnni"} & set(cpu_features())
+
+
+def _quantizer() -> Any:
+    config = x86.get_default_x86_inductor_quantization_config(reduce_range=reduces_range())
+    return x86.X86InductorQuantizer().set_global(config)
+
+
+def _export(network: nn.Module, setting: Setting) -> Any:
+    """The graph of the network for batches of any size."""
+    images = torch.zeros(TRACED_BATCH, *setting.image_shape)
+    return export(network, (images,), dynamic_shapes=({0: Dim.DYNAMIC},)).module(check_guards=False)
+
+
+def _give_each_call_its_own_path(exported: Any) -> None:
+    """A module that is called twice, as torchvision's ResNets call their ReLU, becomes two to the quantizer.
+
+    It groups operations by the path of their module, and refuses a group with two outputs (torchao issue 4478). The
+    keys of the stack, unlike the paths, tell one call from the next.
+    """
+    first: dict[str, str] = {}
+    for node in exported.graph.nodes:
+        stack = node.meta.get("nn_module_stack")
+        if node.op == "call_function" and stack:
+            key, (path, kind) = list(stack.items())[-1]
+            if first.setdefault(path, key) != key:
+                node.meta["nn_module_stack"] = {**stack, key: (key, kind)}
+
+
+def _forget_what_is_unused(quantised: Any) -> None:
+    """Take out the float32 weights that were rounded: the graph no longer reads them, and they would be stored."""
+    read = {node.target for node in quantised.graph.nodes if node.op == "get_attr"}
+    tensors = [name for name, _ in [*quantised.named_parameters(), *quantised.named_buffers()]]
+    for name in tensors:
+        if name not in read:
+            parent, _, child = name.rpartition(".")
+            delattr(quantised.get_submodule(parent), child)

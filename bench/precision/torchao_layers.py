@@ -1,0 +1,77 @@
+"""torchao's ways with layers: int8 weights for all of them, and its configurations for linear ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torchao.quantization import (
+    Int4WeightOnlyConfig,
+    Int8DynamicActivationInt8WeightConfig,
+    Int8WeightOnlyConfig,
+    IntxUnpackedToInt8Tensor,
+    quantize_,
+)
+
+from bench.errors import Unsupported
+from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of
+
+INT4_GROUP = 128
+# torchao would set a dozen switches of the compiler for the whole process: rows are to differ in precision alone.
+CONFIGURATIONS: dict[str, Callable[[], Any]] = {
+    "int8_weight_only": lambda: Int8WeightOnlyConfig(set_inductor_config=False),
+    "int8_dynamic": lambda: Int8DynamicActivationInt8WeightConfig(set_inductor_config=False),
+    "int4_weight_only": lambda: Int4WeightOnlyConfig(
+        group_size=INT4_GROUP, int4_packing_format="tile_packed_to_4d", set_inductor_config=False
+    ),
+}
+
+
+def int8_weights(network: nn.Module, setting: Setting) -> Converted:
+    """Weights of convolutions and linear layers in int8, symmetric, with one scale for each output channel.
+
+    They are expanded to float32 at each call: memory is saved, arithmetic is not. torchao's own
+    ``IntxWeightOnlyConfig`` gives a convolution one scale for each output channel *and place in the kernel*: in a
+    depthwise convolution that is a scale for each weight, which takes more than the weights did.
+
+    Raises:
+        Unsupported: the network has neither convolutions nor linear layers.
+    """
+    network = network.to(setting.device)
+    for name in layers_of(network, WEIGHTED):
+        layer: Any = network.get_submodule(name)
+        channel = (1, *layer.weight.shape[1:])
+        stored = IntxUnpackedToInt8Tensor.from_hp(layer.weight.data, channel, torch.int8)
+        layer.weight = nn.Parameter(stored, requires_grad=False)
+    return Converted(network=network)
+
+
+def linear(network: nn.Module, setting: Setting, *, kind: str) -> Converted:
+    """Linear layers by torchao's configuration: ``int8_weight_only``, ``int8_dynamic`` or ``int4_weight_only``.
+
+    Int4 computes in bfloat16: the whole network is held in it.
+
+    Raises:
+        Unsupported: the network has no linear layer that can be converted, or the packing needs another GPU.
+    """
+    names = layers_of(network, (nn.Linear,))
+    dtype = torch.float32
+    if kind == "int4_weight_only":
+        dtype = torch.bfloat16
+        names = _in_whole_groups(network, names)
+    network = network.to(setting.device, dtype)
+    try:
+        quantize_(network, CONFIGURATIONS[kind](), filter_fn=lambda module, name: name in names)
+    except (ImportError, NotImplementedError, AssertionError) as error:
+        raise Unsupported(f"torchao cannot do {kind} here: {' '.join(str(error).split())[:200]}") from error
+    return Converted(network=network, input_dtype=dtype)
+
+
+def _in_whole_groups(network: nn.Module, names: list[str]) -> list[str]:
+    layers: dict[str, Any] = {name: network.get_submodule(name) for name in names}
+    fitting = [name for name, layer in layers.items() if layer.in_features % INT4_GROUP == 0]
+    if not fitting:
+        raise Unsupported(f"no linear layer has a multiple of {INT4_GROUP} inputs, as int4 weights in groups need")
+    return fitting
