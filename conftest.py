@@ -20,7 +20,7 @@ from bench.session import BenchSession, cases_requested
 SESSION = pytest.StashKey[BenchSession]()
 Measure = Callable[..., Measurement]
 
-ID_FORMATS = {"batch_size": "b{}", "image_size": "{}px", "repeat": "r{}", "seed": "s{}"}
+ID_FORMATS = {"batch_size": "b{}", "image_size": "{}px", "repeat": "r{}", "seed": "s{}", "width": "w{}"}
 """How a parameter reads in a test's name where its bare value would not tell what it is."""
 
 
@@ -43,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--modes", help="eager, compiled (default: the budget's)")
     add("--batch-sizes", help="whole numbers with commas between (default: the budget's)")
     add("--seeds", help="whole numbers with commas between, one training each (default: the budget's)")
+    add("--train-images", type=int, help="images that each training sees, all epochs together (default: the budget's)")
     add("--repeats", type=int, help="fresh processes for each timed case (default: the budget's)")
     add("--threads", type=int, help="threads that torch uses on the CPU (default: the cores there are)")
     add("--isolation", choices=("process", "none"), default="process", help="none runs cases in pytest, for a debugger")

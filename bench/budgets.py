@@ -8,6 +8,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+ALL_PRECISIONS = (
+    "fp32",
+    "tf32",
+    "bf16",
+    "fp16",
+    "bf16_autocast",
+    "int8_static",
+    "int8_dynamic",
+    "int8_linear",
+    "int4_linear",
+    "int8_weights",
+    "nf4_weights",
+    "fp4_weights",
+    "int8_bnb",
+    "int8_bnb_outliers",
+    "nf4",
+    "nf4_double",
+    "fp4",
+)
+BOTH_MODES = ("eager", "compiled")
+FEATURE_SIDE = 16
+"""Side, in pixels, of what a single convolution is given."""
+
 NOTES_CLASSIFIERS = ("cnn_small", "cnn_vgg", "resnet_custom", "resnet14_cifar", "resnet18_cifar")
 TORCHVISION_CLASSIFIERS = (
     "resnet18",
@@ -38,6 +61,29 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Some rows of inference: each of the networks at each precision, in each mode, at each batch size."""
+
+    precisions: tuple[str, ...]
+    modes: tuple[str, ...]
+    batch_sizes: tuple[int, ...]
+    models: tuple[str, ...] | None = None
+    """None is every network of the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """The single layers that are timed: each kind at its widths, each precision, in each mode, at each batch size."""
+
+    widths: Mapping[str, tuple[int, ...]]
+    """Kind of layer -> inputs, and as many outputs."""
+    precisions: tuple[str, ...]
+    modes: tuple[str, ...]
+    batch_sizes: tuple[int, ...]
+    sampling: Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """One answer to "how long may this take?"."""
 
@@ -49,12 +95,9 @@ class Budget:
     """Those of them that are also trained with a held-out split which chooses the epoch."""
     untrained: tuple[str, ...]
     """Classifiers that are timed as they are built: latency and memory, no accuracy."""
-    modes: tuple[str, ...]
-    batch_sizes: tuple[int, ...]
-    compiled: tuple[str, ...] | None
-    """Classifiers measured in mode ``compiled``; None is all of them."""
-    compiled_batch_sizes: tuple[int, ...] | None = None
-    """Batch sizes measured in mode ``compiled``, each of which is compiled anew; None is all of them."""
+    rows: tuple[Rows, ...]
+    """What is timed of the classifiers. Of batch sizes the largest comes first: its predictions serve the others."""
+    layers: Layers
     large_image_sizes: tuple[int, ...]
     """Further image sides at which torchvision's networks are timed."""
     seeds: tuple[int, ...]
@@ -69,6 +112,8 @@ class Budget:
     """Recipes in place of the notes' where those cannot be shortened."""
     test_images: int | None = None
     """Images that judge accuracy; None is the whole test set."""
+    judging_seconds: float | None = None
+    """No further batch is judged after so long: accuracy then comes from the images before it. None is no limit."""
     training_timeout: float = 0.0
     case_timeout: float = 0.0
 
@@ -80,9 +125,18 @@ BUDGETS: dict[str, Budget] = {
         trained=("cnn_small",),
         held_out=("cnn_small",),
         untrained=(*NOTES_CLASSIFIERS[1:], *TORCHVISION_CLASSIFIERS),
-        modes=("eager", "compiled"),
-        batch_sizes=(2,),
-        compiled=("cnn_small",),
+        rows=(
+            # As many images as are judged at once: another batch size would have to be compiled for that.
+            Rows(precisions=ALL_PRECISIONS, modes=BOTH_MODES, batch_sizes=(32,), models=("cnn_small",)),
+            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(2,)),
+        ),
+        layers=Layers(
+            widths={"linear": (128,), "conv3x3": (16,)},
+            precisions=ALL_PRECISIONS,
+            modes=("eager",),
+            batch_sizes=(2,),
+            sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
+        ),
         large_image_sizes=(),
         seeds=(0,),
         repeats=1,
@@ -99,10 +153,36 @@ BUDGETS: dict[str, Budget] = {
         trained=NOTES_CLASSIFIERS,
         held_out=("cnn_small",),
         untrained=(),
-        modes=("eager", "compiled"),
-        batch_sizes=(32, 1),
-        compiled=None,
-        compiled_batch_sizes=(32,),
+        rows=(
+            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(32, 1)),
+            Rows(precisions=("int8_weights", "nf4_weights"), modes=("eager",), batch_sizes=(32,)),
+            Rows(
+                precisions=("fp32", "int8_static"),
+                modes=("compiled",),
+                batch_sizes=(32,),
+                models=("resnet18_cifar", "cnn_small"),
+            ),
+            Rows(
+                precisions=("int8_bnb", "nf4"),
+                modes=("eager",),
+                batch_sizes=(32,),
+                models=("cnn_vgg", "resnet_custom"),
+            ),
+            # Where the processor has no bfloat16 it is many times slower: only on the two smallest networks.
+            Rows(
+                precisions=("bf16",),
+                modes=("eager",),
+                batch_sizes=(32,),
+                models=("cnn_small", "resnet14_cifar"),
+            ),
+        ),
+        layers=Layers(
+            widths={"linear": (256, 2048), "conv3x3": (128,)},
+            precisions=("fp32", "int8_weights", "nf4_weights", "int8_bnb"),
+            modes=("eager",),
+            batch_sizes=(128, 1),
+            sampling=Sampling(min_samples=20, min_seconds=0.1, relative_error=0.02, max_seconds=0.4),
+        ),
         large_image_sizes=(),
         seeds=(0,),
         repeats=1,
@@ -115,7 +195,8 @@ BUDGETS: dict[str, Budget] = {
             "resnet18_cifar": 800,
         },
         epochs=6,
-        test_images=2_000,
+        test_images=1_000,
+        judging_seconds=10,
         recipes={"resnet18_cifar": "short_resnet18_cifar"},
         training_timeout=300,
         case_timeout=180,
@@ -126,9 +207,14 @@ BUDGETS: dict[str, Budget] = {
         trained=(*NOTES_CLASSIFIERS, *TORCHVISION_CLASSIFIERS),
         held_out=NOTES_CLASSIFIERS,
         untrained=(),
-        modes=("eager", "compiled"),
-        batch_sizes=(256, 128, 32, 1),
-        compiled=None,
+        rows=(Rows(precisions=ALL_PRECISIONS, modes=BOTH_MODES, batch_sizes=(256, 128, 32, 1)),),
+        layers=Layers(
+            widths={"linear": (256, 512, 1024, 2048, 4096), "conv3x3": (32, 64, 128, 256, 512)},
+            precisions=ALL_PRECISIONS,
+            modes=BOTH_MODES,
+            batch_sizes=(512, 64, 8, 1),
+            sampling=Sampling(min_samples=50, min_seconds=0.5, relative_error=0.01, max_seconds=5.0),
+        ),
         large_image_sizes=(224,),
         seeds=(0, 1, 2),
         repeats=6,

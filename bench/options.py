@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from bench.budgets import BUDGETS, Budget
 from bench.data import sources
 from bench.errors import InputError, unknown_name
 from bench.plan import Plan, UserNetwork, file_digest
+from bench.precision import PRECISIONS
 from bench.records import Scalar
 
 MODES = ("eager", "compiled")
-PRECISIONS = ("fp32",)
 DEFAULT_BUDGET = {"cpu": "quick", "cuda": "full"}
 
 
@@ -45,6 +46,9 @@ def make_plan(option: Callable[[str], Any], *, offline: bool = False) -> Plan:
     )
     given = option("models")
     trained, untrained = _models(given, budget, user)
+    asked = _asked(option)
+    if given:
+        asked["models"] = None  # what is named is measured in every row, whichever networks the budget chose for it
     return Plan(
         device=device,
         dataset=_dataset(option("dataset"), data_dir, offline=offline),
@@ -52,18 +56,26 @@ def make_plan(option: Callable[[str], Any], *, offline: bool = False) -> Plan:
         budget=budget,
         trained=trained,
         untrained=untrained,
-        precisions=_names("precision", option("precisions"), PRECISIONS, PRECISIONS),
-        modes=_names("mode", option("modes"), MODES, budget.modes),
-        batch_sizes=_numbers("--batch-sizes", option("batch_sizes"), 1, budget.batch_sizes),
+        rows=tuple(dataclasses.replace(rows, **asked) for rows in budget.rows),
+        layers=None if given else dataclasses.replace(budget.layers, **asked),
         seeds=_numbers("--seeds", option("seeds"), 0, budget.seeds),
         repeats=_at_least(1, "--repeats", option("repeats")) or budget.repeats,
         threads=_at_least(1, "--threads", option("threads")) or available_cores(),
         user=user,
-        compiled=None if given or option("modes") else budget.compiled,
-        compiled_batch_sizes=None if option("modes") or option("batch_sizes") else budget.compiled_batch_sizes,
+        train_images=_at_least(1, "--train-images", option("train_images")),
         case_timeout=_seconds("--case-timeout", option("case_timeout")),
         sampling=_sampling(option),
     )
+
+
+def _asked(option: Callable[[str], Any]) -> dict[str, Any]:
+    """What the command line puts in the place of the budget's precisions, modes and batch sizes, in all its rows."""
+    asked = {
+        "precisions": _names("precision", option("precisions"), PRECISIONS),
+        "modes": _names("mode", option("modes"), MODES),
+        "batch_sizes": _numbers("--batch-sizes", option("batch_sizes"), 1, ()),
+    }
+    return {name: values for name, values in asked.items() if values}
 
 
 def choose_device(given: str) -> str:
@@ -167,9 +179,9 @@ def _normalize(given: str | None) -> str | None:
     )
 
 
-def _names(what: str, given: str | None, known: Sequence[str], default: tuple[str, ...]) -> tuple[str, ...]:
+def _names(what: str, given: str | None, known: Iterable[str]) -> tuple[str, ...]:
     if given is None:
-        return default
+        return ()
     for name in _split(given):
         if name not in known:
             raise unknown_name(what, name, known)

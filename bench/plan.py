@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import models
-from bench.budgets import Budget
+from bench.budgets import FEATURE_SIDE, Budget, Layers, Rows
 from bench.records import Case, Scalar
 from bench.train.recipes import HELD_OUT, RECIPES, recipe_for
 
@@ -48,17 +48,17 @@ class Plan:
     budget: Budget
     trained: tuple[str, ...]
     untrained: tuple[str, ...]
-    precisions: tuple[str, ...]
-    modes: tuple[str, ...]
-    batch_sizes: tuple[int, ...]
+    rows: tuple[Rows, ...]
+    layers: Layers | None
+    """The single layers to time; None where networks were named, which are then all there is."""
     seeds: tuple[int, ...]
     repeats: int
     threads: int
     user: UserNetwork
-    compiled: tuple[str, ...] | None
-    compiled_batch_sizes: tuple[int, ...] | None
     sampling: tuple[tuple[str, Scalar], ...] = ()
     """Changes to the budget's stopping rule that were asked for on the command line."""
+    train_images: int | None = None
+    """Images that each training sees, in place of the budget's number."""
     case_timeout: float | None = None
 
     @property
@@ -77,15 +77,21 @@ class Plan:
             return (own,)
         return (own, *(size for size in self.budget.large_image_sizes if size != own))
 
-    def modes_of(self, model: str) -> tuple[str, ...]:
-        """Modes in which ``model`` is timed."""
-        compiled = self.compiled is None or model in self.compiled
-        return tuple(mode for mode in self.modes if mode != "compiled" or compiled)
+    def rows_of(self, model: str) -> list[tuple[str, int, str]]:
+        """Mode, batch size and precision of each row of ``model``, each once: what is compared runs one after another.
 
-    def batch_sizes_in(self, mode: str) -> tuple[int, ...]:
-        """Batch sizes timed in ``mode``, the largest first: its predictions serve the others."""
-        only = self.compiled_batch_sizes if mode == "compiled" else None
-        return tuple(size for size in self.batch_sizes if only is None or size in only)
+        Of batch sizes the largest comes first, since its predictions serve the others.
+        """
+        of_model = [rows for rows in self.rows if rows.models is None or model in rows.models]
+        found = {
+            (mode, size, precision): None
+            for rows in of_model
+            for mode in rows.modes
+            for size in rows.batch_sizes
+            for precision in rows.precisions
+        }
+        modes = list(dict.fromkeys(mode for mode, _, _ in found))
+        return sorted(found, key=lambda row: (modes.index(row[0]), -row[1]))
 
     def recipes(self, model: str) -> tuple[str, ...]:
         """The recipes that train ``model``: the one that reproduces, and its held-out twin where the budget has it."""
@@ -94,7 +100,7 @@ class Plan:
 
     def training(self, model: str, *, recipe: str, seed: int) -> Case:
         """The case that trains ``model``; its artefact is what inference reads. Its repeats are its seeds."""
-        images = self.budget.train_images_by_model.get(model, self.budget.train_images)
+        images = self.train_images or self.budget.train_images_by_model.get(model, self.budget.train_images)
         epochs = self.budget.epochs
         given = {
             "train_images": images,
@@ -131,6 +137,23 @@ class Plan:
             batch_size=batch_size,
             repeat=repeat,
             options=options,
+        )
+
+    def layer(self, kind: str, *, width: int, mode: str, batch_size: int, precision: str, repeat: int) -> Case:
+        """The case that times one layer."""
+        return Case(
+            experiment="layers",
+            model=kind,
+            dataset=self.dataset,
+            image_size=1 if kind == "linear" else FEATURE_SIDE,
+            device=self.device,
+            threads=self.threads,
+            budget=self.budget.name,
+            precision=precision,
+            mode=mode,
+            batch_size=batch_size,
+            repeat=repeat,
+            options=tuple(sorted({**dict(self.sampling), "width": width}.items())),
         )
 
     def largest_case(self) -> Case:

@@ -22,12 +22,13 @@ from bench.engine.replay import ReplayClock
 from bench.errors import InputError
 from bench.options import make_plan
 from bench.plan import Plan
-from bench.records import SCHEMA, Failure, Measurement, to_json
+from bench.records import SCHEMA, Case, Failure, Measurement, to_json
+from bench.train.artefacts import artefact_name, training_code
 from bench.workspace import Workspace
 
 CASES = Path(__file__).resolve().parent
 """The folder of the case modules."""
-ORDER = ("test_training", "test_inference")
+ORDER = ("test_training", "test_inference", "test_layers")
 """Case modules in the order in which they run within one repeat."""
 QUIET_SECONDS = 15.0
 """Where no terminal shows progress as it comes, a line of it at most this often."""
@@ -66,6 +67,7 @@ class BenchSession:
             journal=Journal(results / "journal.jsonl"),
             case_timeout=self.plan.time_limit,
             progress=self.show,
+            artefact_of=self._artefact_of,
         )
         if not self.listing:
             self._json.check()
@@ -116,7 +118,7 @@ class BenchSession:
     def replay(self, benchmark: Any, measurement: Measurement) -> None:
         """Make ``measurement`` the result of the ``benchmark`` fixture."""
         case = measurement.case
-        benchmark.group = case.experiment if case.experiment == "training" else f"{case.experiment} b{case.batch_size}"
+        benchmark.group = _group(case)
         benchmark.extra_info.update(to_json(measurement))
         self.clock.replay(benchmark, measurement.seconds)
 
@@ -145,7 +147,21 @@ class BenchSession:
             "fingerprint": self.engine.workspace.fingerprint,
             "failures": [to_json(failure) for failure in self.failures],
             "case_seconds": dict(self.engine.case_seconds),
+            "predictions": self._predictions(),
         }
+
+    def _artefact_of(self, training: Case) -> str:
+        return artefact_name(training, self.datasets[0]["digest"], training_code(training.model))
+
+    def _predictions(self) -> dict[str, str]:
+        """Predicted labels of all outcomes by their digest, each once, for a report to pair rows by."""
+        found: dict[str, str] = {}
+        for outcome in self.engine.outcomes.values():
+            stored = outcome.quality.predictions if isinstance(outcome, Measurement) and outcome.quality else None
+            if stored and stored.sha256 not in found:
+                with suppress(OSError):  # a row without its labels is still a row
+                    found[stored.sha256] = (self.engine.workspace.results / stored.path).read_text()
+        return found
 
     def finish(self) -> None:
         """Put the JSON in its place, once pytest-benchmark has written it."""
@@ -229,6 +245,14 @@ class _JsonFile:
     def _partial(self) -> Path:
         assert self.path is not None
         return self.path.with_name(f".{self.path.name}.partial")
+
+
+def _group(case: Case) -> str:
+    """Seconds of an epoch and milliseconds of a call do not belong into one table of pytest-benchmark's."""
+    if case.experiment == "training":
+        return case.experiment
+    what = case.model if case.experiment == "layers" else "inference"
+    return f"{what} b{case.batch_size}"
 
 
 def _rank(item: pytest.Item) -> tuple[int, int]:

@@ -13,17 +13,15 @@ def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
     for repeat in range(plan.repeats):
         for model in plan.models:
             for image_size in plan.image_sizes(model):
-                for mode in plan.modes_of(model):
-                    for precision in plan.precisions:
-                        for batch_size in plan.batch_sizes_in(mode):
-                            yield {
-                                "model": model,
-                                "image_size": image_size,
-                                "precision": precision,
-                                "mode": mode,
-                                "batch_size": batch_size,
-                                "repeat": repeat,
-                            }
+                for mode, batch_size, precision in plan.rows_of(model):
+                    yield {
+                        "model": model,
+                        "image_size": image_size,
+                        "precision": precision,
+                        "mode": mode,
+                        "batch_size": batch_size,
+                        "repeat": repeat,
+                    }
 
 
 def test_inference(

@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-PLAIN = {"bench.records", "bench.budgets", "bench.errors", "bench.workspace"}
-NAMES = {"models", "bench.data", "bench.data.sources", "bench.train.recipes"}
+PLAIN = {"bench.records", "bench.budgets", "bench.errors", "bench.labels", "bench.workspace"}
+NAMES = {"models", "bench.data", "bench.data.sources", "bench.precision", "bench.train.recipes"}
 """Modules whose names the pytest process may use: they import no torch, which another test here sees to."""
 
 ALLOWED: dict[str, set[str]] = {
@@ -21,19 +21,21 @@ ALLOWED: dict[str, set[str]] = {
     "bench/records.py": set(),
     "bench/budgets.py": set(),
     "bench/errors.py": set(),
+    "bench/labels.py": set(),
     "bench/workspace.py": set(),
     "bench/plan.py": PLAIN | NAMES,
     "bench/options.py": PLAIN | NAMES | {"bench.plan"},
-    "bench/session.py": PLAIN | {"bench.engine", "bench.options", "bench.plan"},
+    "bench/session.py": PLAIN | {"bench.engine", "bench.options", "bench.plan", "bench.train.artefacts"},
     "conftest.py": {"bench.records", "bench.errors", "bench.plan", "bench.session"},
     "bench/test_*.py": {"bench.plan", "bench.records"},
     "bench/engine": PLAIN | {"bench.engine", "bench.experiments", "bench.measure"},
     "bench/experiments": PLAIN
     | {"models", "bench.experiments", "bench.precision", "bench.measure", "bench.train", "bench.data"},
     "bench/train": PLAIN | {"models", "bench.train", "bench.data", "bench.measure"},
+    "bench/precision": PLAIN | {"bench.precision", "bench.measure"},
     "bench/measure": PLAIN | {"bench.measure"},
     "bench/data": PLAIN | {"bench.data"},
-    "bench/report": {"bench.records", "bench.errors", "bench.report"},
+    "bench/report": {"bench.records", "bench.errors", "bench.labels", "bench.report"},
 }
 
 
@@ -104,6 +106,8 @@ def loaded_after(statement: str) -> set[str]:
         "bench.options",
         "bench.engine",
         "bench.experiments",
+        "bench.labels",
+        "bench.precision",
         "bench.train.recipes",
         "bench.session",
     ],

@@ -38,6 +38,21 @@ class InlineRunner:
         return worker.perform(request, progress)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The trained weights that a case is to be measured with; no file where it needs none or there are none."""
+
+    artefact: str | None = None
+    untrained: str | None = None
+    """Why there is no file although the case needs one."""
+    fresh: bool = True
+    """Whether they were trained in this run, so that no earlier measurement can have used them."""
+
+    def allow(self, adopted: Measurement) -> bool:
+        """Whether a measurement of an earlier run stands for one with these weights."""
+        return not self.fresh and (self.artefact is None or adopted.artefact == self.artefact)
+
+
 @dataclass(kw_only=True)
 class Engine:
     """Runs cases, keeps every outcome, and runs nothing twice."""
@@ -47,6 +62,8 @@ class Engine:
     journal: Journal
     case_timeout: Callable[[Case], float]
     progress: Progress
+    artefact_of: Callable[[Case], str] | None = None
+    """Name of the file of weights that a training case gives, under ``workspace.artefacts``."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     case_seconds: dict[str, float] = field(default_factory=dict)
     machine: Machine | None = None
@@ -106,29 +123,38 @@ class Engine:
 
         What is needed is run first, as its own outcome, outside the clock and the time limit of ``case``.
         """
-        trained = self.run(needs) if needs is not None else None
+        weights = self._weights_of(needs)
         if case.id in self.outcomes:
             return self.outcomes[case.id]
         adopted = self.adopted.get(case.id)
-        if adopted is not None and self._of_same_weights(adopted, trained):
+        if isinstance(adopted, Measurement) and weights.allow(adopted):
             self.resumed += 1
             self.outcomes[case.id] = adopted
             return adopted
         begin = time.monotonic()
-        outcome = self._perform(case, trained)
+        outcome = self._perform(case, weights)
         seconds = time.monotonic() - begin
         self.outcomes[case.id] = outcome
         self.case_seconds[case.id] = seconds
         self._write(Entry(outcome=outcome, fingerprint=self.workspace.fingerprint, case_seconds=seconds))
         return outcome
 
-    def _of_same_weights(self, adopted: Outcome, trained: Outcome | None) -> bool:
-        """Whether an adopted outcome was measured with the weights of ``trained``, which must be adopted as well."""
-        if trained is None:
-            return True
-        if isinstance(trained, Failure) or trained.case.id in self.case_seconds:
-            return False
-        return isinstance(adopted, Measurement) and adopted.artefact == trained.artefact
+    def _weights_of(self, training: Case | None) -> Weights:
+        """The weights that ``training`` gives: those of an earlier run if their file is there, else it is run now.
+
+        A file is named by all that shapes the weights in it. A run whose own cases include the training has run it
+        before, and does not come to the file.
+        """
+        if training is None:
+            return Weights(fresh=False)
+        known = training.id in self.outcomes or training.id in self.adopted
+        name = self.artefact_of(training) if self.artefact_of and not known else None
+        if name and (self.workspace.artefacts / name).is_file():
+            return Weights(artefact=name, fresh=False)
+        trained = self.run(training)
+        if isinstance(trained, Failure):
+            return Weights(untrained=f"its training failed ({trained.kind}: {trained.message})")
+        return Weights(artefact=trained.artefact, fresh=training.id in self.case_seconds)
 
     def _write(self, entry: Entry) -> None:
         """Into the journal. A full disk must not cost the measurement, which still goes into the JSON."""
@@ -137,12 +163,11 @@ class Engine:
         except OSError as error:
             self.progress(f"{self.journal.path} cannot be written ({error}): what follows cannot be resumed")
 
-    def _perform(self, case: Case, trained: Outcome | None) -> Outcome:
+    def _perform(self, case: Case, weights: Weights) -> Outcome:
         request = self._request("run", self.case_timeout(case), case.id)
-        if isinstance(trained, Measurement) and trained.artefact:
-            request["workspace"]["artefact"] = str(self.workspace.artefacts / trained.artefact)
-        if isinstance(trained, Failure):
-            request["workspace"]["untrained"] = f"its training failed ({trained.kind}: {trained.message})"
+        if weights.artefact:
+            request["workspace"]["artefact"] = str(self.workspace.artefacts / weights.artefact)
+        request["workspace"]["untrained"] = weights.untrained
         reply = self.runner.perform({**request, "case": to_json(case)}, self.progress)
         if "failure" in reply:
             return Failure(case=case, kind=reply["failure"]["kind"], message=reply["failure"]["message"])

@@ -5,5 +5,6 @@ from __future__ import annotations
 EXPERIMENTS: dict[str, str] = {
     "training": "bench.experiments.training:run",
     "inference": "bench.experiments.inference:run",
+    "layers": "bench.experiments.layers:run",
 }
 """Experiment -> ``module:function``, imported by the worker that runs it."""

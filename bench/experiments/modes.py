@@ -16,10 +16,12 @@ from bench.records import Case
 from bench.workspace import Workspace
 
 
-def prepare_mode(network: nn.Module, case: Case, workspace: Workspace) -> nn.Module:
+def prepare_mode(network: nn.Module, case: Case, workspace: Workspace, *, may_freeze: bool) -> nn.Module:
     """``network`` as ``case.mode`` runs it. A compiled one is compiled at its first call, for one input shape.
 
     Repeat 0 compiles into an empty cache folder, so that its cold figures are cold; later repeats reuse that folder.
+    On a CPU, weights are frozen if they may be: without that Inductor neither lays them out for oneDNN beforehand nor
+    finds the int8 kernels. It is done at every precision that allows it, so that rows differ in precision alone.
 
     Raises:
         Unsupported: nothing can be compiled here.
@@ -33,6 +35,7 @@ def prepare_mode(network: nn.Module, case: Case, workspace: Workspace) -> nn.Mod
     if case.repeat == 0 or not cache.is_dir():
         _empty_cache(cache, cache.parent / "instructions")
     _use_cache(cache)
+    torch._inductor.config.freezing = may_freeze and case.device == "cpu"
     return compiled(network)
 
 

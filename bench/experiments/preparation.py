@@ -12,6 +12,7 @@ from bench.data.images import ImageDataset, dataset_folder, load_dataset
 from bench.data.picture import augmented_grid_png
 from bench.data.pipelines import CIFAR10_MEAN, CIFAR10_STD
 from bench.experiments.subject import build, given_weights
+from bench.labels import pack
 from bench.records import Case
 from bench.train.artefacts import load_weights
 from bench.train.evaluate import check_network
@@ -64,6 +65,7 @@ def _facts(dataset: ImageDataset) -> dict[str, Any]:
         "classes": list(dataset.classes),
         "train_images": len(dataset.train.labels),
         "test_images": len(dataset.test.labels),
+        "test_labels": pack(dataset.test.labels.tolist()),
         "held_out": dataset.held_out,
         "flip": dataset.flip,
         "mean": list(dataset.mean),

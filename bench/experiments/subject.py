@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from bench.data.images import ImageDataset, open_dataset
@@ -17,18 +20,23 @@ from bench.data.pipelines import Normalization, evaluation_batches
 from bench.errors import InputError
 from bench.measure.clock import synchronize
 from bench.measure.memory import peak_of
+from bench.precision import BASELINE, PRECISIONS
+from bench.precision.converted import Converted, Setting, converter_of
 from bench.records import Case, Peak
 from bench.train.artefacts import load_weights
 from bench.train.inputs import normalization
 from bench.train.recipes import recipe
 from bench.workspace import Workspace
 
+CALIBRATION_IMAGES = 256
+CALIBRATION_BATCH = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A network in evaluation mode on ``device``, and where its weights came from."""
+    """A network in evaluation mode at the precision of its case, on ``device``, and where its weights came from."""
 
-    network: nn.Module
+    converted: Converted
     device: torch.device
     dataset: ImageDataset
     normalize: Normalization | None
@@ -36,19 +44,38 @@ class Subject:
     """SHA-256 of the file of trained weights; None: the network is as it was built."""
     untrained: str | None
     """Why there are no trained weights; None if there are."""
+    parameters: int
+    """Parameters before converting."""
+    flops_per_image: int
     load_seconds: float
+    convert_seconds: float | None
+    """None where there is nothing to convert."""
     peaks: list[Peak] = field(default_factory=list)
+
+    @property
+    def network(self) -> nn.Module:
+        return self.converted.network
 
 
 def load_subject(case: Case, workspace: Workspace) -> Subject:
-    """Build the network of ``case``, load its weights and put it on the device, timed and with its peak of memory.
+    """Build the network of ``case``, load its weights and bring it to its precision and device: timed, with its peak.
+
+    The peak is that of loading and converting together, since some formats need both copies of the weights at once.
 
     Raises:
         InputError: the weights do not fit, or the network cannot be built.
+        Unsupported: the network cannot be converted, or this machine cannot run the result.
     """
     dataset = dataset_of(workspace)
     device = torch.device(case.device)
     weights = given_weights(case) or workspace.artefact
+    normalize = normalization_of(case, dataset)
+    convert = converter_of(PRECISIONS[case.precision])
+    setting = Setting(
+        device=device,
+        image_shape=(3, case.image_size, case.image_size),
+        calibration=lambda: calibration_batches(dataset, normalize, case.image_size),
+    )
     torch.manual_seed(case.seed)
     torch.zeros(1, device=device)  # makes the CUDA context, which is no part of loading
     peaks: list[Peak] = []
@@ -57,19 +84,62 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
         network = build(case, dataset)
         if weights:
             load_weights(weights, network)
-        network = network.eval().to(device)
+        network = network.eval()
+        loaded = time.perf_counter()
+        parameters, flops = size_of(network, setting.image_shape)  # before it is changed
+        counted = time.perf_counter()
+        converted = convert(network, setting)
         synchronize(device)
-        seconds = time.perf_counter() - begin
+        load_seconds, convert_seconds = loaded - begin, time.perf_counter() - counted
+    as_it_is = case.precision == BASELINE  # then it was moved to its device, which is a part of loading
     return Subject(
-        network=network,
+        converted=converted,
         device=device,
         dataset=dataset,
-        normalize=normalization_of(case, dataset),
+        normalize=normalize,
         weights=_digest(weights) if weights else None,
         untrained=None if weights else workspace.untrained or _why_untrained(case),
-        load_seconds=seconds,
+        parameters=parameters,
+        flops_per_image=flops,
+        load_seconds=load_seconds + convert_seconds if as_it_is else load_seconds,
+        convert_seconds=None if as_it_is else convert_seconds,
         peaks=peaks,
     )
+
+
+def size_of(network: nn.Module, image_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Parameters, and the FLOPs of one input, two for each multiply-add of convolutions and products.
+
+    torch counts them on tensors without content, which takes neither time nor memory; on real ones for a network that
+    looks at its numbers.
+    """
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return parameters, _flops(network, image_shape)
+    except Exception:
+        return parameters, _flops(network, image_shape)
+
+
+def _flops(network: nn.Module, image_shape: tuple[int, ...]) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, *image_shape))
+    return int(counter.get_total_flops())
+
+
+def calibration_batches(dataset: ImageDataset, normalize: Normalization | None, image_size: int) -> Iterator[Tensor]:
+    """Training images from all over the set, without augmentation, in batches on the CPU."""
+    count = len(dataset.train.labels)
+    rows = np.linspace(0, count - 1, min(count, CALIBRATION_IMAGES)).astype(np.int64)
+    batches = evaluation_batches(
+        dataset.train,
+        normalize=normalize,
+        image_size=image_size,
+        batch_size=CALIBRATION_BATCH,
+        device="cpu",
+        indices=rows,
+    )
+    return (images for images, _ in batches)
 
 
 def build(case: Case, dataset: ImageDataset) -> nn.Module:
@@ -105,7 +175,10 @@ def dataset_of(workspace: Workspace) -> ImageDataset:
 
 
 def batch_of(subject: Subject, case: Case) -> Tensor:
-    """Real test images (batch_size, 3, image_size, image_size), normalised, repeated if there are too few."""
+    """Real test images (batch_size, 3, image_size, image_size), normalised, repeated if there are too few.
+
+    In the number format that the network takes: they lie ready, as they would after an earlier layer.
+    """
     rows = np.resize(np.arange(len(subject.dataset.test.labels)), case.batch_size)
     images, _ = next(
         evaluation_batches(
@@ -117,7 +190,7 @@ def batch_of(subject: Subject, case: Case) -> Tensor:
             indices=rows,
         )
     )
-    return images
+    return images.to(subject.converted.input_dtype)
 
 
 def _digest(weights: Path) -> str:

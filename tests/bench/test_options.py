@@ -22,15 +22,26 @@ def test_the_budget_fills_in_what_is_not_given() -> None:
     made = make()
     assert made.budget.name == "quick"
     assert made.trained == NOTES_CLASSIFIERS
-    assert made.batch_sizes == BUDGETS["quick"].batch_sizes
+    assert (made.rows, made.layers) == (BUDGETS["quick"].rows, BUDGETS["quick"].layers)
     assert made.threads == options.available_cores()
 
 
 def test_what_is_given_wins() -> None:
     made = make(models="cnn_small, resnet18", modes="eager", batch_sizes="1,8", seeds="3,4", repeats=2, threads=1)
     assert made.trained == ("cnn_small", "resnet18")
-    assert (made.modes, made.batch_sizes, made.seeds) == (("eager",), (8, 1), (3, 4))
-    assert (made.repeats, made.threads) == (2, 1)
+    assert {(rows.modes, rows.batch_sizes, rows.models) for rows in made.rows} == {(("eager",), (8, 1), None)}
+    assert (made.seeds, made.repeats, made.threads) == ((3, 4), 2, 1)
+
+
+def test_precisions_that_are_named_are_all_there_is() -> None:
+    made = make(precisions="nf4,fp32")
+    assert {rows.precisions for rows in made.rows} == {("nf4", "fp32")}
+    assert made.layers is not None
+    assert made.layers.precisions == ("nf4", "fp32")
+
+
+def test_networks_that_are_named_leave_single_layers_out() -> None:
+    assert make(models="cnn_small").layers is None
 
 
 @pytest.mark.parametrize(
@@ -48,6 +59,7 @@ def test_what_is_given_wins() -> None:
         ({"dataset": "./nowhere"}, "nowhere' does not exist"),
         ({"batch_sizes": "1,x"}, "--batch-sizes 1,x is not a list of whole numbers"),
         ({"batch_sizes": "0"}, "--batch-sizes 0 is below 1"),
+        ({"train_images": 0}, "--train-images 0 is below 1"),
         ({"repeats": 0}, "--repeats 0 is below 1"),
         ({"threads": 0}, "--threads 0 is below 1"),
         ({"models": "resnet18", "weights": "nowhere.pt"}, "--weights nowhere.pt is no file"),

@@ -8,6 +8,7 @@ from typing import Any
 from bench.budgets import BUDGETS
 from bench.options import make_plan
 from bench.plan import Plan
+from bench.precision import PRECISIONS
 
 DEFAULTS: dict[str, Any] = {"device": "cpu", "dataset": "mnist5k", "data_dir": "data"}
 
@@ -71,8 +72,37 @@ def test_large_images_are_for_torchvision_networks() -> None:
 
 def test_smoke_compiles_only_its_smallest_network() -> None:
     made = make(budget="smoke")
-    assert made.modes_of("cnn_small") == ("eager", "compiled")
-    assert made.modes_of("resnet18") == ("eager",)
+    assert {mode for mode, _, _ in made.rows_of("cnn_small")} == {"eager", "compiled"}
+    assert made.rows_of("resnet18") == [("eager", 2, "fp32")]
+
+
+def test_smoke_runs_every_precision_in_every_mode() -> None:
+    rows = make(budget="smoke").rows_of("cnn_small")
+    assert {(mode, precision) for mode, _, precision in rows} == {
+        (mode, precision) for mode in ("eager", "compiled") for precision in PRECISIONS
+    }
+
+
+def test_what_is_compared_runs_side_by_side() -> None:
+    """All precisions of one batch size, then those of the next smaller one; no row twice."""
+    rows = make(models="cnn_small", precisions="fp32,nf4", modes="eager", batch_sizes="1,8").rows_of("cnn_small")
+    assert rows == [("eager", 8, "fp32"), ("eager", 8, "nf4"), ("eager", 1, "fp32"), ("eager", 1, "nf4")]
+
+
+def test_named_networks_are_measured_in_every_row() -> None:
+    """The budget times bf16 on two small networks; the one that is asked for has it all the same."""
+    assert "bf16" not in {precision for _, _, precision in make().rows_of("cnn_vgg")}
+    assert "bf16" in {precision for _, _, precision in make(models="cnn_vgg").rows_of("cnn_vgg")}
+
+
+def test_images_of_a_training_can_be_given() -> None:
+    training = make(train_images=600).training("cnn_vgg", recipe="note2_cnn_vgg", seed=0)
+    assert (training.option("train_images"), training.option("epoch_images")) == (600, 100)
+
+
+def test_a_layer_is_a_case_of_its_width() -> None:
+    case = make().layer("conv3x3", width=64, mode="eager", batch_size=2, precision="nf4_weights", repeat=0)
+    assert (case.experiment, case.model, case.option("width"), case.image_size) == ("layers", "conv3x3", 64, 16)
 
 
 def test_time_limits() -> None:

@@ -155,7 +155,16 @@ def test_own_network_with_own_weights(command: Any, networks: Path, tmp_path: Pa
     state["1.weight"].zero_()
     state["1.bias"] = torch.eye(10)[3]
     torch.save({"state_dict": state}, tmp_path / "weights.pt")
-    options = ["--models", f"{networks}:sound", "--weights", str(tmp_path / "weights.pt"), "--modes", "eager"]
+    options = [
+        "--models",
+        f"{networks}:sound",
+        "--weights",
+        str(tmp_path / "weights.pt"),
+        "--modes",
+        "eager",
+        "--precisions",
+        "fp32",
+    ]
     done = run(command(*options, "--normalize", "0.5,0.5,0.5/0.5,0.5,0.5"))
     assert done.returncode == 0, done.stdout
     [row] = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
@@ -173,7 +182,7 @@ def test_other_normalisation_is_another_prediction(command: Any, tmp_path: Path)
     model = ["--models", f"{tmp_path / 'networks.py'}:sound", "--weights", str(tmp_path / "weights.pt")]
     digests = set()
     for normalize in ("0,0,0/1,1,1", "5,5,5/0.1,0.2,0.3"):
-        done = run(command(*model, "--modes", "eager", "--normalize", normalize))
+        done = run(command(*model, "--modes", "eager", "--precisions", "fp32", "--normalize", normalize))
         assert done.returncode == 0, done.stdout
         [row] = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
         digests.add(row["extra_info"]["quality"]["predictions"]["sha256"])
@@ -181,7 +190,7 @@ def test_other_normalisation_is_another_prediction(command: Any, tmp_path: Path)
 
 
 def test_failures_are_rows_and_failed_tests(command: Any, tmp_path: Path) -> None:
-    options = ["--models", "cnn_small", "--modes", "eager", "--case-timeout", "0.01"]
+    options = ["--models", "cnn_small", "--modes", "eager", "--precisions", "fp32", "--case-timeout", "0.01"]
     done = run(command(*options, cases="bench/test_inference.py"))
     assert done.returncode == 1
     stored = json.loads((tmp_path / "results" / "run.json").read_text())
@@ -202,7 +211,7 @@ def test_an_earlier_result_is_kept_aside(command: Any, tmp_path: Path, networks:
 
 def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networks: Path, tmp_path: Path) -> None:
     """Ctrl-C while a case hangs: the finished one is in the JSON, and --resume takes it."""
-    options = ["--models", f"{networks}:sleeps", "--modes", "eager", "--batch-sizes", "8,7"]
+    options = ["--models", f"{networks}:sleeps", "--modes", "eager", "--precisions", "fp32", "--batch-sizes", "8,7"]
     inference = command(*options, cases="bench/test_inference.py")
     process = subprocess.Popen(inference, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "results" / "journal.jsonl"
@@ -224,7 +233,7 @@ def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networ
 
 
 def test_kill_leaves_no_process(command: Any, networks: Path, tmp_path: Path) -> None:
-    options = ["--models", f"{networks}:sleeps", "--modes", "eager", "--batch-sizes", "7"]
+    options = ["--models", f"{networks}:sleeps", "--modes", "eager", "--precisions", "fp32", "--batch-sizes", "7"]
     process = subprocess.Popen(
         command(*options, cases="bench/test_inference.py"),
         cwd=ROOT,

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from bench.budgets import BUDGETS
+from bench.labels import unpack
+from bench.precision import PRECISIONS, why_not
 from bench.records import Measurement, from_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,9 +41,51 @@ def test_every_network_was_timed(measurements: list[Measurement]) -> None:
     assert timed == {*SMOKE.trained, *SMOKE.untrained}
 
 
-def test_every_experiment_and_mode_ran(measurements: list[Measurement]) -> None:
-    ran = {(found.case.experiment, found.case.mode) for found in measurements}
-    assert ran == {("training", "eager"), ("inference", "eager"), ("inference", "compiled")}
+def test_every_experiment_precision_and_mode_ran(measurements: list[Measurement]) -> None:
+    """Each precision that a CPU has, in each mode that it has, on a network and on single layers."""
+    ran = {(found.case.experiment, found.case.precision, found.case.mode) for found in measurements}
+    for name, precision in PRECISIONS.items():
+        for mode in ("eager", "compiled"):
+            assert (("inference", name, mode) in ran) == (why_not(precision, "cpu", mode) is None)
+        assert (("layers", name, "eager") in ran) == (why_not(precision, "cpu", "eager") is None)
+    assert ("training", "fp32", "eager") in ran
+
+
+def test_what_cannot_run_here_stands_there_with_its_reason(results: Path) -> None:
+    failures = json.loads((results / "run.json").read_text())["halfbyte"]["failures"]
+    assert {failure["kind"] for failure in failures} == {"unsupported"}
+    reasons = {failure["case"]["precision"]: failure["message"] for failure in failures}
+    assert reasons["tf32"] == "tf32 runs on cuda only"
+    linear_only = [
+        failure["message"]
+        for failure in failures
+        if (failure["case"]["model"], failure["case"]["precision"]) == ("conv3x3", "nf4")
+    ]
+    assert linear_only == ["the network has no Linear: nothing to convert"]
+
+
+def test_coverage_tells_what_was_converted(measurements: list[Measurement]) -> None:
+    for found in measurements:
+        if found.case.experiment == "training":
+            continue
+        assert (found.coverage is None) == ("coverage" in found.absent) == (found.case.precision == "fp32")
+        if found.coverage and found.case.precision == "int8_static":
+            assert found.coverage.quantized_flops == found.coverage.total_flops
+        if found.coverage and found.case.precision in ("int8_weights", "nf4_weights"):
+            assert found.coverage.quantized_parameters > 0.95 * found.coverage.total_parameters
+            assert found.coverage.quantized_flops == 0
+
+
+def test_predictions_are_in_the_file_and_pair_with_their_labels(results: Path) -> None:
+    stored = json.loads((results / "run.json").read_text())
+    labels = unpack(stored["halfbyte"]["datasets"][0]["test_labels"])
+    judged = [row["extra_info"]["quality"] for row in stored["benchmarks"] if row["extra_info"]["quality"]]
+    assert judged
+    for quality in judged:
+        predicted = unpack(stored["halfbyte"]["predictions"][quality["predictions"]["sha256"]])
+        right = sum(one == other for one, other in zip(predicted, labels, strict=False))
+        assert len(predicted) == quality["samples"]
+        assert right / len(predicted) == pytest.approx(quality["value"])
 
 
 def test_a_network_has_an_accuracy_if_it_was_trained_and_else_a_reason(measurements: list[Measurement]) -> None:
@@ -53,7 +97,11 @@ def test_a_network_has_an_accuracy_if_it_was_trained_and_else_a_reason(measureme
 
 def test_inference_is_judged_with_the_weights_of_the_training(measurements: list[Measurement]) -> None:
     """The same weights on the same images: training and inference, eager and compiled, agree on the accuracy."""
-    judged = [found for found in measurements if found.case.recipe == "note4_cnn_small"]
+    judged = [
+        found
+        for found in measurements
+        if (found.case.recipe, found.case.precision) == ("note4_cnn_small", "fp32") and found.quality
+    ]
     assert len(judged) == 3
     assert len({found.quality.value for found in judged if found.quality}) == 1
 
@@ -61,9 +109,10 @@ def test_inference_is_judged_with_the_weights_of_the_training(measurements: list
 def test_every_row_has_its_samples_and_figures(measurements: list[Measurement]) -> None:
     for found in measurements:
         assert found.flags["threads"]
-        if found.case.experiment == "inference":
+        if found.case.experiment != "training":
             assert len(found.seconds) >= SMOKE.sampling.min_samples
             assert found.weight_bytes
+        if found.case.experiment == "inference":
             assert found.serialized_bytes
             assert found.cold.first_step
             assert {peak.phase for peak in found.peaks} == {"load", "steady"}
@@ -74,7 +123,7 @@ def test_pytest_benchmark_reads_the_file(results: Path) -> None:
     command = [sys.executable, "-m", "pytest_benchmark", "compare", str(results / "run.json")]
     done = subprocess.run(command, cwd=results, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "test_inference[cnn_small-32px-fp32-eager-b2-r0]" in done.stdout
+    assert "test_inference[cnn_small-32px-fp32-eager-b32-r0]" in done.stdout
 
 
 def test_the_report_names_every_network_and_says_that_it_means_nothing(results: Path) -> None:

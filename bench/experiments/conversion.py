@@ -1,0 +1,58 @@
+"""What a precision really converted, from what is stored and what ran."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from bench.measure import products
+from bench.precision import BASELINE, Precision
+from bench.precision.storage import weights_in
+from bench.records import Coverage, Figure
+
+TOLERANCE = 0.01
+"""Share of the FLOPs that a trace may miss, or count twice, before nothing is concluded from it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """``compute``: the number format in which most of the arithmetic ran, None where the trace does not tell."""
+
+    coverage: Coverage | None = None
+    compute: str | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+
+def whats_converted(
+    step: Callable[[], object], precision: Precision, network: nn.Module, *, parameters: int, flops: int
+) -> Ran:
+    """Trace ``step`` once, untimed, and count.
+
+    Args:
+        parameters: of the network before it was converted.
+        flops: of one step of that network.
+    """
+    if precision.name == BASELINE:
+        return Ran(compute="float32", absent={"coverage": "fp32 is the baseline: nothing is converted"})
+    if precision.name == "tf32":
+        return Ran(compute="tf32", absent={"coverage": "a trace does not tell TF32 from float32"})
+    ran = products.products_of(step)
+    seen = sum(product.flops for product in ran)
+    if abs(seen - flops) > TOLERANCE * flops:
+        reason = f"the operators that the trace names did {seen / flops:.1%} of the network's FLOPs"
+        return Ran(absent={"coverage": reason})
+    coverage = Coverage(
+        quantized_parameters=weights_in(network, precision.low_bits),
+        total_parameters=parameters,
+        quantized_flops=products.flops_in(ran, precision.low_bits),
+        total_flops=seen,
+    )
+    return Ran(coverage=coverage, compute=products.main_format(ran))
+
+
+def bits_of(precision: Precision) -> dict[str, Figure]:
+    """How wide weights and activations are meant to be, as figures of a row."""
+    bits = {"weight_bits": precision.weight_bits, "activation_bits": precision.activation_bits}
+    return {name: Figure(value=value, unit="bit", exact=True) for name, value in bits.items()}

@@ -1,0 +1,111 @@
+"""One layer at one precision: where does each begin to win? Latency, memory and error of a single linear or 3x3 layer.
+
+Inputs are drawn at random: how long a layer takes does not depend on them, but for outliers in LLM.int8().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import Unsupported
+from bench.experiments.conversion import bits_of, whats_converted
+from bench.experiments.modes import prepare_mode
+from bench.experiments.subject import size_of
+from bench.experiments.timing import timed
+from bench.measure import flags, memory
+from bench.precision import BASELINE, PRECISIONS, why_not
+from bench.precision.converted import Setting, converter_of
+from bench.precision.storage import tensors_as_stored
+from bench.records import Case, Cold, Figure, Measurement
+from bench.workspace import Workspace
+
+CALIBRATION_BATCHES = 4
+CALIBRATION_BATCH = 32
+NOT_OF_A_LAYER = {
+    "quality": "a single layer predicts nothing",
+    "serialized_bytes": "a single layer is not stored in a file",
+}
+
+
+def _linear(width: int) -> nn.Module:
+    return nn.Linear(width, width)
+
+
+def _conv3x3(width: int) -> nn.Module:
+    return nn.Conv2d(width, width, kernel_size=3, padding=1)
+
+
+LAYERS: dict[str, Callable[[int], nn.Module]] = {"linear": _linear, "conv3x3": _conv3x3}
+"""Layers with as many outputs as inputs, by the width that both have."""
+
+
+def run(case: Case, workspace: Workspace) -> Measurement:
+    """Time the layer ``case.model`` of ``width`` (option) on ``batch_size`` inputs, and compare it with float32.
+
+    Raises:
+        Unsupported: this machine cannot run the case's precision or mode, or the layer cannot be converted.
+    """
+    precision = PRECISIONS[case.precision]
+    reason = why_not(precision, case.device, case.mode)
+    if reason:
+        raise Unsupported(reason)
+    torch.manual_seed(case.seed)
+    shape = input_shape(case)
+    layer = nn.Sequential(LAYERS[case.model](shape[0])).eval()
+    inputs = torch.randn(case.batch_size, *shape)
+    with torch.inference_mode():
+        expected = layer(inputs)
+    parameters, flops = size_of(layer, shape)
+    setting = Setting(device=torch.device(case.device), image_shape=shape, calibration=lambda: _random(shape))
+    converted = converter_of(precision)(layer, setting)
+    network = prepare_mode(converted.network, case, workspace, may_freeze=converted.may_freeze)
+    inputs = inputs.to(setting.device, converted.input_dtype)
+
+    def step() -> Tensor:
+        output: Tensor = network(inputs)
+        return output
+
+    with torch.inference_mode():
+        times = timed(step, case)
+        ran = whats_converted(step, precision, converted.network, parameters=parameters, flops=flops * case.batch_size)
+    return Measurement(
+        case=case,
+        seconds=times.latencies.seconds,
+        device_seconds=times.latencies.device_seconds,
+        items_per_step=case.batch_size,
+        cold=Cold(first_step=times.first_seconds),
+        weight_bytes=memory.bytes_of(tensors_as_stored(converted.network)),
+        peaks=times.peaks,
+        coverage=ran.coverage,
+        flags={**flags.current(), "library": precision.library, "compute": ran.compute},
+        device_state=tuple(times.watch.states),
+        figures={
+            **times.figures(case.batch_size, "inputs"),
+            "flops_per_input": Figure(value=flops, unit="FLOP", exact=True),
+            **bits_of(precision),
+            **_error(times.output, expected, case),
+        },
+        series={"block_seconds": times.blocks.seconds},
+        absent={**ran.absent, **times.absent(setting.device), **NOT_OF_A_LAYER},
+    )
+
+
+def input_shape(case: Case) -> tuple[int, ...]:
+    """Shape of one input: features of a linear layer; channels, height and width of a convolution."""
+    width = int(case.option("width") or 0)
+    return (width,) if case.model == "linear" else (width, case.image_size, case.image_size)
+
+
+def _random(shape: tuple[int, ...]) -> Iterator[Tensor]:
+    return (torch.randn(CALIBRATION_BATCH, *shape) for _ in range(CALIBRATION_BATCHES))
+
+
+def _error(output: Tensor, expected: Tensor, case: Case) -> dict[str, Figure]:
+    """Distance from float32's output over that output's length (Frobenius norms); nothing for float32 itself."""
+    if case.precision == BASELINE:
+        return {}
+    distance = (output.float().cpu() - expected).norm() / expected.norm()
+    return {"relative_error": Figure(value=float(distance), unit="1", better="lower")}
