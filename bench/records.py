@@ -80,7 +80,8 @@ class Coverage:
 
     quantized_parameters: int
     total_parameters: int
-    quantized_flops: int
+    quantized_flops: int | None
+    """None where the trace does not account for what ran."""
     total_flops: int
 
 

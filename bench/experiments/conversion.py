@@ -40,16 +40,20 @@ def whats_converted(
         return Ran(compute="tf32", absent={"coverage": "a trace does not tell TF32 from float32"})
     ran = products.products_of(step)
     seen = sum(product.flops for product in ran)
-    if abs(seen - flops) > TOLERANCE * flops:
-        reason = f"the operators that the trace names did {seen / flops:.1%} of the network's FLOPs"
-        return Ran(absent={"coverage": reason})
+    accounted = abs(seen - flops) <= TOLERANCE * flops
     coverage = Coverage(
         quantized_parameters=weights_in(network, precision.low_bits),
         total_parameters=parameters,
-        quantized_flops=products.flops_in(ran, precision.low_bits),
-        total_flops=seen,
+        quantized_flops=products.flops_in(ran, precision.low_bits) if accounted else None,
+        total_flops=seen if accounted else flops,
     )
-    return Ran(coverage=coverage, compute=products.main_format(ran))
+    if accounted:
+        return Ran(coverage=coverage, compute=products.main_format(ran))
+    share = f"{seen / flops:.1%}" if flops else "none"
+    return Ran(
+        coverage=coverage,
+        absent={"coverage FLOPs": f"the operators that the trace names did {share} of the network's FLOPs"},
+    )
 
 
 def bits_of(precision: Precision) -> dict[str, Figure]:

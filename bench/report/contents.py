@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.report.frame import IDENTITY, Row
 from bench.report.groups import Group
 from bench.report.load import DatasetFacts, Run
 from bench.report.markdown import ABSENT, escape
 from bench.report.names import Names
+from bench.report.rows import IDENTITY, Row
 
+PLACE = ("machine", "code", "device", "threads", "budget")
+"""What rows share that a general statement may count together."""
 SHORT = {"image size [px]": "input [px]", "batch size": "batch", "dataset": "data set"}
 """Table headers of identity columns, where they differ from the frame's."""
 
@@ -25,6 +27,7 @@ class Contents:
     refused: tuple[str, ...]
     frame: pd.DataFrame
     inferences: tuple[Row, ...]
+    layers: tuple[Row, ...]
     trainings: tuple[Group, ...]
     names: Names
     datasets: tuple[DatasetFacts, ...]
@@ -32,17 +35,14 @@ class Contents:
     """Link of the augmented picture of a data set, by its name."""
     curves: Mapping[str, str]
     """Link of the learning curves, by data set name."""
+    layer_pictures: Mapping[str, str]
+    """Link of the speed-ups of single layers, by the kind of layer."""
     method: str | None
     """Relative link to docs/method.md; None where the report lies outside the checkout."""
 
 
 Section = Callable[[Contents], str]
 """A part of summary.md, heading included; empty where there is nothing to say."""
-
-
-def is_meaningless(row: Row) -> bool:
-    """Whether the row comes from the smoke budget, which only proves that everything runs."""
-    return bool(row["budget"] == "smoke")
 
 
 def varying(rows: Sequence[Row], shown: Sequence[str]) -> list[str]:

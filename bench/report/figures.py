@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from collections.abc import Sequence
-from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bench.report.contents import SHORT, varying
-from bench.report.frame import figure
+from bench.report.drawing import COLOURS, svg
 from bench.report.groups import Group
+from bench.report.rows import figure
 
 PANELS = 24
 """Trainings in one figure at most; the table has them all."""
-_STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "halfbyte",
-    "svg.fonttype": "path",
-    "text.parse_math": False,
-    "font.family": ["DejaVu Sans"],
-    "font.size": 8.0,
-    "axes.titlesize": 8.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-}
-_SPLITS = (("train", "#0072b2", "-"), ("validation", "#d55e00", "--"))
-"""Splits with colours that the colour-blind can tell apart (Okabe and Ito), and dashes for print."""
+_SPLITS = (("train", COLOURS[0], "-"), ("validation", COLOURS[1], "--"))
+"""Splits with their colours, and dashes for print."""
 _WIDTH, _HEIGHT = 6.0, 2.5
 """Inches of one training's pair of panels."""
 
@@ -43,14 +28,7 @@ def learning_curves(groups: Sequence[Group]) -> bytes | None:
     recorded = [group for group in groups if any(row["series"] for row in group.rows)]
     if not recorded:
         return None
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # of a user's name; the tables show it
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        picture = _draw(recorded[:PANELS], len(recorded))
-        file = io.BytesIO()
-        picture.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
+    return svg(lambda: _draw(recorded[:PANELS], len(recorded)))
 
 
 def _draw(groups: Sequence[Group], recorded: int) -> Figure:

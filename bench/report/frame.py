@@ -12,35 +12,10 @@ import pandas as pd
 from bench.records import Case, Failure, Measurement, Scalar, digest_of, to_json
 from bench.report.load import Run
 from bench.report.names import Names, names_of
-from bench.report.statistics import Interval, Ratio, Timing, speed_up, summarise
+from bench.report.pairs import add_pairs
+from bench.report.rows import IDENTITY, PEAKS, Row, ends, identity, sort_key
+from bench.report.statistics import summarise
 
-Row = dict[str, Any]
-
-IDENTITY = (
-    "machine",
-    "code",
-    "experiment",
-    "model",
-    "recipe",
-    "dataset",
-    "image size [px]",
-    "precision",
-    "mode",
-    "batch size",
-    "device",
-    "threads",
-    "seed",
-    "budget",
-    "pipeline",
-    "options",
-)
-BASELINES = ("fp32", "eager")
-"""What the others of their kind are compared with, and stand behind."""
-PEAKS = tuple(
-    (phase, kind, f"{phase} peak, {kind.replace('_', ' ')} [B]")
-    for phase in ("steady", "load")
-    for kind in ("rss", "cuda_allocated", "cuda_reserved", "device_process")
-)
 RECORDS = ("timing", "processes", "figures", "series")
 """Columns that hold records for the tables. The CSV has figures as columns of their own, and none of the others."""
 TEXTS = ("absent", "flags", "notes")
@@ -62,7 +37,7 @@ def tidy(runs: Sequence[Run]) -> pd.DataFrame:
             key = (names.machine(run), run.code or "", names.dataset(run, case.dataset), row)
             joined.setdefault(key, []).append((run, measurement))
     rows = [_row(key[-1].id, names, _distinct(group)) for key, group in joined.items()]
-    _add_speed_ups(rows)
+    add_pairs(rows, runs)
     columns = list(rows[0]) if rows else [*IDENTITY, *RECORDS, *TEXTS]
     ordered: list[Any] = sorted(rows, key=sort_key)
     return pd.DataFrame(ordered, columns=columns, dtype=object)
@@ -75,17 +50,6 @@ def rows_of(frame: pd.DataFrame, experiment: str) -> list[Row]:
     return [dict(zip(names, values, strict=True)) for values in chosen.itertuples(index=False, name=None)]
 
 
-def one_accuracy(row: Row) -> float | None:
-    """The row's accuracy, a fraction of 1; None where its quality is absent or another one."""
-    return row["quality [1]"] if row["quality metric"] == "accuracy" else None
-
-
-def figure(row: Row, name: str) -> float | None:
-    """The value of a figure particular to an experiment; None if the row has none of that name."""
-    found = row["figures"].get(name)
-    return found.value if found is not None else None
-
-
 def flat(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame for a CSV file: figures in columns of their own with their units, reasons and flags as JSON."""
     kept = frame.drop(columns=[*RECORDS, *TEXTS])
@@ -96,43 +60,6 @@ def flat(frame: pd.DataFrame) -> pd.DataFrame:
     figures = figures.rename(columns={name: f"figure: {name}" for name in figures.columns})
     texts = {name: [json.dumps(to_json(value), sort_keys=True) for value in frame[name]] for name in TEXTS}
     return pd.concat([kept, figures[sorted(figures.columns)], pd.DataFrame(texts, index=frame.index)], axis=1)
-
-
-def identity(case: Case, run: Run, names: Names) -> Row:
-    """What says which case a row is: everything but the repeat."""
-    values = (
-        names.machine(run),
-        names.code(run, case.dataset),
-        case.experiment,
-        case.model,
-        case.recipe,
-        names.dataset(run, case.dataset),
-        case.image_size,
-        case.precision,
-        case.mode,
-        case.batch_size,
-        case.device,
-        case.threads,
-        case.seed,
-        case.budget,
-        case.pipeline,
-        " ".join(f"{name}={value}" for name, value in case.options) or None,
-    )
-    return dict(zip(IDENTITY, values, strict=True))
-
-
-def sort_key(row: Row) -> tuple[tuple[int, int | float, str], ...]:
-    """Numbers by size, words by letter, absent ones and baselines first."""
-    order = ("experiment", "machine", "dataset", "model", "recipe", "image size [px]", "batch size", "precision")
-    values = (row[name] for name in (*order, *(name for name in IDENTITY if name not in order)))
-    return tuple(
-        (0, 0, "")
-        if value is None
-        else (1, value, "")
-        if isinstance(value, int)
-        else (2, value not in BASELINES, value)
-        for value in values
-    )
 
 
 def sorted_failures(runs: Sequence[Run]) -> list[tuple[Row, Failure]]:
@@ -160,6 +87,7 @@ def _row(digest: str, names: Names, group: Sequence[tuple[Run, Measurement]]) ->
     return {
         **identity(first.case, run, names),
         "row": digest,
+        "width": first.case.option("width"),
         "repeats": len(repeats),
         **_times(repeats),
         **_sizes(repeats),
@@ -185,23 +113,16 @@ def _times(repeats: Sequence[Measurement]) -> Row:
         "processes": [repeat.seconds for repeat in repeats],
         "samples": timing.samples,
         "median [s]": timing.median,
-        **_ends("median", timing.interval),
+        **ends("median", timing.interval),
         "p95 [s]": timing.p95,
-        **_ends("p95", timing.p95_interval),
+        **ends("p95", timing.p95_interval),
         "mean [s]": timing.mean,
         "standard deviation [s]": timing.deviation,
         "relative standard error [1]": timing.relative_standard_error,
         "unstable": timing.unstable,
         "device median [s]": on_device.median if on_device else None,
-        **_ends("device median", on_device.interval if on_device else None),
+        **ends("device median", on_device.interval if on_device else None),
         "items per step": repeats[0].items_per_step,
-    }
-
-
-def _ends(name: str, interval: Interval | None, unit: str = "s") -> Row:
-    return {
-        f"{name} from [{unit}]": interval.low if interval else None,
-        f"{name} to [{unit}]": interval.high if interval else None,
     }
 
 
@@ -215,13 +136,13 @@ def _sizes(repeats: Sequence[Measurement]) -> Row:
         "weights [B]": first.weight_bytes,
         "serialised [B]": first.serialized_bytes,
         **{column: peaks.get((phase, kind)) for phase, kind, column in PEAKS},
-        "quantised parameters [1]": _share(covered.quantized_parameters, covered.total_parameters) if covered else None,
-        "quantised FLOPs [1]": _share(covered.quantized_flops, covered.total_flops) if covered else None,
+        "converted parameters [1]": _share(covered.quantized_parameters, covered.total_parameters) if covered else None,
+        "converted FLOPs [1]": _share(covered.quantized_flops, covered.total_flops) if covered else None,
     }
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _share(part: int | None, whole: int) -> float | None:
+    return part / whole if part is not None and whole else None
 
 
 def _quality(first: Measurement) -> Row:
@@ -260,25 +181,3 @@ def _exact(measurement: Measurement) -> dict[str, Scalar]:
         "flags": digest_of(to_json(measurement.flags)),
         **{name: figure.value for name, figure in measurement.figures.items() if figure.exact},
     }
-
-
-def _add_speed_ups(rows: Sequence[Row]) -> None:
-    """Two ratios a row: to fp32 in the same mode (what precision does) and to fp32 eager (the whole gain)."""
-    timings = {_pairing(row, row["precision"], row["mode"]): row["timing"] for row in rows}
-    for row in rows:
-        _add_ratio(row, "same mode", timings.get(_pairing(row, "fp32", row["mode"])))
-        _add_ratio(row, "eager", timings.get(_pairing(row, "fp32", "eager")))
-
-
-def _pairing(row: Row, precision: str, mode: str) -> tuple[Scalar, ...]:
-    same = (row[name] for name in IDENTITY if name not in ("precision", "mode"))
-    return (*same, precision, mode)
-
-
-def _add_ratio(row: Row, baseline_name: str, baseline: Timing | None) -> None:
-    timing: Timing = row["timing"]
-    same = baseline is timing
-    ratio = Ratio(value=1.0, interval=None) if same else speed_up(baseline, timing) if baseline else None
-    name = f"speed-up over fp32 {baseline_name}"
-    row[f"{name} [1]"] = ratio.value if ratio else None
-    row.update(_ends(name, ratio.interval if ratio else None, "1"))

@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.report.frame import IDENTITY, Row, figure, one_accuracy
 from bench.report.load import DatasetFacts
 from bench.report.published import (
     CIFAR10_CLASSES,
@@ -17,18 +16,8 @@ from bench.report.published import (
     PUBLISHED,
     Published,
 )
-from bench.report.statistics import Accuracy, Timing, binomial_error, over_seeds, summarise
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """A difference of two shares, in fractions of 1, with its standard error."""
-
-    value: float
-    standard_error: float
-
-    def beyond(self, errors: float) -> bool:
-        return abs(self.value) > errors * self.standard_error
+from bench.report.rows import IDENTITY, Row, figure, one_accuracy
+from bench.report.statistics import Accuracy, Difference, Timing, binomial_error, over_seeds, summarise
 
 
 @dataclass(frozen=True, kw_only=True)

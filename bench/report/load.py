@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import InputError
+from bench.labels import unpack
 from bench.records import SCHEMA, Failure, Machine, Measurement, from_json
 
 _MEASUREMENT_FIELDS = frozenset(item.name for item in dataclasses.fields(Measurement))
@@ -38,6 +39,8 @@ class DatasetFacts:
     """The recipe whose augmentation the picture shows."""
     augmented_png: str | None = None
     """The 3x3 picture of augmented training images: PNG in base64."""
+    test_labels: tuple[int, ...] | None = None
+    """Classes of all test images, in their order; None where the file does not carry them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,8 @@ class Run:
     """Measurements that an interrupted run had taken before, and that this one took over."""
     foreign: int
     """Benchmarks of the same file that are not cases of this suite, and are left out."""
+    predictions: Mapping[str, tuple[int, ...]]
+    """Predicted classes of the first test images, by the digest that rows name; empty in files of earlier versions."""
 
 
 def load_all(paths: Sequence[Path]) -> tuple[tuple[Run, ...], tuple[str, ...]]:
@@ -158,6 +163,7 @@ def _run(label: str, content: Mapping[str, Any], suite: Mapping[str, Any]) -> Ru
         case_seconds={str(key): float(value) for key, value in suite.get("case_seconds", {}).items()},
         resumed=int(suite.get("resumed") or 0),
         foreign=len(benchmarks) - len(ours),
+        predictions={str(key): tuple(unpack(value)) for key, value in (suite.get("predictions") or {}).items()},
     )
 
 
@@ -187,4 +193,7 @@ def _measurement(benchmark: Mapping[str, Any]) -> Measurement:
 def _dataset(value: Mapping[str, Any]) -> DatasetFacts:
     """Unknown keys are left out: a later version may say more of a data set without changing the schema."""
     known = {item.name for item in dataclasses.fields(DatasetFacts)}
-    return from_json(DatasetFacts, {key: item for key, item in value.items() if key in known})
+    facts = {key: item for key, item in value.items() if key in known}
+    packed = facts.pop("test_labels", None)
+    labels = None if packed is None else tuple(unpack(packed))
+    return dataclasses.replace(from_json(DatasetFacts, facts), test_labels=labels)

@@ -75,6 +75,26 @@ def percent(share: float | None, error: float | None = None) -> str:
     return f"{100 * share:.2f}" + (f" ± {100 * error:.2f}" if error is not None else "")
 
 
+def small_percent(share: float | None) -> str:
+    """A fraction of 1 in per cent with one decimal, below 1 % with two significant digits: 0.05 must not read 0.0."""
+    value = None if share is None else 100 * share
+    if value is None or value == 0 or value >= 1:
+        return ABSENT if value is None else f"{value:.1f}" if value else "0"
+    return number(value, 2).rstrip("0")
+
+
+def points(difference: float | None, error: float | None = None) -> str:
+    """A difference of two shares in percentage points, with its sign."""
+    if difference is None:
+        return ABSENT
+    return f"{100 * difference:+.2f}" + (f" ± {100 * error:.2f}" if error is not None else "")
+
+
+def probability(value: float | None) -> str:
+    """A p-value with two significant digits; very small ones only as a bound."""
+    return "<0.0001" if value is not None and value < 1e-4 else number(value, 2)
+
+
 def megabytes(size: float | None) -> str:
     """Bytes in decimal megabytes."""
     return number(size / 1e6 if size is not None else None)

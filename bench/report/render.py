@@ -16,8 +16,10 @@ from bench.report.contents import Contents
 from bench.report.figures import learning_curves
 from bench.report.frame import flat, rows_of, tidy
 from bench.report.groups import Group, training_groups
+from bench.report.layer_figures import speed_up_figure
 from bench.report.load import DatasetFacts, load_all
 from bench.report.names import distinct_datasets, names_of
+from bench.report.rows import Row, grouped
 from bench.report.tables import SECTIONS
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -45,22 +47,27 @@ def render(paths: Sequence[Path], out: Path) -> Rendered:
     frame = tidy(runs)
     trainings = training_groups(rows_of(frame, "training"), datasets)
     curves = _curves(trainings)
+    layers = rows_of(frame, "layers")
+    layer_pictures = _layer_pictures(layers)
     contents = Contents(
         runs=runs,
         refused=refused,
         frame=frame,
         inferences=tuple(rows_of(frame, "inference")),
+        layers=tuple(layers),
         trainings=tuple(trainings),
         names=names_of(runs),
         datasets=datasets,
         pictures={key: f"figures/{name}" for key, (name, _) in pictures.items()},
         curves={key: f"figures/{name}" for key, (name, _) in curves.items()},
+        layer_pictures={key: f"figures/{name}" for key, (name, _) in layer_pictures.items()},
         method=_method_link(out),
     )
     summary = "\n\n".join(filter(None, (section(contents) for section in SECTIONS))) + "\n"
     table = flat(contents.frame).to_csv(index=False, lineterminator="\n")
     try:
-        _write(out, dict((*pictures.values(), *curves.values())), {"measurements.csv": table, "summary.md": summary})
+        drawn = dict((*pictures.values(), *curves.values(), *layer_pictures.values()))
+        _write(out, drawn, {"measurements.csv": table, "summary.md": summary})
     except OSError as error:
         raise InputError(
             f"{out} cannot hold the report ({error.strerror}): name a folder that can be written."
@@ -92,6 +99,14 @@ def _curves(groups: Sequence[Group]) -> dict[str, tuple[str, bytes]]:
     return {key: (name, svg) for (key, svg), name in zip(drawn.items(), names, strict=True)}
 
 
+def _layer_pictures(rows: Sequence[Row]) -> dict[str, tuple[str, bytes]]:
+    """File name and content of the speed-ups of single layers, by the kind of layer."""
+    kinds = {members[0]["model"]: speed_up_figure(members) for members in grouped(rows, ("model",)).values()}
+    drawn = {kind: svg for kind, svg in kinds.items() if svg is not None}
+    names = _file_names("layers", ".svg", list(drawn))
+    return {kind: (name, svg) for (kind, svg), name in zip(drawn.items(), names, strict=True)}
+
+
 def _file_names(prefix: str, suffix: str, names: Sequence[str]) -> list[str]:
     """File names that any system takes, none of them twice."""
     plain = [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "data" for name in names]
@@ -120,9 +135,10 @@ def _write(out: Path, figures: Mapping[str, bytes], texts: Mapping[str, str]) ->
         _replace(folder / name, content)
     for name, text in texts.items():
         _replace(out / name, text.encode())
-    for old in (*folder.glob("augmented-*.png"), *folder.glob("learning-curves-*.svg")):
-        if old.name not in figures:
-            old.unlink()
+    for pattern in ("augmented-*.png", "learning-curves-*.svg", "layers-*.svg"):
+        for old in folder.glob(pattern):
+            if old.name not in figures:
+                old.unlink()
 
 
 def _replace(path: Path, content: bytes) -> None:

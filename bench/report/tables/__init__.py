@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from bench.report.contents import Section
-from bench.report.tables import absent, datasets, failures, findings, inference, machine, method, overview, training
+from bench.report.tables import (
+    absent,
+    claims,
+    datasets,
+    failures,
+    findings,
+    inference,
+    layers,
+    machine,
+    method,
+    overview,
+    training,
+)
 
 SECTIONS: tuple[Section, ...] = (
     overview.section,
     findings.section,
+    claims.section,
     datasets.section,
     training.section,
     training.curves,
     inference.section,
+    layers.section,
     failures.section,
     machine.section,
     method.section,

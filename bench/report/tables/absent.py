@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bench.report.contents import Contents
-from bench.report.frame import Row
 from bench.report.markdown import listing, table
+from bench.report.rows import Row
 
 
 def section(contents: Contents) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from bench.records import Failure
 from bench.report.contents import SHORT, Contents
-from bench.report.frame import Row, sorted_failures
+from bench.report.frame import sorted_failures
 from bench.report.markdown import ABSENT, table
+from bench.report.rows import Row
 
 MESSAGE_LENGTH = 400
 TITLES = {
@@ -17,8 +18,10 @@ TITLES = {
     "crashed": "its process died",
     "unsupported": "unsupported here",
 }
-_LISTED = ("batch size", "seed", "image size [px]")
-"""Cases that differ only in these, and fail with the same words, share a row."""
+_LISTED = ("model", "recipe", "batch size", "seed", "image size [px]")
+"""Cases that differ only in these, and fail with the same words, share a row, which lists them."""
+_LISTED_UNSUPPORTED = (*_LISTED, "mode", "options")
+"""The same for what cannot run: nobody has to find out which of the cases it was."""
 
 
 def section(contents: Contents) -> str:
@@ -29,11 +32,11 @@ def section(contents: Contents) -> str:
     unsupported = [pair for pair in pairs if pair[1].kind == "unsupported"]
     parts = ["## Failures and unsupported cases"]
     if failed:
-        parts += [f"**{_cases(len(failed))} failed.** Whole logs lie under `results/logs`.", _table(failed)]
+        parts += [f"**{_cases(len(failed))} failed.** Whole logs lie under `results/logs`.", _table(failed, _LISTED)]
     if unsupported:
         parts += [
             f"**{_cases(len(unsupported))} cannot run here.** This is no fault; the reason is given.",
-            _table(unsupported),
+            _table(unsupported, _LISTED_UNSUPPORTED),
         ]
     return "\n\n".join(parts)
 
@@ -42,39 +45,41 @@ def _cases(count: int) -> str:
     return "1 case" if count == 1 else f"{count} cases"
 
 
-def _table(pairs: Sequence[tuple[Row, Failure]]) -> str:
+def _table(pairs: Sequence[tuple[Row, Failure]], listed: Sequence[str]) -> str:
     groups: dict[tuple[str, ...], list[tuple[Row, Failure]]] = {}
     for row, failure in pairs:
-        same = (value for name, value in row.items() if name not in _LISTED)
+        same = (value for name, value in row.items() if name not in listed)
         groups.setdefault((failure.kind, failure.message, *map(str, same)), []).append((row, failure))
     several = len({row["machine"] for row, _ in pairs}) > 1
     return table(
-        [_row(group, several) for group in groups.values()],
-        left=("what", "experiment", "model", "recipe", "precision", "mode", "data set", "machine", "reason"),
+        [_row(group, several, listed) for group in groups.values()],
+        left=("what", "experiment", "model", "recipe", "precision", "mode", "options", "data set", "machine", "reason"),
         keep=("reason",),
     )
 
 
-def _row(group: Sequence[tuple[Row, Failure]], several_machines: bool) -> dict[str, str]:
+def _row(group: Sequence[tuple[Row, Failure]], several_machines: bool, listed: Sequence[str]) -> dict[str, str]:
     row, failure = group[0]
-    listed = {SHORT.get(name, name): _values(group, name) for name in _LISTED}
     return {
         "what": TITLES[failure.kind],
         "experiment": row["experiment"],
-        "model": row["model"],
-        "recipe": row["recipe"] or ABSENT,
         "data set": row["dataset"],
         "machine": row["machine"] if several_machines else ABSENT,
         "precision": row["precision"],
         "mode": row["mode"],
-        **listed,
+        **{SHORT.get(name, name): _values(group, name) for name in listed},
         "cases": str(len(group)),
         "reason": _shortened(failure.message) or "no reason given",
     }
 
 
 def _values(group: Sequence[tuple[Row, Failure]], name: str) -> str:
-    return ", ".join(str(value) for value in sorted({row[name] for row, _ in group}))
+    """What the cases have of ``name``, each once and in order; options only where the cases differ in them."""
+    values = {row[name] for row, _ in group}
+    if values == {None} or (name == "options" and len(values) == 1):
+        return ABSENT
+    known = sorted(value for value in values if value is not None)
+    return ", ".join(map(str, (*known, *(["none"] if None in values else []))))
 
 
 def _shortened(message: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report.contents import Contents, is_meaningless
-from bench.report.frame import IDENTITY, Row, sorted_failures
-from bench.report.groups import Difference, Group, apart
-from bench.report.markdown import bullets, escape, listing, megabytes, number, percent
-from bench.report.statistics import Accuracy, student_factor
-from bench.report.tables.inference import marks, with_error
+from bench.report.cells import HARDLY_CONVERTED, marks, ratio_range, sides, with_error
+from bench.report.contents import PLACE, Contents
+from bench.report.frame import sorted_failures
+from bench.report.groups import Group, apart
+from bench.report.markdown import bullets, escape, listing, megabytes, number, percent, points
+from bench.report.rows import BASELINES, HARDLY, Row, grouped, hardly_converted, is_meaningless, side_of_one
+from bench.report.statistics import Accuracy, Difference, student_factor
 
 PLANNED = 2
 """Standard errors beyond which a difference asked for beforehand counts."""
@@ -19,21 +20,19 @@ AMONG_MANY = 3
 """Standard errors beyond which the best of many differs from another one."""
 SAME_TRAINING = ("dataset", "image size [px]", "budget", "machine", "code", "device")
 """What trainings share that may be compared."""
-SAME_PLACE = ("image size [px]", "batch size", "device", "machine", "code", "threads", "budget")
-"""What inference rows share among which a fastest one is looked for."""
 RULE = (
     f"Differences are stated only where they show: accuracies more than {PLANNED} standard errors apart ({AMONG_MANY} "
     "for the best of many), latencies whose 95 % intervals do not overlap. An interval from one process knows nothing "
     "of what differs from process to process; *processes* in the tables says how many there were."
 )
 
-Places = dict[tuple[object, ...], list[Row]]
-
 
 def section(contents: Contents) -> str:
     groups = [group for group in contents.trainings if not is_meaningless(group.first)]
     rows = [row for row in contents.inferences if not is_meaningless(row)]
-    lines = [*_published(groups), *_best(groups), *_faults(groups), *_fastest(rows), *_gains(rows), *_weights(rows)]
+    telling = [row for row in rows if not hardly_converted(row)]
+    lines = [*_published(groups), *_best(groups), *_faults(groups), *_fastest(telling), *_gains(telling)]
+    lines += _weights(rows)
     cautions = [*_cautions(groups, rows), *_missing(contents)]
     if not groups and not rows:
         why = "the smoke budget's figures mean nothing" if len(contents.frame) else "nothing was measured"
@@ -56,12 +55,12 @@ def _published(groups: Sequence[Group]) -> list[str]:
 
 
 def _verdict(difference: Difference, seeds: int) -> str:
-    points = f"{100 * difference.value:+.2f} ± {100 * difference.standard_error:.2f} points"
+    gap = f"{points(difference.value, difference.standard_error)} points"
     if seeds < JUDGING_SEEDS:
-        return f"{points}, which fewer than {JUDGING_SEEDS} seeds cannot judge"
+        return f"{gap}, which fewer than {JUDGING_SEEDS} seeds cannot judge"
     if not difference.beyond(student_factor(seeds)):
-        return f"{points}, no difference that {seeds} seeds can show"
-    return f"{points}, {'above' if difference.value > 0 else 'below'} it"
+        return f"{gap}, no difference that {seeds} seeds can show"
+    return f"{gap}, {'above' if difference.value > 0 else 'below'} it"
 
 
 def _best(groups: Sequence[Group]) -> list[str]:
@@ -108,7 +107,7 @@ def _faults(groups: Sequence[Group]) -> list[str]:
 def _fastest(rows: Sequence[Row]) -> list[str]:
     """For each image and batch size the network of shortest latency, if every other network is clearly slower."""
     lines = []
-    for members in _by(rows, SAME_PLACE).values():
+    for members in grouped(rows, ("image size [px]", "batch size", *PLACE)).values():
         ranked = sorted(members, key=lambda row: float(row["median [s]"]))
         best = ranked[0]
         others = [row for row in ranked if row["model"] != best["model"]]
@@ -122,31 +121,35 @@ def _fastest(rows: Sequence[Row]) -> list[str]:
 
 
 def _gains(rows: Sequence[Row]) -> list[str]:
-    """Each precision and mode against fp32 eager: in how many rows faster, slower, or not told apart."""
-    paired = [row for row in rows if row["speed-up over fp32 eager [1]"] is not None]
-    lines = []
-    for pairs in _by(paired, ("device", "machine", "code", "threads", "budget", "precision", "mode")).values():
-        members = [row for row in pairs if row["speed-up over fp32 eager from [1]"] is not None]
-        faster = [row for row in members if row["speed-up over fp32 eager from [1]"] > 1]
-        slower = [row for row in members if row["speed-up over fp32 eager to [1]"] < 1]
-        sides = (("faster", faster), ("slower", slower))
-        told = [f"{word} in {len(some)} ({_range(some)})" for word, some in sides if some]
-        rest = len(members) - len(faster) - len(slower)
-        if told:
-            few = len(pairs) - len(members)
-            told += [f"not told apart in {rest}"] if rest else []
-            told += [f"too few samples to tell in {few}"] if few else []
-            what = escape(f"{members[0]['precision']} {members[0]['mode']}")
-            lines.append(
-                f"{what} against fp32 eager, in {len(pairs)} pairs of rows{_where(rows, members[0])}: "
-                f"{', '.join(told)}.{_compiling(pairs)}"
-            )
-    return lines
+    """What compiling does at fp32, then what each precision does in each mode, beside fp32 in the same mode."""
+    compiling = [row for row in rows if row["precision"] == BASELINES[0] and row["mode"] != BASELINES[1]]
+    reduced = [row for row in rows if row["precision"] != BASELINES[0]]
+    lines = [_gain(rows, some, "eager") for some in grouped(compiling, (*PLACE, "mode")).values()]
+    lines += [_gain(rows, some, "same mode") for some in grouped(reduced, (*PLACE, "precision", "mode")).values()]
+    return [line for line in lines if line]
+
+
+def _gain(rows: Sequence[Row], members: Sequence[Row], baseline: str) -> str:
+    """In how many of ``members`` the row is faster than its baseline, slower, or not told apart; empty if none is."""
+    ratio = f"speed-up over fp32 {baseline}"
+    pairs = [row for row in members if row[f"{ratio} [1]"] is not None]
+    if not any(side_of_one(row, ratio) in ("above", "below") for row in pairs):
+        return ""
+    precision, mode = members[0]["precision"], members[0]["mode"]
+    against = mode if baseline == "same mode" else BASELINES[1]
+    count = "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
+    whole = [row["speed-up over fp32 eager [1]"] for row in pairs if against != BASELINES[1]]
+    known = [value for value in whole if value is not None]
+    over_eager = f"; over fp32 eager {ratio_range(known)} ×" if known else ""
+    return (
+        f"{escape(f'{precision} {mode}')} against fp32 {escape(against)}, in {count} of rows{_where(rows, pairs[0])}: "
+        f"{sides(pairs, ratio)}{over_eager}.{_compiling(pairs)}"
+    )
 
 
 def _weights(rows: Sequence[Row]) -> list[str]:
     """Exact, so the extremes need no error."""
-    known = [row for row in rows if row["weights [B]"] is not None and row["precision"] == "fp32"]
+    known = [row for row in rows if row["weights [B]"] is not None and row["precision"] == BASELINES[0]]
     if len({row["model"] for row in known}) < 2:
         return []
     least, most = (pick(known, key=lambda row: int(row["weights [B]"])) for pick in (min, max))
@@ -162,12 +165,26 @@ def _cautions(groups: Sequence[Group], rows: Sequence[Row]) -> list[str]:
         lines.append(
             f"Read with care {len(marked)} of {len(rows)} inference rows, whose last column has a mark: {names}."
         )
+    lines += _hardly(rows)
     chance = [_name(group) for group in groups if group.at_chance]
     if chance:
         lines.append(f"No better than guessing after training, so that accuracies tell nothing: {listing(chance)}.")
     if groups and all(len(group.rows) == 1 for group in groups):
         lines.append("Every training ran with one seed: the ± of its accuracy leaves out the spread between seeds.")
     return lines
+
+
+def _hardly(rows: Sequence[Row]) -> list[str]:
+    """Precisions that left networks as they were, with those networks."""
+    names: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if hardly_converted(row):
+            names.setdefault(escape(row["precision"]), {})[escape(row["model"])] = None
+    told = [f"{precision} on {listing(list(models))}" for precision, models in names.items()]
+    if not told:
+        return []
+    limit = f"below {100 * HARDLY:.0f} % of parameters and of FLOPs"
+    return [f"{HARDLY_CONVERTED.capitalize()} ({limit}), and counted in no statement: {'; '.join(told)}."]
 
 
 def _missing(contents: Contents) -> list[str]:
@@ -179,13 +196,6 @@ def _missing(contents: Contents) -> list[str]:
     return [f"Cases without a measurement: {counts} ([reasons](#failures-and-unsupported-cases))."]
 
 
-def _by(rows: Sequence[Row], names: Sequence[str]) -> Places:
-    places: Places = {}
-    for row in rows:
-        places.setdefault(tuple(row[name] for name in names), []).append(row)
-    return places
-
-
 def _slower(one: Row, other: Row) -> bool:
     """Whether ``other`` takes longer by their intervals, which do not overlap."""
     ends = one["median to [s]"], other["median from [s]"]
@@ -194,13 +204,8 @@ def _slower(one: Row, other: Row) -> bool:
 
 def _where(rows: Sequence[Row], row: Row) -> str:
     """What of the place is not the same in all ``rows``."""
-    names = [name for name in SAME_PLACE[2:] if name in IDENTITY and len({other[name] for other in rows}) > 1]
+    names = [name for name in PLACE if len({other[name] for other in rows}) > 1]
     return "".join(f", {name} {escape(str(row[name]))}" for name in names)
-
-
-def _range(rows: Sequence[Row]) -> str:
-    ratios = [row["speed-up over fp32 eager [1]"] for row in rows]
-    return " to ".join(dict.fromkeys((f"{min(ratios):.2f}", f"{max(ratios):.2f}"))) + " ×"
 
 
 def _compiling(rows: Sequence[Row]) -> str:

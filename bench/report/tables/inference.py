@@ -1,132 +1,131 @@
-"""Inference: one row for each network, image size, batch size, precision and mode, in two tables."""
+"""Inference: one table a network, with accuracy, latency, memory and what was converted in one row."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
+from bench.report.cells import (
+    BASELINE,
+    HARDLY_CONVERTED,
+    accuracy_cell,
+    marks,
+    scaled,
+    speed_up_cell,
+    throughput_cell,
+    with_error,
+)
 from bench.report.contents import Contents, common_line, identity_cells, varying
-from bench.report.frame import PEAKS, Row, figure, one_accuracy
-from bench.report.markdown import ABSENT, integer, megabytes, number, percent, plus_minus, table
-from bench.report.statistics import P95_SAMPLES, Interval, quantile_interval
+from bench.report.markdown import (
+    ABSENT,
+    bullets,
+    escape,
+    integer,
+    megabytes,
+    percent,
+    points,
+    probability,
+    small_percent,
+    table,
+)
+from bench.report.pairs import AGREEMENT
+from bench.report.rows import BASELINES, HARDLY, Row, grouped
+from bench.report.tables import detail
 
-SHOWN = ("model", "image size [px]", "batch size", "precision", "mode")
+NETWORK = ("model", "image size [px]")
+SHOWN = ("batch size", "precision", "mode")
 COMMON = ("machine", "code", "recipe", "dataset", "device", "threads", "seed", "budget")
-WORDS = ("model", "precision", "mode", "recipe", "data set", "marks", "machine", "code", "device", "budget", "options")
-PEAK_NAMES = {
-    "rss": "process",
-    "cuda_allocated": "CUDA allocated",
-    "cuda_reserved": "CUDA reserved",
-    "device_process": "process on device",
-}
 ACCURACY = "accuracy [%] ↑"
-LATENCY_TEXT = f"""\
-**Latency and accuracy.** One synchronised call a sample: median (p50) and, from {P95_SAMPLES} samples on, 95th
-percentile; ± is the longer side of the 95 % interval, and is missing where samples are too few for one. Throughput
-comes from blocks of calls, device time (on CUDA) from events around each call. Speed-up is the median latency of fp32
-eager, at the same batch size, over that of the row, with the widest ± that the two intervals allow. Accuracy is on the
-test images, ± one standard error; *not trained* stands where the network has no weights worth judging."""
-MEMORY_TEXT = """\
-**Memory and first use.** MB are 10^6 bytes, one FLOP is an addition or a multiplication. Weights as they lie in memory,
-and as a file. The steady peak of the process is what one step adds to it; a peak that CUDA allocated includes weights
-and images. The peak while loading is apart. Cold times are those of the first process, with an empty compiler cache:
-each happens once, and has no ±. The first step includes compiling."""
+TEXT = """\
+One table a network, with accuracy, latency and memory in one row. ± of a latency is the longer side of its 95 %
+interval, and is missing where samples are too few for one; ± of an accuracy is one standard error."""
+ALWAYS = (
+    "*p50* is the median of single calls, synchronised with the device at both ends; *throughput* comes from blocks of "
+    "calls.",
+    "*Speed-up over fp32 eager* is its median latency at the same batch size over that of the row, with the widest ± "
+    "that the two intervals allow: the whole gain, compiling included.",
+    "*Accuracy* is on the test images; *not trained* stands where the network has no weights worth judging.",
+    "*Weights* as they lie in memory; MB are 10^6 bytes. The *steady peak* of the process is what one step adds to it; "
+    "one that CUDA allocated includes weights and images.",
+)
+PAIRED = (
+    "*Change* is the accuracy less that of fp32 eager (compiled, where there is no eager row) with the same weights on "
+    "the images that both judged, ± its paired standard error. *Agreement* is the share of these images that both "
+    "label alike, rightly or wrongly, ± one standard error.",
+    "*McNemar p* is how likely so uneven a split of the images that only one of the two labels rightly would be if "
+    "neither were better (exact, two-sided). A large p is no proof that nothing has changed.",
+)
+SEVERAL = (
+    "*Speed-up over fp32, same mode* compares with fp32 in the mode of the row: what the precision does, without what "
+    "compiling does.",
+    "*Parameters converted* are stored in the row's low precision, *FLOPs converted* multiplied in it: 16 bits for "
+    "16-bit precisions, else 8 or fewer. Weight-only precisions store low and multiply in floating point.",
+    f"*{HARDLY_CONVERTED.capitalize()}* marks rows below {100 * HARDLY:.0f} % of both: nearly all of the network is as "
+    "it was, whatever the row's name says, and no general statement of this report counts the row.",
+)
 
 
 def section(contents: Contents) -> str:
     rows = contents.inferences
     if not rows:
         return ""
-    columns = [*SHOWN, *varying(rows, SHOWN)]
-    several_precisions = any(row["precision"] != "fp32" for row in rows)
-    parts = (
-        "## Inference",
-        common_line(contents, rows, [name for name in COMMON if name not in columns]),
-        LATENCY_TEXT,
-        table([_latency(row, columns, several_precisions) for row in rows], left=WORDS, keep=(ACCURACY,)),
-        MEMORY_TEXT,
-        table([_memory(row, columns) for row in rows], left=WORDS),
-    )
+    precisions = any(row["precision"] != BASELINES[0] for row in rows)
+    legend = (*ALWAYS, *(PAIRED if _any_pair(rows) else ()), *(SEVERAL if precisions else ()))
+    parts = ["## Inference", common_line(contents, rows, COMMON), TEXT, bullets(legend)]
+    parts += [part for network in grouped(rows, NETWORK).values() for part in _network(contents, network)]
+    parts += detail.parts(rows)
     return "\n\n".join(filter(None, parts))
 
 
-def marks(row: Row) -> list[str]:
-    """What a reader must know before trusting the row."""
-    found = [f"unstable: {row['unstable']}"] if row["unstable"] else []
-    if figure(row, "criterion_met") == 0:
-        found.append("criterion not met")
-    if row["repeats differ in"]:
-        found.append(f"repeats differ in {row['repeats differ in']}")
-    return found
+def _network(contents: Contents, rows: Sequence[Row]) -> list[str]:
+    model, size = rows[0]["model"], rows[0]["image size [px]"]
+    sizes = {row["image size [px]"] for row in contents.inferences if row["model"] == model}
+    columns = [*SHOWN, *(name for name in varying(rows, (*NETWORK, *SHOWN)))]
+    particular = [name for name in COMMON if len({row[name] for row in contents.inferences}) > 1]
+    return [
+        f"### {escape(model)}{f', {size} px' if len(sizes) > 1 else ''}",
+        common_line(contents, rows, particular),
+        table(_cells(rows, columns), left=detail.WORDS, keep=(ACCURACY,)),
+    ]
 
 
-def with_error(row: Row, name: str, unit: str = "s", scale: float = 1.0) -> str:
-    """A quantity of the frame with what its interval leaves open."""
-    value, low, high = (row[f"{name}{end} [{unit}]"] for end in ("", " from", " to"))
-    error = None if None in (value, low, high) else Interval(low=low, high=high).error(value)
-    return plus_minus(value, error, scale)
+def _cells(rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, str]]:
+    precisions = any(row["precision"] != BASELINES[0] for row in rows)
+    tested = len({row["quality samples"] for row in rows if row["quality samples"]}) > 1
+    compared = tested and _any_pair(rows)
+    return [
+        {
+            **identity_cells(row, columns),
+            "p50 [ms] ↓": with_error(row, "median", scale=1e3),
+            "speed-up over fp32, same mode [×] ↑": speed_up_cell(row, "same mode") if precisions else ABSENT,
+            "speed-up over fp32 eager [×] ↑": speed_up_cell(row, "eager"),
+            "throughput [images/s] ↑": throughput_cell(row),
+            ACCURACY: accuracy_cell(row),
+            "tested on [images]": integer(row["quality samples"]) if tested else ABSENT,
+            **_against_fp32(row, _any_pair(rows)),
+            "compared on [images]": integer(row["images compared"]) if compared else ABSENT,
+            "weights [MB] ↓": megabytes(row["weights [B]"]),
+            "of fp32's [%] ↓": small_percent(row["weights over fp32 [1]"]) if precisions else ABSENT,
+            "steady peak, process [MB] ↓": megabytes(row["steady peak, rss [B]"]),
+            "steady peak, CUDA allocated [MB] ↓": megabytes(row["steady peak, cuda allocated [B]"]),
+            "parameters converted [%]": small_percent(row["converted parameters [1]"]),
+            "FLOPs converted [%]": small_percent(row["converted FLOPs [1]"]),
+            "energy [mJ/image] ↓": scaled(row["energy [J/item]"], 1e3),
+            "marks": "; ".join(marks(row)) or ABSENT,
+        }
+        for row in rows
+    ]
 
 
-def _latency(row: Row, columns: Sequence[str], several_precisions: bool) -> dict[str, str]:
-    energy = row["energy [J/item]"]
+def _against_fp32(row: Row, any_pair: bool) -> dict[str, str]:
+    agreement, agreement_error, change, change_error, p_value, _ = (row[name] for name in AGREEMENT)
+    unpaired = agreement is None and row["predictions sha256"] is not None
+    baseline = any_pair and unpaired and row["precision"] == BASELINES[0]
     return {
-        **identity_cells(row, columns),
-        "p50 [ms] ↓": with_error(row, "median", scale=1e3),
-        "p95 [ms] ↓": with_error(row, "p95", scale=1e3),
-        "device, p50 [ms] ↓": with_error(row, "device median", scale=1e3),
-        "throughput [images/s] ↑": _throughput(row),
-        "speed-up over fp32 eager [×] ↑": _speed_up(row, "eager"),
-        "speed-up over fp32, same mode [×] ↑": _speed_up(row, "same mode") if several_precisions else ABSENT,
-        ACCURACY: _accuracy(row),
-        "quantised parameters [%]": _share(row["quantised parameters [1]"]),
-        "quantised FLOPs [%]": _share(row["quantised FLOPs [1]"]),
-        "energy [mJ/image] ↓": number(None if energy is None else energy * 1e3),
-        "samples": integer(row["samples"]),
-        "processes": str(row["repeats"]),
-        "marks": "; ".join(marks(row)) or ABSENT,
+        "change to fp32 [points] ↑": BASELINE if baseline else points(change, change_error),
+        "agreement with fp32 [%] ↑": BASELINE if baseline else percent(agreement, agreement_error),
+        "McNemar p": ABSENT if baseline else probability(p_value),
     }
 
 
-def _throughput(row: Row) -> str:
-    """From the median block, as the experiment counted it; the interval is that of the blocks."""
-    value, blocks = figure(row, "throughput"), row["series"].get("block_seconds", ())
-    interval = quantile_interval(blocks)
-    if value is None or interval is None:
-        return number(value)
-    median = statistics.median(blocks)
-    return plus_minus(value, value * interval.error(median) / median)
-
-
-def _speed_up(row: Row, baseline: str) -> str:
-    if row["precision"] == "fp32" and (row["mode"] == "eager" or baseline == "same mode"):
-        return "baseline"
-    return with_error(row, f"speed-up over fp32 {baseline}", "1")
-
-
-def _accuracy(row: Row) -> str:
-    share = one_accuracy(row)
-    if share is not None:
-        return percent(share, row["quality standard error [1]"])
-    return "not trained" if "train" in row["absent"].get("quality", "").lower() else ABSENT
-
-
-def _share(share: float | None) -> str:
-    return ABSENT if share is None else f"{100 * share:.1f}"
-
-
-def _memory(row: Row, columns: Sequence[str]) -> dict[str, str]:
-    peaks = {f"{phase} peak, {PEAK_NAMES[kind]} [MB] ↓": megabytes(row[column]) for phase, kind, column in PEAKS}
-    operations = figure(row, "flops_per_image")
-    return {
-        **identity_cells(row, columns),
-        "parameters": integer(figure(row, "parameters")),
-        "MFLOP/image": number(None if operations is None else operations / 1e6),
-        "weights [MB] ↓": megabytes(row["weights [B]"]),
-        "serialised [MB] ↓": megabytes(row["serialised [B]"]),
-        **peaks,
-        "load [s] ↓": number(row["cold load [s]"]),
-        "convert [s] ↓": number(row["cold convert [s]"]),
-        "compile [s] ↓": number(row["cold compile [s]"]),
-        "first step [s] ↓": number(row["cold first step [s]"]),
-        "graph breaks ↓": integer(figure(row, "graph_breaks")),
-    }
+def _any_pair(rows: Sequence[Row]) -> bool:
+    return any(row[AGREEMENT[0]] is not None for row in rows)

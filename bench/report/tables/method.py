@@ -1,4 +1,4 @@
-"""How the numbers came about, in ten lines."""
+"""How the numbers came about, in few lines."""
 
 from __future__ import annotations
 
@@ -19,13 +19,20 @@ LINES = """\
   step adds; weights are counted as bytes stored.
 - ± of an accuracy is one standard error: sqrt(p(1-p)/n) over n test images for one seed, sqrt(p(1-p)/n + s²/k) for
   k seeds of standard deviation s.
+- Each precision is held against fp32 twice: in the same mode, which is what the precision does, and fp32 eager, which
+  is the whole gain. Verdicts use the first.
+- Accuracy is compared with fp32's image by image, on the same weights: agreement is the share of images labelled alike,
+  the change has the paired error sqrt(b + c - (b - c)²/n)/n for b images that only fp32 gets right and c that only the
+  row does, and p is McNemar's, exact and two-sided.
+- What was converted is counted from what is stored and from the operators that ran in an untimed, traced pass, never
+  from what a library announces.
 - *Corrected* accuracies use the test images as they are, in evaluation mode. *As the note measured* repeats the
   notes' faults (augmented test images; dropout or batch norm in training mode), to stand beside what they publish.
 - Raw samples are in the JSON; [measurements.csv](measurements.csv) has one row a case, in SI units."""
 
 MISSING = """\
-Not run yet by this suite: precisions other than fp32, language models, transfer, loading and ablations. Whether
-quantisation also makes training cheaper, as note 0 says, is not tested."""
+Not run yet by this suite: language models, transfer, loading and ablations. Whether quantisation also makes training
+cheaper, as note 0 says, is not tested."""
 
 
 def section(contents: Contents) -> str:

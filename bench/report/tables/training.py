@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.contents import Contents, common_line, identity_cells, varying
-from bench.report.frame import figure
 from bench.report.groups import Group
 from bench.report.markdown import ABSENT, escape, integer, megabytes, number, percent, plus_minus, table
+from bench.report.rows import figure
 from bench.report.statistics import Accuracy
 
 SHOWN = ("model", "recipe")

@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.labels import pack
 from bench.records import (
     Case,
     Cold,
+    Coverage,
     Failure,
     FailureKind,
     Figure,
     Machine,
     Measurement,
+    Predictions,
     Quality,
     to_json,
 )
+from bench.report.load import Run, load
+from bench.report.render import render
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=")
 FOLDER = "/somewhere/data/cifar10-jpeg"
 
 
+TRUTH = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+"""Classes of the ten test images of runs that carry predictions."""
+INFERENCE_FIELDS = ("absent", "notes", "peaks", "device_seconds", "artefact", "series")
+LAYER_FIELDS = ("absent", "notes", "peaks")
+
+
 class Maker:
     """Makes cases, outcomes and whole files with a few words."""
+
+    def __init__(self) -> None:
+        self.predictions: dict[str, str] = {}
+        """Of the measurements made with labels; they go into every file that is written after."""
 
     def machine(self, **changes: Any) -> Machine:
         facts: dict[str, Any] = {
@@ -61,12 +77,24 @@ class Maker:
         return Case(experiment=experiment, model=model, **{**facts, **changes})
 
     def inference(
-        self, seconds: Sequence[float] = (0.001,) * 30, accuracy: float | None = 0.7, **changes: Any
+        self,
+        seconds: Sequence[float] = (0.001,) * 30,
+        accuracy: float | None = 0.7,
+        *,
+        labels: Sequence[int] | None = None,
+        bits: tuple[int, int] = (32, 32),
+        shares: tuple[float, float | None] | None = None,
+        compute: str | None = None,
+        **changes: Any,
     ) -> Measurement:
-        fields = {name: changes.pop(name) for name in ("absent", "notes", "peaks", "device_seconds") if name in changes}
+        """``labels`` are predicted classes of the images of TRUTH; ``shares`` those of parameters and FLOPs converted;
+        ``bits`` of weights and activations."""
+        fields = {name: changes.pop(name) for name in INFERENCE_FIELDS if name in changes}
         figures = {"throughput": 1234.0, "criterion_met": 1.0, **changes.pop("figures", {})}
+        figures |= {"weight_bits": bits[0], "activation_bits": bits[1]}
         cold = changes.pop("cold", Cold(load=0.01, first_step=0.02))
         weight_bytes = changes.pop("weight_bytes", 174_504)
+        quality = self.judged(labels) if labels else self.quality(accuracy) if accuracy is not None else None
         case = self.case("inference", **changes)
         return Measurement(
             case=case,
@@ -75,10 +103,44 @@ class Maker:
             cold=cold,
             weight_bytes=weight_bytes,
             serialized_bytes=weight_bytes and weight_bytes + 4_000,
-            quality=self.quality(accuracy) if accuracy is not None else None,
-            figures={name: Figure(value=value, unit="images/s") for name, value in figures.items()},
-            flags={"threads": 2},
+            coverage=self.coverage(shares),
+            quality=quality,
+            figures={name: Figure(value=float(value), unit="images/s") for name, value in figures.items()},
+            flags={"threads": 2, "compute": compute},
             **fields,
+        )
+
+    def layer(
+        self,
+        milliseconds: float = 1.0,
+        *,
+        width: int = 256,
+        error: float | None = None,
+        shares: tuple[float, float | None] | None = None,
+        **changes: Any,
+    ) -> Measurement:
+        fields = {name: changes.pop(name) for name in LAYER_FIELDS if name in changes}
+        seconds = changes.pop("seconds", (milliseconds / 1e3,) * 30)
+        figures = {} if error is None else {"relative_error": Figure(value=error, unit="1", better="lower")}
+        facts = {"model": "linear", "image_size": 1, "options": (("width", width),), **changes}
+        return Measurement(
+            case=self.case("layers", **facts),
+            seconds=tuple(seconds),
+            weight_bytes=4 * width * width,
+            coverage=self.coverage(shares),
+            figures=figures,
+            **fields,
+        )
+
+    def coverage(self, shares: tuple[float, float | None] | None) -> Coverage | None:
+        if shares is None:
+            return None
+        parameters, flops = shares
+        return Coverage(
+            quantized_parameters=round(parameters * 1_000_000),
+            total_parameters=1_000_000,
+            quantized_flops=None if flops is None else round(flops * 1_000_000),
+            total_flops=1_000_000,
         )
 
     def training(
@@ -121,6 +183,15 @@ class Maker:
         error = math.sqrt(accuracy * (1 - accuracy) / samples)
         return Quality(metric="accuracy", value=accuracy, standard_error=error, samples=samples)
 
+    def judged(self, labels: Sequence[int]) -> Quality:
+        """Accuracy of ``labels`` on the first images of TRUTH, with their digest."""
+        digest = hashlib.sha256(bytes(labels)).hexdigest()
+        self.predictions[digest] = pack(labels)
+        right = sum(label == truth for label, truth in zip(labels, TRUTH, strict=False)) / len(labels)
+        stored = Predictions(path=f"predictions/{digest[:8]}.txt", sha256=digest)
+        error = math.sqrt(right * (1 - right) / len(labels))
+        return Quality(metric="accuracy", value=right, standard_error=error, samples=len(labels), predictions=stored)
+
     def failure(self, kind: FailureKind, message: str, experiment: str = "inference", **changes: Any) -> Failure:
         return Failure(case=self.case(experiment, **changes), kind=kind, message=message)
 
@@ -159,7 +230,8 @@ class Maker:
                 "started": "2030-01-02T03:04:05+00:00",
                 "seconds": 321.5,
                 "budget": "quick",
-                "datasets": [self.dataset()],
+                "datasets": [self.dataset(**({"test_labels": pack(TRUTH)} if self.predictions else {}))],
+                "predictions": self.predictions,
                 "fingerprint": "feedc0de12345678",
                 "failures": [to_json(outcome) for outcome in outcomes if isinstance(outcome, Failure)],
                 "case_seconds": {measurement.case.id: 1.5 for measurement in measured},
@@ -178,6 +250,14 @@ class Maker:
             "stats": {"data": list(measurement.seconds), "min": min(measurement.seconds)},
         }
 
+    def table(self, summary: str, header: str) -> list[dict[str, str]]:
+        """The rows of the first table that has a column ``header``."""
+        lines = summary.splitlines()
+        start = next(index for index, line in enumerate(lines) if line.startswith("|") and f" {header} " in line)
+        body = lines[start : lines.index("", start) if "" in lines[start:] else None]
+        names, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in body)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
     def write(self, path: Path, outcomes: Sequence[Measurement | Failure], **suite: Any) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(self.content(outcomes, **suite)), encoding="utf-8")
@@ -187,3 +267,23 @@ class Maker:
 @pytest.fixture
 def make() -> Maker:
     return Maker()
+
+
+@pytest.fixture
+def summary_of(make: Maker, tmp_path: Path) -> Callable[..., str]:
+    """The Markdown of a report of some outcomes."""
+
+    def summary_of(*outcomes: Measurement | Failure, **suite: Any) -> str:
+        return render([make.write(tmp_path / "run.json", outcomes, **suite)], tmp_path / "out").summary.read_text()
+
+    return summary_of
+
+
+@pytest.fixture
+def run_of(make: Maker, tmp_path: Path) -> Callable[..., Run]:
+    """The run that a file of some outcomes holds."""
+
+    def run_of(*outcomes: Measurement | Failure, name: str = "run.json", **suite: Any) -> Run:
+        return load(make.write(tmp_path / name, outcomes, **suite))
+
+    return run_of

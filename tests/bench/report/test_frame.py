@@ -1,22 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.records import Figure, Measurement
-from bench.report.frame import figure, flat, rows_of, tidy
-from bench.report.load import Run, load
-
-
-@pytest.fixture
-def run_of(make: Any, tmp_path: Path) -> Any:
-    def run_of(*outcomes: Any, name: str = "run.json", **suite: Any) -> Run:
-        return load(make.write(tmp_path / name, outcomes, **suite))
-
-    return run_of
+from bench.report.frame import flat, rows_of, tidy
+from bench.report.rows import figure
 
 
 def test_repeats_are_joined_by_the_row_of_their_case(make: Any, run_of: Any) -> None:

@@ -38,6 +38,14 @@ BAD: dict[str, tuple[Callable[[str], str], str]] = {
     "infinite": (lambda text: text.replace("1234.0", "1e999"), "holds 1e999"),
     "no-machine": (spoilt(lambda content: content["halfbyte"].pop("machine")), "no 'machine'"),
     "no-benchmarks": (spoilt(lambda content: content.pop("benchmarks")), "no 'benchmarks'"),
+    "damaged-predictions": (
+        spoilt(lambda content: content["halfbyte"].update(predictions={"abc": "AAAA"})),
+        "damaged labels",
+    ),
+    "no-base64": (
+        spoilt(lambda content: content["halfbyte"]["datasets"][0].update(test_labels="?")),
+        "does not hold what a run holds",
+    ),
     "other-type": (
         spoilt(lambda content: content["benchmarks"][0]["extra_info"].update(weight_bytes="many")),
         "benchmark bench/test_case.py::test_case: not a Measurement",
@@ -102,3 +110,18 @@ def test_files_of_one_name_keep_their_folders(make: Any, tmp_path: Path) -> None
     paths = [make.write(tmp_path / name / "run.json", [make.inference()]) for name in ("a", "b")]
     runs, _ = load_all(paths)
     assert [run.label for run in runs] == [path.as_posix() for path in paths]
+
+
+def test_predictions_and_true_classes_come_back(make: Any, tmp_path: Path) -> None:
+    measurement = make.inference(labels=[9, 1, 2])
+    run = load(make.write(tmp_path / "run.json", [measurement]))
+    assert run.predictions == {measurement.quality.predictions.sha256: (9, 1, 2)}
+    assert run.datasets[0].test_labels == tuple(range(10))
+
+
+def test_a_file_of_an_earlier_version_has_none(make: Any, tmp_path: Path) -> None:
+    content = make.content([make.inference()])
+    del content["halfbyte"]["predictions"]
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    run = load(tmp_path / "run.json")
+    assert (run.predictions, run.datasets[0].test_labels) == ({}, None)

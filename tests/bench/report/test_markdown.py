@@ -2,7 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.markdown import escape, integer, listing, megabytes, number, percent, plus_minus, table
+from bench.report.markdown import (
+    escape,
+    integer,
+    listing,
+    megabytes,
+    number,
+    percent,
+    plus_minus,
+    points,
+    probability,
+    small_percent,
+    table,
+)
 
 
 @pytest.mark.parametrize("character", ["|", "`", "<", ">", "*", "[", "]", "~", "$", "\\", "&"])
@@ -62,3 +74,19 @@ def test_numbers() -> None:
     assert integer(43_626.0) == "43,626"
     assert listing(["a", "b", "c"]) == "a, b and c"
     assert listing(["a", "b", "c"], most=2) == "a, b and 1 more"
+
+
+def test_small_shares_keep_two_digits() -> None:
+    shares = (0.0005, 0.000547, 0.00001234, 0.0512, 0.9998, 0.0, None)
+    assert [small_percent(share) for share in shares] == ["0.05", "0.055", "0.0012", "5.1", "100.0", "0", "–"]
+
+
+def test_differences_have_signs_and_tiny_chances_a_bound() -> None:
+    assert [points(-0.0042, 0.0013), points(0.01), points(None)] == ["-0.42 ± 0.13", "+1.00", "–"]
+    assert [probability(value) for value in (1.0, 0.0312, 1e-9, 0.0, None)] == [
+        "1.0",
+        "0.031",
+        "<0.0001",
+        "<0.0001",
+        "–",
+    ]

@@ -6,30 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import bench
 from bench.records import Cold, Peak
 from bench.report.render import render
-
-Cells = list[dict[str, str]]
-
-
-@pytest.fixture
-def summary_of(make: Any, tmp_path: Path) -> Any:
-    def summary_of(*outcomes: Any, **suite: Any) -> str:
-        return render([make.write(tmp_path / "run.json", outcomes, **suite)], tmp_path / "out").summary.read_text()
-
-    return summary_of
-
-
-def tables(summary: str, header: str) -> Cells:
-    """The rows of the first table that has a column ``header``."""
-    lines = summary.splitlines()
-    start = next(index for index, line in enumerate(lines) if line.startswith("|") and f" {header} " in line)
-    body = lines[start : lines.index("", start) if "" in lines[start:] else None]
-    names, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in body)
-    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def seeds(make: Any, *accuracies: float, **changes: Any) -> list[Any]:
@@ -37,7 +16,7 @@ def seeds(make: Any, *accuracies: float, **changes: Any) -> list[Any]:
 
 
 def test_training_stands_beside_what_the_note_published(make: Any, summary_of: Any) -> None:
-    row = tables(summary_of(*seeds(make, 0.64, 0.65, 0.66)), "published [%]")[0]
+    row = make.table(summary_of(*seeds(make, 0.64, 0.65, 0.66)), "published [%]")[0]
     assert row["model"] == "cnn_small"
     assert row["seeds"] == "3 (0, 1, 2)"
     assert (row["trained on [images]"], row["tested on [images]"]) == ("50,000", "10,000")
@@ -52,17 +31,18 @@ def test_training_stands_beside_what_the_note_published(make: Any, summary_of: A
 
 def test_a_training_that_is_not_the_published_one_is_not_compared(make: Any, summary_of: Any) -> None:
     shortened = seeds(make, 0.5, images=2_000)
-    assert tables(summary_of(*shortened), "published [%]")[0]["difference [points]"] == "shortened"
+    assert make.table(summary_of(*shortened), "published [%]")[0]["difference [points]"] == "shortened"
     other = [make.dataset(classes=list("0123456789"))]
     assert (
-        tables(summary_of(*seeds(make, 0.5), datasets=other), "published [%]")[0]["difference [points]"] == "other data"
+        make.table(summary_of(*seeds(make, 0.5), datasets=other), "published [%]")[0]["difference [points]"]
+        == "other data"
     )
 
 
 def test_held_out_recipes_show_chosen_and_last_epoch(make: Any, summary_of: Any) -> None:
     figures = {"test_accuracy_chosen": 0.66, "test_accuracy_last": 0.65, "validation_accuracy": 0.67, "chosen_epoch": 7}
     summary = summary_of(make.training(0.66, recipe="note4_cnn_small_heldout", figures=figures))
-    row = tables(summary, "chosen epoch")[0]
+    row = make.table(summary, "chosen epoch")[0]
     assert row["chosen epoch"] == "7"
     assert row["test accuracy, chosen epoch [%] ↑"] == "66.00 ± 0.47"
     assert row["test accuracy, last epoch [%] ↑"] == "65.00 ± 0.48"
@@ -73,22 +53,20 @@ def test_inference_rows_hold_exactly_the_numbers(make: Any, summary_of: Any) -> 
     peaks = (Peak(phase="load", kind="rss", bytes=12_000_000), Peak(phase="steady", kind="rss", bytes=3_000_000))
     row = make.inference([0.002] * 36 + [0.0024] * 36, peaks=peaks, cold=Cold(load=0.5, first_step=0.25))
     summary = summary_of(row, make.inference([0.001] * 30, mode="compiled", cold=Cold(compile=12.5)))
-    eager, compiled = tables(summary, "p50 [ms] ↓")
+    eager, compiled = make.table(summary, "p50 [ms] ↓")
     assert eager["p50 [ms] ↓"] == "2.20 ± 0.20"
-    assert eager["p95 [ms] ↓"] == "2.40"
     assert eager["accuracy [%] ↑"] == "70.00 ± 0.46"
     assert eager["throughput [images/s] ↑"] == "1,234"
     assert eager["speed-up over fp32 eager [×] ↑"] == "baseline"
     assert compiled["speed-up over fp32 eager [×] ↑"] == "2.20 ± 0.20"
-    assert "device, p50 [ms] ↓" not in eager
-    memory = tables(summary, "weights [MB] ↓")[0]
-    assert memory["weights [MB] ↓"] == "0.175"
-    assert memory["steady peak, process [MB] ↓"] == "3.00"
+    assert eager["weights [MB] ↓"] == "0.175"
+    assert eager["steady peak, process [MB] ↓"] == "3.00"
+    assert make.table(summary, "p95 [ms] ↓")[0]["p95 [ms] ↓"] == "2.40"
+    assert "device, p50 [ms] ↓" not in summary
+    memory = make.table(summary, "load [s] ↓")[0]
     assert memory["load peak, process [MB] ↓"] == "12.0"
     assert memory["load [s] ↓"] == "0.500"
-    assert (
-        "fp32 compiled against fp32 eager, in 1 pairs of rows: faster in 1 (2.20 ×). Compiling took 12.5 s" in summary
-    )
+    assert "fp32 compiled against fp32 eager, in 1 pair of rows: faster in 1 (2.20 ×). Compiling took 12.5 s" in summary
 
 
 def test_rows_carry_their_marks_and_reasons(make: Any, summary_of: Any) -> None:
@@ -96,10 +74,10 @@ def test_rows_carry_their_marks_and_reasons(make: Any, summary_of: Any) -> None:
     summary = summary_of(
         make.inference([0.001] * 29 + [0.009], None, absent=absent, figures={"criterion_met": 0.0}),
     )
-    row = tables(summary, "p50 [ms] ↓")[0]
+    row = make.table(summary, "p50 [ms] ↓")[0]
     assert row["accuracy [%] ↑"] == "not trained"
     assert row["marks"] == "unstable: spread and extremes; criterion not met"
-    reason = tables(summary, "field")[0]
+    reason = make.table(summary, "field")[0]
     assert reason == {"experiment": "inference", "field": "quality", "reason": absent["quality"], "rows": "all 1"}
 
 
@@ -118,7 +96,7 @@ def test_failures_stand_in_the_report_with_their_reasons(make: Any, summary_of: 
         make.failure("out_of_memory", "12 GB | of `8`\n<GPU>", model="net.py:Net"),
         *(make.failure("unsupported", "no compiler", mode="compiled", batch_size=size) for size in (1, 8)),
     )
-    failed, unsupported = tables(summary, "reason"), tables(summary.split("cannot run here")[1], "reason")
+    failed, unsupported = make.table(summary, "reason"), make.table(summary.split("cannot run here")[1], "reason")
     assert failed[0]["reason"] == "12 GB &#124; of &#96;8&#96;<br>&lt;GPU&gt;"
     assert failed[0]["model"] == "net.py:Net"
     assert (unsupported[0]["batch"], unsupported[0]["cases"]) == ("1, 8", "2")
@@ -154,7 +132,7 @@ def test_two_machines_are_told_apart(make: Any, tmp_path: Path) -> None:
         make.write(tmp_path / "b.json", [make.inference()], machine=make.machine(cpu="Another CPU")),
     ]
     summary = render(paths, tmp_path / "out").summary.read_text()
-    assert [row["machine"] for row in tables(summary, "p50 [ms] ↓")] == ["M1", "M2"]
+    assert [row["machine"] for row in make.table(summary, "p50 [ms] ↓")] == ["M1", "M2"]
     assert "Another CPU" in summary
 
 

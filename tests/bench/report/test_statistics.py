@@ -9,7 +9,9 @@ from scipy import stats
 from bench.report.statistics import (
     Interval,
     binomial_error,
+    mcnemar,
     over_seeds,
+    paired_difference,
     quantile_interval,
     speed_up,
     student_factor,
@@ -107,3 +109,25 @@ def test_accuracy_over_seeds_has_both_errors() -> None:
     assert accuracy.deviation == pytest.approx(0.01)
     assert accuracy.standard_error == pytest.approx(math.sqrt(0.7 * 0.3 / 10_000 + 0.01**2 / 3))
     assert (accuracy.lowest, accuracy.highest, accuracy.seeds) == (0.69, 0.71, 3)
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0, 1), (5, 5), (12, 3), (3, 12), (0, 40), (700, 640), (1, 2)])
+def test_mcnemar_is_the_exact_binomial_test(lost: int, gained: int) -> None:
+    assert mcnemar(lost, gained) == pytest.approx(stats.binomtest(lost, lost + gained).pvalue, rel=1e-9)
+    assert mcnemar(lost, gained) <= 1
+
+
+def test_predictions_that_are_right_alike_have_no_difference() -> None:
+    assert mcnemar(0, 0) == 1.0
+    difference = paired_difference(0, 0, 10)
+    assert (difference.value, difference.standard_error) == (0.0, 0.0)
+    assert not difference.beyond(2)
+
+
+def test_a_paired_difference_has_the_spread_of_single_images() -> None:
+    """Of one image: -1 where it is lost, 1 where it is gained, 0 otherwise."""
+    images = np.array([-1] * 12 + [1] * 5 + [0] * 183)
+    difference = paired_difference(12, 5, 200)
+    assert difference.value == pytest.approx(images.mean())
+    assert difference.standard_error == pytest.approx(images.std() / math.sqrt(200))
+    assert paired_difference(10, 0, 10).standard_error == 0.0

@@ -1,0 +1,144 @@
+"""One row of the frame: what says which case it is, and what it tells by itself."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from bench.records import Case
+from bench.report.load import Run
+from bench.report.names import Names
+from bench.report.statistics import Estimate, Interval, quantile_interval
+
+Row = dict[str, Any]
+Side = Literal["above", "below", "across", "unknown"]
+
+IDENTITY = (
+    "machine",
+    "code",
+    "experiment",
+    "model",
+    "recipe",
+    "dataset",
+    "image size [px]",
+    "precision",
+    "mode",
+    "batch size",
+    "device",
+    "threads",
+    "seed",
+    "budget",
+    "pipeline",
+    "options",
+)
+BASELINES = ("fp32", "eager")
+"""What the others of their kind are compared with, and stand behind."""
+PEAKS = tuple(
+    (phase, kind, f"{phase} peak, {kind.replace('_', ' ')} [B]")
+    for phase in ("steady", "load")
+    for kind in ("rss", "cuda_allocated", "cuda_reserved", "device_process")
+)
+HARDLY = 0.05
+"""Shares of parameters and of FLOPs below which a precision has converted hardly anything of a network."""
+
+
+def one_accuracy(row: Row) -> float | None:
+    """The row's accuracy, a fraction of 1; None where its quality is absent or another one."""
+    return row["quality [1]"] if row["quality metric"] == "accuracy" else None
+
+
+def figure(row: Row, name: str) -> float | None:
+    """The value of a figure particular to an experiment; None if the row has none of that name."""
+    found = row["figures"].get(name)
+    return found.value if found is not None else None
+
+
+def throughput(row: Row) -> Estimate | None:
+    """Items a second, from the median block as the experiment counted it; the interval is that of the blocks."""
+    value, blocks = figure(row, "throughput"), row["series"].get("block_seconds", ())
+    if value is None:
+        return None
+    interval = quantile_interval(blocks)
+    if interval is None:
+        return Estimate(value=value, interval=None)
+    scale = value * statistics.median(blocks)
+    return Estimate(value=value, interval=Interval(low=scale / interval.high, high=scale / interval.low))
+
+
+def is_meaningless(row: Row) -> bool:
+    """Whether the row comes from the smoke budget, which only proves that everything runs."""
+    return bool(row["budget"] == "smoke")
+
+
+def hardly_converted(row: Row) -> bool:
+    """Whether the row bears the name of a precision that has converted next to nothing of the network.
+
+    Such a row says nothing of its precision: it is marked, and no general statement counts it.
+    """
+    parameters, flops = row["converted parameters [1]"], row["converted FLOPs [1]"]
+    if row["precision"] == BASELINES[0] or parameters is None or parameters >= HARDLY:
+        return False
+    if flops is None:  # the trace did not account for them: a precision that means to store low is judged by that
+        return (figure(row, "weight_bits") or 32) < 32
+    return bool(flops < HARDLY)
+
+
+def side_of_one(row: Row, ratio: str) -> Side:
+    """Where the interval of a ratio of two rows lies: on one side of 1 only if their own intervals do not overlap."""
+    low, high = row[f"{ratio} from [1]"], row[f"{ratio} to [1]"]
+    if low is None or high is None:
+        return "unknown"
+    return "above" if low > 1 else "below" if high < 1 else "across"
+
+
+def grouped(rows: Sequence[Row], names: Sequence[str]) -> dict[tuple[object, ...], list[Row]]:
+    """The rows that are alike in ``names``, together, in their order."""
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return groups
+
+
+def identity(case: Case, run: Run, names: Names) -> Row:
+    """What says which case a row is: everything but the repeat."""
+    values = (
+        names.machine(run),
+        names.code(run, case.dataset),
+        case.experiment,
+        case.model,
+        case.recipe,
+        names.dataset(run, case.dataset),
+        case.image_size,
+        case.precision,
+        case.mode,
+        case.batch_size,
+        case.device,
+        case.threads,
+        case.seed,
+        case.budget,
+        case.pipeline,
+        " ".join(f"{name}={value}" for name, value in case.options) or None,
+    )
+    return dict(zip(IDENTITY, values, strict=True))
+
+
+def sort_key(row: Row) -> tuple[tuple[int, int | float, str], ...]:
+    """Numbers by size, words by letter, absent ones and baselines first."""
+    order = ("experiment", "machine", "dataset", "model", "recipe", "image size [px]", "batch size", "precision")
+    values = (row[name] for name in (*order, *(name for name in IDENTITY if name not in order)))
+    return tuple(
+        (0, 0, "")
+        if value is None
+        else (1, value, "")
+        if isinstance(value, int)
+        else (2, value not in BASELINES, value)
+        for value in values
+    )
+
+
+def ends(name: str, interval: Interval | None, unit: str = "s") -> Row:
+    return {
+        f"{name} from [{unit}]": interval.low if interval else None,
+        f"{name} to [{unit}]": interval.high if interval else None,
+    }

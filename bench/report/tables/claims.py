@@ -1,0 +1,204 @@
+"""What the notes claim of quantisation, and whether it holds on each machine: computed from the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.report.cells import flag_cell, ratio_range, sides
+from bench.report.contents import PLACE, SHORT, Contents, identity_cells
+from bench.report.markdown import ABSENT, bullets, escape, points, table
+from bench.report.pairs import AGREEMENT
+from bench.report.rows import (
+    HARDLY,
+    IDENTITY,
+    Row,
+    figure,
+    grouped,
+    hardly_converted,
+    is_meaningless,
+    side_of_one,
+    throughput,
+)
+from bench.report.statistics import Difference
+
+FAMILIES = (8, 4)
+"""Bits of a stored weight: the families that are judged apart."""
+MOSTLY = 0.5
+"""Share of FLOPs from which on a row's speed is that of its number format."""
+BEYOND = 2
+"""Paired standard errors beyond which a change of accuracy is counted."""
+SPEED = "speed-up over fp32 same mode"
+RATE = "throughput over fp32 same mode"
+TEXT = f"""\
+Note 0 says that quantisation makes a model smaller, lets it compute less and so run faster, and uses the hardware
+better. Here each claim is held against the inference rows of this report, by the bits of a stored weight; rows that
+hardly converted anything are left out. Claim 1 goes by the bytes of the weights, claims 2 and 3 by intervals that do
+not overlap. Speed and steady peak (which has no ±) are held against fp32 in the same mode at the same batch size. A row
+does less arithmetic where {100 * HARDLY:.0f} % of its FLOPs or more are multiplied in low precision. Claim 3 is judged
+by rows in which {100 * MOSTLY:.0f} % or more are multiplied in int8: operations per second are the FLOPs of an image
+times images a second, an operation on integers counted like one in floating point."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """``words`` is *holds*, *does not hold*, *holds in n of m*, or *cannot be judged* and why."""
+
+    words: str
+    rows: str
+
+
+def section(contents: Contents) -> str:
+    """Empty where no inference was measured."""
+    rows = [row for row in contents.inferences if not is_meaningless(row)]
+    if not contents.inferences:
+        return ""
+    parts = ["## What the notes claim of quantisation"]
+    if not _of_families(rows):
+        return "\n\n".join((*parts, f"Cannot be judged: {_why_none(rows, FAMILIES)}."))
+    places = grouped(rows, PLACE)
+    shown = [name for name in PLACE if len({members[0][name] for members in places.values()}) > 1]
+    cells = [line for members in places.values() for line in _lines(members, shown)]
+    quality = [line for members in places.values() for line in _quality(members, shown)]
+    left = ("claim", "weights", "verdict", "what the rows show", *(SHORT.get(name, name) for name in shown))
+    return "\n\n".join((*parts, TEXT, table(cells, left=left), bullets(quality)))
+
+
+def _why_none(rows: Sequence[Row], families: Sequence[int]) -> str:
+    if not rows:
+        return "the smoke budget's figures mean nothing"
+    which = " or ".join(f"{bits}-bit" for bits in families)
+    if any(figure(row, "weight_bits") in families for row in rows):
+        return f"every row with {which} weights has hardly converted anything"
+    return f"no row with {which} weights was measured"
+
+
+def _of_families(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if figure(row, "weight_bits") in FAMILIES and not hardly_converted(row)]
+
+
+def _family(rows: Sequence[Row], bits: int) -> list[Row]:
+    return [row for row in _of_families(rows) if figure(row, "weight_bits") == bits]
+
+
+def _lines(rows: Sequence[Row], shown: Sequence[str]) -> list[dict[str, str]]:
+    """One line for each claim and family; ``rows`` are of one place."""
+    return [
+        {**identity_cells(rows[0], shown), "claim": claim, "weights": f"{bits} bit", **_cells(judge, rows, bits)}
+        for claim, judge in CLAIMS.items()
+        for bits in FAMILIES
+    ]
+
+
+def _cells(judge: Callable[[Sequence[Row]], Verdict], rows: Sequence[Row], bits: int) -> dict[str, str]:
+    members = _family(rows, bits)
+    verdict = judge(members) if members else _unjudged(_why_none(rows, (bits,)))
+    return {"verdict": verdict.words, "what the rows show": verdict.rows}
+
+
+def smaller(rows: Sequence[Row]) -> Verdict:
+    """Bytes are exact: no interval is needed."""
+    ratios = [value for row in rows if (value := row["weights over fp32 [1]"]) is not None]
+    if not ratios:
+        return _unjudged("no fp32 weights to compare with")
+    shown = f"weights {ratio_range([100 * ratio for ratio in ratios], 1)} % of fp32's in {_rows(len(ratios))}"
+    peaks = [value for row in rows if (value := row["steady peak over fp32 same mode [1]"]) is not None]
+    if peaks:
+        lower = sum(peak < 1 for peak in peaks)
+        shown += f"; steady peak lower in {lower} of {len(peaks)} ({ratio_range(peaks)} of fp32's)"
+    return Verdict(words=_holds_in(sum(ratio < 1 for ratio in ratios), len(ratios)), rows=shown)
+
+
+def faster(rows: Sequence[Row]) -> Verdict:
+    """Latency, and in how many rows there is less arithmetic that could make it shorter."""
+    pairs = [row for row in rows if row[f"{SPEED} [1]"] is not None]
+    counted = [row for row in pairs if row["converted FLOPs [1]"] is not None]
+    less = [row for row in counted if row["converted FLOPs [1]"] >= HARDLY]
+    quicker = sum(side_of_one(row, SPEED) == "above" for row in less)
+    shown = f"; less arithmetic in {len(less)} of {_rows(len(counted))}" if counted else ""
+    shown += f", {quicker} of them faster" if less else ""
+    return _by_intervals(pairs, SPEED, ("faster", "slower"), shown)
+
+
+def better_used(rows: Sequence[Row]) -> Verdict:
+    """Operations per second of rows that multiply mostly in int8."""
+    integer = [row for row in rows if flag_cell(row, "compute") == "int8"]
+    judged = [row for row in integer if (row["converted FLOPs [1]"] or 0) >= MOSTLY]
+    if not judged:
+        return _unjudged(f"no row multiplies {100 * MOSTLY:.0f} % of its FLOPs or more in int8")
+    rates = [rate for row in judged if (rate := _operations(row)) is not None]
+    shown = f"; {ratio_range([rate / 1e9 for rate in rates], 1)} × 10^9 operations per second" if rates else ""
+    pairs = [row for row in judged if row[f"{RATE} [1]"] is not None]
+    return _by_intervals(pairs, RATE, ("higher", "lower"), shown)
+
+
+CLAIMS: dict[str, Callable[[Sequence[Row]], Verdict]] = {
+    "1: smaller": smaller,
+    "2: computes less, so runs faster": faster,
+    "3: integers use the hardware better": better_used,
+}
+"""The claims in the notes' order. Each is judged by rows of one family, measured in one place."""
+
+
+def _by_intervals(pairs: Sequence[Row], ratio: str, words: tuple[str, str], shown: str) -> Verdict:
+    if not pairs:
+        return _unjudged("no row of fp32 in the same mode to compare with")
+    found = [side_of_one(row, ratio) for row in pairs]
+    known = [side for side in found if side != "unknown"]
+    rows = sides(pairs, ratio, words) + shown
+    if not known:
+        return _unjudged("too few samples for an interval", rows)
+    if set(known) == {"across"}:
+        return _unjudged("no row can be told apart from fp32", rows)
+    return Verdict(words=_holds_in(known.count("above"), len(known)), rows=rows)
+
+
+def _operations(row: Row) -> float | None:
+    """Per second."""
+    each, rate = figure(row, "flops_per_image"), throughput(row)
+    return None if each is None or rate is None else each * rate.value
+
+
+def _holds_in(count: int, total: int) -> str:
+    if count == 0:
+        return "does not hold"
+    return "holds" if count == total else f"holds in {count} of {total}"
+
+
+def _unjudged(why: str, rows: str = ABSENT) -> Verdict:
+    return Verdict(words=f"cannot be judged: {why}", rows=rows)
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
+
+
+def _quality(rows: Sequence[Row], shown: Sequence[str]) -> list[str]:
+    """How often accuracy changed. Every batch size has the same predictions, which count once."""
+    where = "".join(f", {SHORT.get(name, name)} {escape(str(rows[0][name]))}" for name in shown)
+    names = [name for name in IDENTITY if name != "batch size"]
+    lines = []
+    for bits in FAMILIES:
+        judged = [row for row in _family(rows, bits) if row[AGREEMENT[0]] is not None]
+        changes = [_change(members[0]) for members in grouped(judged, names).values()]
+        if changes:
+            lines.append(f"Accuracy with {bits}-bit weights{where}: {_changes(changes)}.")
+    return lines
+
+
+def _change(row: Row) -> Difference:
+    return Difference(value=row[AGREEMENT[2]], standard_error=row[AGREEMENT[3]])
+
+
+def _changes(changes: Sequence[Difference]) -> str:
+    """Counts, and the worst loss beyond what its standard error explains."""
+    beyond = [change for change in changes if change.beyond(BEYOND)]
+    lost = [change for change in beyond if change.value < 0]
+    told = (
+        f"beyond {BEYOND} paired standard errors of fp32's in {len(beyond)} of {len(changes)} comparisons, each of one "
+        "network, precision and mode (chance alone gives one in twenty)"
+    )
+    if not lost:
+        return f"{told}{', none of them a loss' if beyond else ''}"
+    worst = min(lost, key=lambda change: change.value)
+    return f"{told}, in {len(lost)} of them a loss, at worst {points(worst.value, worst.standard_error)} points"

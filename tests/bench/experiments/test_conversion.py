@@ -1,0 +1,67 @@
+"""What a row says of its conversion: counted from what is stored and what ran, or absent with the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench.experiments.conversion import bits_of, whats_converted
+from bench.precision import PRECISIONS
+
+
+def step_of(network: nn.Module, images: torch.Tensor) -> Any:
+    return lambda: network(images)
+
+
+def test_half_precision_stores_and_multiplies_everything_low() -> None:
+    network = nn.Linear(8, 4, bias=False).bfloat16()
+    images = torch.ones(3, 8, dtype=torch.bfloat16)
+    ran = whats_converted(step_of(network, images), PRECISIONS["bf16"], network, parameters=32, flops=2 * 3 * 32)
+    assert ran.coverage is not None
+    assert (ran.coverage.quantized_parameters, ran.coverage.total_parameters) == (32, 32)
+    assert (ran.coverage.quantized_flops, ran.coverage.total_flops) == (192, 192)
+    assert ran.compute == "bfloat16"
+    assert not ran.absent
+
+
+def test_a_name_converts_nothing_by_itself() -> None:
+    """A network that stayed as it was, whatever its row is called."""
+    network = nn.Linear(8, 4)
+    ran = whats_converted(
+        step_of(network, torch.ones(1, 8)), PRECISIONS["int8_static"], network, parameters=36, flops=64
+    )
+    assert ran.coverage is not None
+    assert (ran.coverage.quantized_parameters, ran.coverage.quantized_flops) == (0, 0)
+    assert ran.compute == "float32"
+
+
+def test_flops_that_the_trace_does_not_account_for_are_absent() -> None:
+    network = nn.Linear(8, 4, bias=False).bfloat16()
+    ran = whats_converted(
+        step_of(network, torch.ones(1, 8).bfloat16()), PRECISIONS["bf16"], network, parameters=32, flops=1000
+    )
+    assert ran.coverage is not None
+    assert (ran.coverage.quantized_parameters, ran.coverage.quantized_flops) == (32, None)
+    assert ran.absent == {"coverage FLOPs": "the operators that the trace names did 6.4% of the network's FLOPs"}
+    assert ran.compute is None
+
+
+@pytest.mark.parametrize(("name", "compute"), [("fp32", "float32"), ("tf32", "tf32")])
+def test_the_baseline_and_tf32_have_no_coverage(name: str, compute: str) -> None:
+    def never() -> None:
+        raise AssertionError("nothing to trace")
+
+    ran = whats_converted(never, PRECISIONS[name], nn.Linear(8, 4), parameters=36, flops=64)
+    assert (ran.coverage, ran.compute) == (None, compute)
+    assert ran.absent["coverage"]
+
+
+def test_bits_are_figures() -> None:
+    found = bits_of(PRECISIONS["nf4_weights"])
+    assert {name: (figure.value, figure.exact) for name, figure in found.items()} == {
+        "weight_bits": (4, True),
+        "activation_bits": (32, True),
+    }

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from typing import Any
+
+from bench.records import Peak
+from bench.report.render import render
+
+TRUTH_LOST = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+ALL_LOST = (1, 2, 3, 4, 5, 6, 7, 8, 8, 9)
+
+
+def fp32(make: Any, **changes: Any) -> Any:
+    return measured(make, 2.0, shares=None, bits=(32, 32), precision="fp32", weight_bytes=1000, **changes)
+
+
+def measured(make: Any, milliseconds: float, **changes: Any) -> Any:
+    """A row of one image a call whose throughput follows from its latency, at 1000 FLOPs an image."""
+    facts = {
+        "precision": "int8",
+        "bits": (8, 8),
+        "shares": (0.99, 0.99),
+        "compute": "int8",
+        "weight_bytes": 260,
+        "series": {"block_seconds": (milliseconds / 1e3,) * 6},
+        "figures": {"throughput": 1e3 / milliseconds, "flops_per_image": 1e9},
+    }
+    return make.inference([milliseconds / 1e3] * 30, **{**facts, **changes})
+
+
+def verdicts(make: Any, summary: str, bits: int = 8) -> dict[str, tuple[str, str]]:
+    """By the number of the claim: the verdict, and what the rows show."""
+    rows = make.table(summary, "what the rows show")
+    chosen = [row for row in rows if row["weights"] == f"{bits} bit"]
+    return {row["claim"][0]: (row["verdict"], row["what the rows show"]) for row in chosen}
+
+
+def test_claims_that_hold(make: Any, summary_of: Any) -> None:
+    peaks = [(Peak(phase="steady", kind="rss", bytes=size),) for size in (1000, 800)]
+    summary = summary_of(fp32(make, peaks=peaks[0]), measured(make, 0.5, peaks=peaks[1]))
+    assert verdicts(make, summary) == {
+        "1": ("holds", "weights 26.0 % of fp32's in 1 row; steady peak lower in 1 of 1 (0.80 of fp32's)"),
+        "2": ("holds", "faster in 1 (4.00 ×); less arithmetic in 1 of 1 row, 1 of them faster"),
+        "3": ("holds", "higher in 1 (4.00 ×); 2000.0 × 10^9 operations per second"),
+    }
+
+
+def test_claims_that_do_not_hold_and_cannot_be_judged(make: Any, summary_of: Any) -> None:
+    weight_only = {"precision": "nf4_weights", "bits": (4, 32), "shares": (0.99, 0.0), "compute": "float32"}
+    summary = summary_of(fp32(make), measured(make, 8.0, weight_bytes=1100, **weight_only))
+    assert verdicts(make, summary, bits=4) == {
+        "1": ("does not hold", "weights 110.0 % of fp32's in 1 row"),
+        "2": ("does not hold", "slower in 1 (0.25 ×); less arithmetic in 0 of 1 row"),
+        "3": ("cannot be judged: no row multiplies 50 % of its FLOPs or more in int8", "–"),
+    }
+    assert set(verdicts(make, summary).values()) == {("cannot be judged: no row with 8-bit weights was measured", "–")}
+
+
+def test_claims_that_hold_in_some_rows(make: Any, summary_of: Any) -> None:
+    summary = summary_of(
+        fp32(make),
+        fp32(make, batch_size=8),
+        fp32(make, batch_size=32),
+        measured(make, 1.0),
+        measured(make, 4.0, batch_size=8, shares=(0.99, 0.0), compute="float32", precision="int8_weights"),
+        measured(make, 2.0, batch_size=32),
+    )
+    found = verdicts(make, summary)
+    assert found["2"] == (
+        "holds in 1 of 3",
+        "faster in 1 (2.00 ×), slower in 1 (0.50 ×), not told apart in 1; "
+        "less arithmetic in 2 of 3 rows, 1 of them faster",
+    )
+    assert found["3"][0] == "holds in 1 of 2"  # the weight-only row multiplies in floating point
+    assert found["1"][0] == "holds"
+
+
+def test_the_hardware_is_judged_by_rows_that_multiply_mostly_in_int8(make: Any, summary_of: Any) -> None:
+    for changes in ({"shares": (0.99, 0.49)}, {"compute": "float32"}):
+        verdict, shown = verdicts(make, summary_of(fp32(make), measured(make, 1.0, **changes)))["3"]
+        assert (verdict, shown) == ("cannot be judged: no row multiplies 50 % of its FLOPs or more in int8", "–")
+    assert verdicts(make, summary_of(fp32(make), measured(make, 1.0, shares=(0.99, 0.5))))["3"][0] == "holds"
+
+
+def test_few_samples_level_rows_and_missing_baselines_judge_nothing(make: Any, summary_of: Any) -> None:
+    def verdict(*rows: Any) -> str:
+        return verdicts(make, summary_of(*rows))["2"][0]
+
+    few = make.inference([0.001] * 3, precision="int8", bits=(8, 8), shares=(1, 1), compute="int8")
+    assert verdict(fp32(make), few) == "cannot be judged: too few samples for an interval"
+    assert verdict(fp32(make), measured(make, 2.0)) == "cannot be judged: no row can be told apart from fp32"
+    no_baseline = "cannot be judged: no row of fp32 in the same mode to compare with"
+    assert verdict(fp32(make), measured(make, 1.0, mode="compiled")) == no_baseline
+
+
+def test_hardly_converted_and_smoke_rows_are_not_judged(make: Any, summary_of: Any) -> None:
+    summary = summary_of(fp32(make), measured(make, 1.0, shares=(0.0005, 0.0), weight_bytes=998))
+    assert "Cannot be judged: every row with 8-bit or 4-bit weights has hardly converted anything." in summary
+    nf4 = measured(make, 1.0, shares=(0.01, 0.0), precision="nf4", bits=(4, 32))
+    mixed = summary_of(
+        fp32(make), measured(make, 1.0, shares=(0.01, 0.0), precision="int8_bnb"), measured(make, 4.0), nf4
+    )
+    assert verdicts(make, mixed)["2"][0] == "does not hold"
+    hardly = "cannot be judged: every row with 4-bit weights has hardly converted anything"
+    assert verdicts(make, mixed, bits=4)["1"][0] == hardly
+    smoke = summary_of(fp32(make, budget="smoke"), measured(make, 1.0, budget="smoke"), budget="smoke")
+    assert "Cannot be judged: the smoke budget's figures mean nothing." in smoke
+    assert "Cannot be judged: no row with 8-bit or 4-bit weights was measured." in summary_of(fp32(make))
+    assert "What the notes claim" not in summary_of(make.training())
+
+
+def test_machines_have_verdicts_of_their_own(make: Any, tmp_path: Any) -> None:
+    paths = [
+        make.write(tmp_path / "a.json", [fp32(make), measured(make, 1.0)]),
+        make.write(tmp_path / "b.json", [fp32(make), measured(make, 4.0)], machine=make.machine(cpu="Another CPU")),
+    ]
+    rows = make.table(render(paths, tmp_path / "out").summary.read_text(), "what the rows show")
+    speed = {row["machine"]: row["verdict"] for row in rows if row["claim"][0] == "2" and row["weights"] == "8 bit"}
+    assert speed == {"M1": "holds", "M2": "does not hold"}
+
+
+def test_quality_counts_each_set_of_predictions_once(make: Any, summary_of: Any) -> None:
+    right = tuple(range(10))
+    summary = summary_of(
+        fp32(make, labels=right),
+        measured(make, 1.0, labels=ALL_LOST),
+        measured(make, 1.0, labels=ALL_LOST, batch_size=8),
+        measured(make, 1.0, labels=TRUTH_LOST, precision="int8_weights"),
+    )
+    # Eight of ten lost: 0.8 beyond 2 * sqrt(8 - 6.4) / 10 = 0.25; one of ten: 0.1 within 2 * sqrt(0.9) / 10 = 0.19.
+    assert "Accuracy with 8-bit weights: beyond 2 paired standard errors of fp32's in 1 of 2 comparisons" in summary
+    assert "in 1 of them a loss, at worst -80.00 ± 12.65 points." in summary
+    assert "Accuracy with 4-bit weights" not in summary
