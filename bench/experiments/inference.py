@@ -52,7 +52,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         check_logits(output, case.model, images=case.batch_size, classes=len(subject.dataset.classes))
 
     with torch.inference_mode():
-        times = timed(step, case, check)
+        times = timed(step, case, check=check, throughput=True)
         breaks = graph_breaks()
         ran = whats_converted(
             step,
@@ -76,11 +76,11 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         flags={**flags.current(), "library": precision.library, "compute": ran.compute},
         device_state=tuple(times.watch.states),
         figures={
-            **times.figures(case.batch_size, "images"),
+            **times.figures(case.batch_size),
             **_counts(subject, breaks if case.mode == "compiled" else None),
             **bits_of(precision),
         },
-        series={"block_seconds": times.blocks.seconds},
+        series=times.series,
         artefact=workspace.artefact.name if workspace.artefact else None,
         absent={
             **ran.absent,

@@ -69,7 +69,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         return output
 
     with torch.inference_mode():
-        times = timed(step, case)
+        times = timed(step, case, throughput=False)
         ran = whats_converted(step, precision, converted.network, parameters=parameters, flops=flops * case.batch_size)
     return Measurement(
         case=case,
@@ -83,12 +83,11 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         flags={**flags.current(), "library": precision.library, "compute": ran.compute},
         device_state=tuple(times.watch.states),
         figures={
-            **times.figures(case.batch_size, "inputs"),
+            **times.figures(case.batch_size),
             "flops_per_input": Figure(value=flops, unit="FLOP", exact=True),
             **bits_of(precision),
             **_error(times.output, expected, case),
         },
-        series={"block_seconds": times.blocks.seconds},
         absent={**ran.absent, **times.absent(setting.device), **NOT_OF_A_LAYER},
     )
 

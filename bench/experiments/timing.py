@@ -27,7 +27,8 @@ class Timed:
     """Of the first call."""
     first_seconds: float
     latencies: clock.Latencies
-    blocks: clock.Blocks
+    blocks: clock.Blocks | None
+    """None where no throughput was asked for."""
     peaks: tuple[Peak, ...]
     watch: Watch
 
@@ -35,14 +36,18 @@ class Timed:
     def typical(self) -> float:
         return statistics.median(self.latencies.seconds)
 
-    def figures(self, items_per_step: int, item: str) -> dict[str, Figure]:
-        """Throughput in ``item`` a second, and how it was come by."""
-        per_second = self.blocks.steps * items_per_step / statistics.median(self.blocks.seconds)
-        return {
-            "throughput": Figure(value=per_second, unit=f"{item}/s", better="higher"),
-            "steps_per_block": Figure(value=self.blocks.steps, unit="steps"),
-            "criterion_met": Figure(value=float(self.latencies.criterion_met), unit="yes=1"),
-        }
+    def figures(self, items_per_step: int) -> dict[str, Figure]:
+        """Throughput, and how it and the latencies were come by."""
+        found = {"criterion_met": Figure(value=float(self.latencies.criterion_met), unit="yes=1")}
+        if self.blocks:
+            per_second = self.blocks.steps * items_per_step / statistics.median(self.blocks.seconds)
+            found["throughput"] = Figure(value=per_second, unit="images/s", better="higher")
+            found["steps_per_block"] = Figure(value=self.blocks.steps, unit="steps")
+        return found
+
+    @property
+    def series(self) -> dict[str, tuple[float, ...]]:
+        return {"block_seconds": self.blocks.seconds} if self.blocks else {}
 
     def absent(self, device: torch.device) -> dict[str, str]:
         """Why there are no device times, peaks, clocks or energy."""
@@ -55,8 +60,13 @@ class Timed:
         return {name: reason for name, reason in reasons.items() if reason}
 
 
-def timed(step: Callable[[], Tensor], case: Case, check: Callable[[Tensor], None] | None = None) -> Timed:
-    """Call ``step`` for the first time, let ``check`` look at what it gives, warm up, and take samples."""
+def timed(
+    step: Callable[[], Tensor], case: Case, *, check: Callable[[Tensor], None] | None = None, throughput: bool
+) -> Timed:
+    """Call ``step`` for the first time, let ``check`` look at what it gives, warm up, and take samples.
+
+    Blocks of calls, which give a throughput, are timed on demand.
+    """
     device = torch.device(case.device)
     begin = clock.now(device)
     output = step()
@@ -71,7 +81,7 @@ def timed(step: Callable[[], Tensor], case: Case, check: Callable[[Tensor], None
         output=output,
         first_seconds=first_seconds,
         latencies=latencies,
-        blocks=clock.blocks(step, device, statistics.median(latencies.seconds)),
+        blocks=clock.blocks(step, device, statistics.median(latencies.seconds)) if throughput else None,
         peaks=tuple(memory.steady_peaks(step, device)),
         watch=watch,
     )

@@ -21,6 +21,8 @@ BLOCK_SECONDS = 0.1
 """A block of calls lasts about this long, so that the two readings of the clock around it weigh nothing."""
 BLOCKS = 6
 """The fewest of which a median has an interval of 95 %."""
+BLOCKS_SECONDS = 12.0
+"""Of calls so long that six of them take more, there are fewer blocks, and the throughput has no interval."""
 
 Step = Callable[[], object]
 
@@ -128,9 +130,10 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def blocks(step: Step, device: torch.device, expected_seconds: float, count: int = BLOCKS) -> Blocks:
-    """Time ``count`` blocks of calls, each as long as ``BLOCK_SECONDS`` or one call, synchronised at its ends only."""
+def blocks(step: Step, device: torch.device, expected_seconds: float) -> Blocks:
+    """Time blocks of calls, each as long as ``BLOCK_SECONDS`` or one call, synchronised at its ends only."""
     steps = max(1, math.ceil(BLOCK_SECONDS / expected_seconds))
+    count = min(BLOCKS, max(1, int(BLOCKS_SECONDS / expected_seconds)))
     seconds = []
     with _no_collection():
         for _ in range(count):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import torch
 
@@ -13,6 +14,9 @@ from bench.records import Scalar
 def apply(*, threads: int, device: str, tf32: bool = False) -> None:
     """Set threads and number formats for this process. ``fp32`` means TF32 off, also inside cuDNN's convolutions."""
     torch.set_num_threads(threads)
+    compiler: Any = sys.modules.get("torch._inductor.config")
+    if compiler:
+        compiler.freezing = False
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
     # Fixed shapes are timed: let cuDNN choose its fastest kernel during warm-up, once.
@@ -25,7 +29,7 @@ def apply(*, threads: int, device: str, tf32: bool = False) -> None:
 
 def current() -> dict[str, Scalar]:
     """The flags as torch holds them now."""
-    compiler = sys.modules.get("torch._inductor.config")
+    compiler: Any = sys.modules.get("torch._inductor.config")
     return {
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.options import gpu_count
+from bench.precision import PRECISIONS
 from bench.records import Measurement, from_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,10 +24,10 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def measurements(tmp_path_factory: pytest.TempPathFactory) -> list[Measurement]:
     folder = tmp_path_factory.mktemp("cuda")
-    options = ["--budget", "smoke", "--device", "cuda", "--dataset", "mnist5k", "--models", "cnn_small,resnet18"]
+    options = ["--budget", "smoke", "--device", "cuda", "--dataset", "mnist5k"]
     files = ["--data-dir", str(folder / "data"), "--benchmark-json", str(folder / "run.json")]
     command = [sys.executable, "-m", "pytest", "bench", "-p", "no:cacheprovider", *options, *files]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout
     rows = json.loads((folder / "run.json").read_text())["benchmarks"]
     return [from_json(Measurement, row["extra_info"]) for row in rows]
@@ -34,7 +35,7 @@ def measurements(tmp_path_factory: pytest.TempPathFactory) -> list[Measurement]:
 
 def test_both_times_are_kept(measurements: list[Measurement]) -> None:
     for found in measurements:
-        if found.case.experiment == "inference":
+        if found.case.experiment != "training":
             assert found.device_seconds is not None
             assert len(found.device_seconds) == len(found.seconds)
             assert all(device <= wall for device, wall in zip(found.device_seconds, found.seconds, strict=True))
@@ -54,8 +55,37 @@ def test_clocks_are_read_while_measuring(measurements: list[Measurement]) -> Non
             assert found.device_state[0].clock_hz or found.absent["device_state"]
 
 
-def test_fp32_ran_without_tf32(measurements: list[Measurement]) -> None:
-    assert all(not found.flags["matmul_tf32"] and not found.flags["cudnn_tf32"] for found in measurements)
+def test_only_the_tf32_row_ran_with_tf32(measurements: list[Measurement]) -> None:
+    for found in measurements:
+        on = found.case.precision == "tf32"
+        assert (found.flags["matmul_tf32"], found.flags["cudnn_tf32"]) == (on, on)
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+@pytest.mark.parametrize("name", [name for name, precision in PRECISIONS.items() if "cuda" in precision.devices])
+def test_every_precision_of_a_gpu_ran(measurements: list[Measurement], name: str, mode: str) -> None:
+    """cnn_small has one linear layer with a multiple of 128 inputs, which is enough for int4."""
+    [row] = [
+        found
+        for found in measurements
+        if (found.case.experiment, found.case.model, found.case.precision, found.case.mode)
+        == ("inference", "cnn_small", name, mode)
+    ]
+    assert row.quality is not None
+    if name not in ("fp32", "tf32"):
+        assert row.coverage is not None
+        assert row.coverage.quantized_flops is not None, row.absent
+
+
+def test_llm_int8_multiplies_in_int8(measurements: list[Measurement]) -> None:
+    [row] = [
+        found
+        for found in measurements
+        if (found.case.experiment, found.case.model, found.case.precision) == ("layers", "linear", "int8_bnb")
+    ]
+    assert row.coverage is not None
+    assert row.coverage.quantized_flops == row.coverage.total_flops
+    assert row.flags["compute"] == "int8"
 
 
 def test_compiled_ran(measurements: list[Measurement]) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
+FP32_EAGER = ("--modes", "eager", "--precisions", "fp32")
 USAGE_ERROR = 4
 NETWORKS = """
 import time
@@ -182,7 +183,7 @@ def test_other_normalisation_is_another_prediction(command: Any, tmp_path: Path)
     model = ["--models", f"{tmp_path / 'networks.py'}:sound", "--weights", str(tmp_path / "weights.pt")]
     digests = set()
     for normalize in ("0,0,0/1,1,1", "5,5,5/0.1,0.2,0.3"):
-        done = run(command(*model, "--modes", "eager", "--precisions", "fp32", "--normalize", normalize))
+        done = run(command(*model, *FP32_EAGER, "--normalize", normalize))
         assert done.returncode == 0, done.stdout
         [row] = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
         digests.add(row["extra_info"]["quality"]["predictions"]["sha256"])
@@ -190,7 +191,7 @@ def test_other_normalisation_is_another_prediction(command: Any, tmp_path: Path)
 
 
 def test_failures_are_rows_and_failed_tests(command: Any, tmp_path: Path) -> None:
-    options = ["--models", "cnn_small", "--modes", "eager", "--precisions", "fp32", "--case-timeout", "0.01"]
+    options = ["--models", "cnn_small", *FP32_EAGER, "--case-timeout", "0.01"]
     done = run(command(*options, cases="bench/test_inference.py"))
     assert done.returncode == 1
     stored = json.loads((tmp_path / "results" / "run.json").read_text())
@@ -211,7 +212,7 @@ def test_an_earlier_result_is_kept_aside(command: Any, tmp_path: Path, networks:
 
 def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networks: Path, tmp_path: Path) -> None:
     """Ctrl-C while a case hangs: the finished one is in the JSON, and --resume takes it."""
-    options = ["--models", f"{networks}:sleeps", "--modes", "eager", "--precisions", "fp32", "--batch-sizes", "8,7"]
+    options = ["--models", f"{networks}:sleeps", *FP32_EAGER, "--batch-sizes", "8,7"]
     inference = command(*options, cases="bench/test_inference.py")
     process = subprocess.Popen(inference, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "results" / "journal.jsonl"
@@ -233,7 +234,7 @@ def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networ
 
 
 def test_kill_leaves_no_process(command: Any, networks: Path, tmp_path: Path) -> None:
-    options = ["--models", f"{networks}:sleeps", "--modes", "eager", "--precisions", "fp32", "--batch-sizes", "7"]
+    options = ["--models", f"{networks}:sleeps", *FP32_EAGER, "--batch-sizes", "7"]
     process = subprocess.Popen(
         command(*options, cases="bench/test_inference.py"),
         cwd=ROOT,

@@ -209,6 +209,24 @@ def test_what_was_measured_with_other_weights_is_not_taken(engine: Engine, space
     assert anew.resumed == 0
 
 
+def test_weights_of_an_earlier_run_stand_for_the_training(space: Workspace) -> None:
+    training = a_case("cnn_small", experiment="training", recipe="note4_cnn_small", batch_size=64, seed=1, **SHORT)
+    inference = a_case("cnn_small", recipe="note4_cnn_small", batch_size=6)
+    first = make_engine(space, ProcessRunner())
+    trained = first.run(training)
+    assert isinstance(trained, Measurement)
+    later = make_engine(space, ProcessRunner())
+    later.artefact_of = lambda case: str(trained.artefact)
+    found = later.run(inference, needs=training)
+    assert isinstance(found, Measurement)
+    assert found.artefact == trained.artefact
+    assert found.quality is not None
+    assert training.id not in later.outcomes
+    later.artefact_of = lambda case: "of other code.pt"
+    later.run(a_case("cnn_small", recipe="note4_cnn_small", batch_size=7), needs=training)
+    assert training.id in later.outcomes
+
+
 def test_a_training_that_fails_is_an_outcome_and_the_reason_for_no_accuracy(engine: Engine, networks: Path) -> None:
     model = f"{networks}:sound"
     training = a_case(model, experiment="training", recipe="no such recipe", batch_size=64)

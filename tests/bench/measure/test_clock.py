@@ -113,7 +113,12 @@ def test_a_block_is_as_long_as_it_should_be() -> None:
         calls.append(1)
         time.sleep(0.01)
 
-    blocks = clock.blocks(step, CPU, expected_seconds=0.01, count=2)
+    blocks = clock.blocks(step, CPU, expected_seconds=0.01)
     assert blocks.steps == 10
-    assert len(calls) == 20
+    assert len(calls) == 60
     assert all(0.1 <= seconds < 0.2 for seconds in blocks.seconds)
+
+
+@pytest.mark.parametrize(("expected", "count"), [(1.9, 6), (5.0, 2), (60.0, 1)])
+def test_long_calls_are_timed_in_fewer_blocks(expected: float, count: int) -> None:
+    assert len(clock.blocks(lambda: None, CPU, expected_seconds=expected).seconds) == count
