@@ -44,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--batch-sizes", help="whole numbers with commas between (default: the budget's)")
     add("--seeds", help="whole numbers with commas between, one training each (default: the budget's)")
     add("--train-images", type=int, help="images that each training sees, all epochs together (default: the budget's)")
+    add("--test-images", type=int, help="test images that judge accuracy, the first so many (default: the budget's)")
     add("--repeats", type=int, help="fresh processes for each timed case (default: the budget's)")
     add("--threads", type=int, help="threads that torch uses on the CPU (default: the cores there are)")
     add("--isolation", choices=("process", "none"), default="process", help="none runs cases in pytest, for a debugger")

@@ -63,6 +63,7 @@ def make_plan(option: Callable[[str], Any], *, offline: bool = False) -> Plan:
         threads=_at_least(1, "--threads", option("threads")) or available_cores(),
         user=user,
         train_images=_at_least(1, "--train-images", option("train_images")),
+        test_images=_at_least(1, "--test-images", option("test_images")),
         case_timeout=_seconds("--case-timeout", option("case_timeout")),
         sampling=_sampling(option),
     )

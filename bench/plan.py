@@ -59,6 +59,8 @@ class Plan:
     """Changes to the budget's stopping rule that were asked for on the command line."""
     train_images: int | None = None
     """Images that each training sees, in place of the budget's number."""
+    test_images: int | None = None
+    """Images that judge accuracy, however long that takes, in place of what the budget allows."""
     case_timeout: float | None = None
 
     @property
@@ -105,7 +107,7 @@ class Plan:
         given = {
             "train_images": images,
             "epoch_images": -(-images // epochs) if images and epochs else None,
-            "test_images": self.budget.test_images,
+            "test_images": self.test_images or self.budget.test_images,
             "classes": self.user.classes,
             "normalize": self.user.normalize,
         }
@@ -123,10 +125,12 @@ class Plan:
         self, model: str, *, image_size: int, mode: str, batch_size: int, precision: str, repeat: int
     ) -> Case:
         """The case that times ``model`` and, where its weights were trained, judges it."""
-        test_images = self.budget.test_images
+        judging = {
+            "test_images": self.test_images or self.budget.test_images,
+            "judging_seconds": None if self.test_images else self.budget.judging_seconds,
+        }
         options = {**dict(self.sampling), **self.user.options}
-        if test_images is not None:
-            options["test_images"] = test_images
+        options |= {name: value for name, value in judging.items() if value is not None}
         return self._case(
             experiment="inference",
             model=model,

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.budgets import BUDGETS
 from bench.data.pipelines import evaluation_batches
 from bench.errors import Unsupported
 from bench.experiments.conversion import bits_of, whats_converted
@@ -135,7 +134,7 @@ def _without_timing(case: Case) -> Iterator[tuple[str, Scalar]]:
 
 
 def _predict(network: nn.Module, subject: Subject, case: Case, count: int) -> quality.Labels:
-    """Labels predicted for the first ``count`` test images, or for as many as the budget's seconds allow.
+    """Labels predicted for the first ``count`` test images, or for as many as the case's seconds allow.
 
     Batches are full, so that no shape but one is compiled.
     """
@@ -152,12 +151,12 @@ def _predict(network: nn.Module, subject: Subject, case: Case, count: int) -> qu
         device=subject.device,
         indices=rows,
     )
-    limit = BUDGETS[case.budget].judging_seconds
+    limit = case.option("judging_seconds")
     begin = time.perf_counter()
     predicted = []
     for images, _ in batches:
         predicted.append(network(images.to(subject.converted.input_dtype)).argmax(1))
-        if limit is not None and time.perf_counter() - begin > limit:
+        if limit is not None and time.perf_counter() - begin > float(limit):
             break
     labels: quality.Labels = torch.cat(predicted).cpu().numpy()[:count]
     return labels

@@ -100,6 +100,18 @@ def test_images_of_a_training_can_be_given() -> None:
     assert (training.option("train_images"), training.option("epoch_images")) == (600, 100)
 
 
+def test_images_that_judge_can_be_given_and_then_take_their_time() -> None:
+    def options(**given: Any) -> tuple[object, object]:
+        row = {"image_size": 32, "mode": "eager", "batch_size": 1, "precision": "fp32", "repeat": 0}
+        case = make(**given).inference("cnn_small", **row)
+        return case.option("test_images"), case.option("judging_seconds")
+
+    quick = BUDGETS["quick"]
+    assert options() == (quick.test_images, quick.judging_seconds)
+    assert options(test_images=500) == (500, None)
+    assert options(budget="full") == (None, None)
+
+
 def test_a_layer_is_a_case_of_its_width() -> None:
     case = make().layer("conv3x3", width=64, mode="eager", batch_size=2, precision="nf4_weights", repeat=0)
     assert (case.experiment, case.model, case.option("width"), case.image_size) == ("layers", "conv3x3", 64, 16)
