@@ -63,6 +63,8 @@ class _Operands:
     may_add: bool = False
     """Whether another tensor may come before the right operand: what is added to the product. A trace does not tell
     one overload of an operator from the other."""
+    outputs: Callable[[Mapping[str, Any]], int] | None = None
+    """For a right operand packed into bits: its outputs. It is expanded inside, to the format of the left one."""
 
 
 _ATEN_LISTS = ("stride", "padding", "dilation")
@@ -84,7 +86,11 @@ _PRODUCTS: dict[str, _Operands] = {
     "mkldnn::_linear_pointwise": _Operands(left=0, right=1, transposed=True, may_add=True),
     "mkl::_mkl_linear": _Operands(left=0, right=2, transposed=True),
     "onednn::qlinear_pointwise": _Operands(left=0, right=3),
+    "aten::_weight_int8pack_mm": _Operands(left=0, right=1, transposed=True),
     "bitsandbytes::int8_linear_matmul": _Operands(left=0, right=1, transposed=True),
+    "bitsandbytes::gemv_4bit": _Operands(left=0, right=1, outputs=lambda args: _first_list(args)[0]),
+    "bitsandbytes::gemm_4bit": _Operands(left=0, right=1, outputs=lambda args: _first_list(args)[0]),
+    "aten::_weight_int4pack_mm": _Operands(left=0, right=1, outputs=lambda args: args["Input Dims"][3][1]),
 }
 """Operators that multiply. Where one calls another of these, the inner one is what ran."""
 
@@ -132,14 +138,27 @@ def _product(event: Event) -> Product:
     if operands.may_add and len(shapes[at + 1]) == len(shapes[at]):  # a bias has one side only
         at += 1
     left, right = shapes[operands.left], shapes[at]
+    formats = [types[operands.left], types[at]]
     if operands.lists:
-        values = [value for value, kind in zip(event["args"]["Concrete Inputs"], types, strict=True) if "List" in kind]
-        sides = dict(zip(operands.lists, map(literal_eval, values), strict=False))
-        flops = convolution_flops(left, right, **sides)
+        flops = convolution_flops(left, right, **dict(zip(operands.lists, _lists(event["args"]), strict=False)))
+    elif operands.outputs:
+        flops = 2 * math.prod(left) * operands.outputs(event["args"])
+        formats = formats[:1]
     else:
         flops = 2 * math.prod(left) * right[-2 if operands.transposed else -1]
-    widest = max((types[operands.left], types[at]), key=lambda name: BITS.get(name, 64))
+    widest = max(formats, key=lambda name: BITS.get(name, 64))
     return Product(operator=event["name"], flops=flops, format=FORMATS.get(widest, widest), bits=BITS.get(widest, 64))
+
+
+def _lists(arguments: Mapping[str, Any]) -> Iterator[list[int]]:
+    """The lists of whole numbers among an operator's arguments, in order."""
+    for value, kind in zip(arguments["Concrete Inputs"], arguments["Input type"], strict=True):
+        if "List" in kind:
+            yield literal_eval(value)
+
+
+def _first_list(arguments: Mapping[str, Any]) -> list[int]:
+    return next(_lists(arguments))
 
 
 def convolution_flops(

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from bench.measure.products import Product, flops_in, main_format, products_of
+from bench.measure.products import Product, _product, flops_in, main_format, products_of
 
 
 def counted(network: nn.Module, images: torch.Tensor) -> int:
@@ -67,6 +67,31 @@ def test_int8_counts_as_int8_only_where_both_sides_are() -> None:
     assert [(product.bits, product.format, product.flops) for product in found] == [(8, "int8", 2 * 32 * 16 * 8)]
     mixed = products_of(lambda: left.float() @ right.float())
     assert [product.bits for product in mixed] == [32]
+
+
+@pytest.mark.parametrize(
+    ("name", "dims", "types", "values"),
+    [
+        (
+            "bitsandbytes::gemv_4bit",
+            [[1, 3, 128], [4096, 1], [], [128], [16], []],
+            ["c10::BFloat16", "unsigned char", "ScalarList", "float", "float", "Scalar"],
+            ["", "", "[64, 128]", "", "", "64"],
+        ),
+        (
+            "aten::_weight_int4pack_mm",
+            [[3, 128], [8, 1, 32, 4], [], [1, 64, 2]],
+            ["c10::BFloat16", "int", "Scalar", "c10::BFloat16"],
+            ["", "", "128", ""],
+        ),
+    ],
+)
+def test_packed_weights_multiply_in_the_format_of_the_activations(
+    name: str, dims: list[Any], types: list[str], values: list[str]
+) -> None:
+    """As CUDA's operators are traced, which no CPU has."""
+    event = {"name": name, "args": {"Input Dims": dims, "Input type": types, "Concrete Inputs": values}}
+    assert _product(event) == Product(operator=name, flops=2 * 3 * 128 * 64, format="bfloat16", bits=16)
 
 
 def test_nothing_that_multiplies() -> None:

@@ -41,7 +41,7 @@ def test_what_runs_on_a_cpu_runs_there_in_one_mode_at_least(name: str) -> None:
         ("fp16", "cpu", "compiled", "fp16 runs on cuda only"),
         ("int4_linear", "cpu", "eager", "int4_linear runs on cuda only"),
         ("int8_static", "cpu", "eager", "static int8 runs in int8 only when it is compiled"),
-        ("int8_static", "cuda:1", "compiled", "PyTorch has no int8 convolution on CUDA"),
+        ("int8_static", "cuda:1", "compiled", "no kept route to int8 convolutions on CUDA is used"),
     ],
 )
 def test_what_cannot_run_says_why(name: str, device: str, mode: str, reason: str) -> None:
