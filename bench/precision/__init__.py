@@ -18,9 +18,9 @@ EAGER_STATIC = (
     "static int8 runs in int8 only when it is compiled: run eagerly, its graph computes in fp32 between rounding steps"
 )
 CUDA_STATIC = (
-    "no kept route to int8 convolutions on CUDA is used: PyTorch's convolution takes no int8 tensors there, and its cuDNN "
-    "kernel for the older quantised tensors is experimental; floating point between rounding steps would simulate int8 "
-    "arithmetic, not time it"
+    "no kept route to int8 convolutions on CUDA is used: PyTorch's convolution takes no int8 tensors there, and its "
+    "cuDNN kernel for the older quantised tensors is experimental; floating point between rounding steps would "
+    "simulate int8 arithmetic, not time it"
 )
 
 
