@@ -84,7 +84,8 @@ class BenchSession:
         ]
 
     def arrange(self, items: list[pytest.Item]) -> None:
-        """Order by repeat, then as listed, so that rows to be compared are interleaved; set clock and order."""
+        """Order by repeat, then as listed, so that rows to be compared are interleaved; give all the replay's clock."""
+        items[:] = [item for item in items if not _without_parameters(item)]
         for item in self._cases(items):
             item.add_marker(pytest.mark.benchmark(timer=self.clock))
         items.sort(key=_rank)
@@ -253,6 +254,14 @@ def _group(case: Case) -> str:
         return case.experiment
     what = case.model if case.experiment == "layers" else "inference"
     return f"{what} b{case.batch_size}"
+
+
+def _without_parameters(item: pytest.Item) -> bool:
+    """Whether pytest made ``item`` of a case module that has nothing to measure: its parameters are no plain values."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or not item.path.is_relative_to(CASES):
+        return False
+    return not all(isinstance(value, str | int) for value in callspec.params.values())
 
 
 def _rank(item: pytest.Item) -> tuple[int, int]:

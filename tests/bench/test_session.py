@@ -18,7 +18,8 @@ from PIL import Image
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
-FP32_EAGER = ("--modes", "eager", "--precisions", "fp32")
+FP32_EAGER = ("--modes", "eager", "--precisions", "fp32", "--batch-sizes", "2")
+"""One row of inference."""
 USAGE_ERROR = 4
 NETWORKS = """
 import time
@@ -156,17 +157,8 @@ def test_own_network_with_own_weights(command: Any, networks: Path, tmp_path: Pa
     state["1.weight"].zero_()
     state["1.bias"] = torch.eye(10)[3]
     torch.save({"state_dict": state}, tmp_path / "weights.pt")
-    options = [
-        "--models",
-        f"{networks}:sound",
-        "--weights",
-        str(tmp_path / "weights.pt"),
-        "--modes",
-        "eager",
-        "--precisions",
-        "fp32",
-    ]
-    done = run(command(*options, "--normalize", "0.5,0.5,0.5/0.5,0.5,0.5"))
+    options = ["--models", f"{networks}:sound", "--weights", str(tmp_path / "weights.pt")]
+    done = run(command(*options, *FP32_EAGER, "--normalize", "0.5,0.5,0.5/0.5,0.5,0.5"))
     assert done.returncode == 0, done.stdout
     [row] = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
     assert row["extra_info"]["quality"]["value"] == pytest.approx(0.1)
