@@ -84,6 +84,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         session.arrange(items)
 
 
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    session = items[0].config.stash.get(SESSION, None) if items else None
+    if session:
+        session.deselected += len(items)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     bench = session.config.stash.get(SESSION, None)

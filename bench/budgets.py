@@ -203,11 +203,14 @@ BUDGETS: dict[str, Budget] = {
     ),
     "full": Budget(
         name="full",
-        summary="the notes' recipes to the end, every network, three seeds: hours on a GPU",
+        summary="the notes' recipes to the end, every network at every precision: days, so name what you need",
         trained=(*NOTES_CLASSIFIERS, *TORCHVISION_CLASSIFIERS),
         held_out=NOTES_CLASSIFIERS,
         untrained=(),
-        rows=(Rows(precisions=ALL_PRECISIONS, modes=BOTH_MODES, batch_sizes=(256, 128, 32, 1)),),
+        rows=(
+            Rows(precisions=ALL_PRECISIONS, modes=("eager",), batch_sizes=(256, 128, 32, 1)),
+            Rows(precisions=ALL_PRECISIONS, modes=("compiled",), batch_sizes=(256, 1)),
+        ),
         layers=Layers(
             widths={"linear": (256, 512, 1024, 2048, 4096), "conv3x3": (32, 64, 128, 256, 512)},
             precisions=ALL_PRECISIONS,
@@ -217,7 +220,7 @@ BUDGETS: dict[str, Budget] = {
         ),
         large_image_sizes=(224,),
         seeds=(0, 1, 2),
-        repeats=6,
+        repeats=5,
         sampling=Sampling(min_samples=100, min_seconds=2.0, relative_error=0.005, max_seconds=20.0),
         train_images=None,
         training_timeout=48 * 3600,

@@ -55,6 +55,7 @@ class BenchSession:
         self.plan: Plan = make_plan(self._option, offline=self.listing)
         self.clock = ReplayClock()
         self.datasets: list[dict[str, Any]] = []
+        self.deselected = 0
         self._begin = time.monotonic()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._last_shown = 0.0
@@ -145,6 +146,7 @@ class BenchSession:
             "budget": self.plan.budget.name,
             "datasets": self.datasets,
             "resumed": self.engine.resumed,
+            "deselected": self.deselected,
             "fingerprint": self.engine.workspace.fingerprint,
             "failures": [to_json(failure) for failure in self.failures],
             "case_seconds": dict(self.engine.case_seconds),

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from bench.errors import Unsupported
 from bench.measure import products
-from bench.precision import BASELINE, Precision
+from bench.precision import BASELINE, PRECISIONS, Precision, why_not
 from bench.precision.storage import weights_in
-from bench.records import Coverage, Figure
+from bench.records import Case, Coverage, Figure
 
 TOLERANCE = 0.01
 """Share of the FLOPs that a trace may miss, or count twice, before nothing is concluded from it."""
@@ -23,6 +24,19 @@ class Ran:
     coverage: Coverage | None = None
     compute: str | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
+
+
+def precision_of(case: Case) -> Precision:
+    """The precision that ``case`` names.
+
+    Raises:
+        Unsupported: it does not run on the device of the case, or not in its mode.
+    """
+    precision = PRECISIONS[case.precision]
+    reason = why_not(precision, case.device, case.mode)
+    if reason:
+        raise Unsupported(reason)
+    return precision
 
 
 def whats_converted(

@@ -11,13 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.pipelines import evaluation_batches
-from bench.errors import Unsupported
-from bench.experiments.conversion import bits_of, whats_converted
+from bench.experiments.conversion import bits_of, precision_of, whats_converted
 from bench.experiments.modes import compiled, graph_breaks, prepare_mode
 from bench.experiments.subject import Subject, batch_of, load_subject
 from bench.experiments.timing import TIMING_OPTIONS, Timed, timed
 from bench.measure import flags, memory, quality
-from bench.precision import PRECISIONS, why_not
 from bench.precision.storage import tensors_as_stored
 from bench.records import Case, Cold, Figure, Measurement, Quality, Scalar, digest_of, to_json
 from bench.train.evaluate import check_logits
@@ -35,10 +33,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         InputError: weights or network cannot be used.
         Unsupported: this machine cannot run the case's precision or mode, or the network cannot be converted.
     """
-    precision = PRECISIONS[case.precision]
-    reason = why_not(precision, case.device, case.mode)
-    if reason:
-        raise Unsupported(reason)
+    precision = precision_of(case)
     subject = load_subject(case, workspace)
     network = prepare_mode(subject.network, case, workspace, may_freeze=subject.converted.may_freeze)
     images = batch_of(subject, case)
@@ -152,10 +147,11 @@ def _predict(network: nn.Module, subject: Subject, case: Case, count: int) -> qu
         indices=rows,
     )
     limit = case.option("judging_seconds")
-    begin = time.perf_counter()
+    begin = 0.0
     predicted = []
     for images, _ in batches:
         predicted.append(network(images.to(subject.converted.input_dtype)).argmax(1))
+        begin = begin or time.perf_counter()  # after the first batch, for which a network may be compiled
         if limit is not None and time.perf_counter() - begin > float(limit):
             break
     labels: quality.Labels = torch.cat(predicted).cpu().numpy()[:count]

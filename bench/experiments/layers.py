@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from bench.errors import Unsupported
-from bench.experiments.conversion import bits_of, whats_converted
+from bench.experiments.conversion import bits_of, precision_of, whats_converted
 from bench.experiments.modes import prepare_mode
 from bench.experiments.subject import size_of
 from bench.experiments.timing import timed
 from bench.measure import flags, memory
-from bench.precision import BASELINE, PRECISIONS, why_not
+from bench.precision import BASELINE
 from bench.precision.converted import Setting, converter_of
 from bench.precision.storage import tensors_as_stored
 from bench.records import Case, Cold, Figure, Measurement
@@ -24,6 +23,8 @@ from bench.workspace import Workspace
 
 CALIBRATION_BATCHES = 4
 CALIBRATION_BATCH = 32
+OUTLIER = 8.0
+"""One column of the inputs, for a precision that keeps large values out of int8: drawn at random there are none."""
 NOT_OF_A_LAYER = {
     "quality": "a single layer predicts nothing",
     "serialized_bytes": "a single layer is not stored in a file",
@@ -48,18 +49,22 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     Raises:
         Unsupported: this machine cannot run the case's precision or mode, or the layer cannot be converted.
     """
-    precision = PRECISIONS[case.precision]
-    reason = why_not(precision, case.device, case.mode)
-    if reason:
-        raise Unsupported(reason)
+    precision = precision_of(case)
     torch.manual_seed(case.seed)
     shape = input_shape(case)
     layer = nn.Sequential(LAYERS[case.model](shape[0])).eval()
     inputs = torch.randn(case.batch_size, *shape)
+    if precision.settings.get("threshold"):
+        inputs[:, 0] = OUTLIER
     with torch.inference_mode():
         expected = layer(inputs)
-    parameters, flops = size_of(layer, shape)
-    setting = Setting(device=torch.device(case.device), image_shape=shape, calibration=lambda: _random(shape))
+    parameters, flops = size_of(lambda: nn.Sequential(LAYERS[case.model](shape[0])), shape)
+    setting = Setting(
+        device=torch.device(case.device),
+        batch_size=case.batch_size,
+        image_shape=shape,
+        calibration=lambda: _random(shape),
+    )
     converted = converter_of(precision)(layer, setting)
     network = prepare_mode(converted.network, case, workspace, may_freeze=converted.may_freeze)
     inputs = inputs.to(setting.device, converted.input_dtype)

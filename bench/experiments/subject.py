@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,9 +73,12 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
     convert = converter_of(PRECISIONS[case.precision])
     setting = Setting(
         device=device,
+        batch_size=case.batch_size,
         image_shape=(3, case.image_size, case.image_size),
         calibration=lambda: calibration_batches(dataset, normalize, case.image_size),
     )
+    # On a network of its own: one that keeps what it makes in its first call would keep tensors without content.
+    parameters, flops = size_of(lambda: build(case, dataset), setting.image_shape)
     torch.manual_seed(case.seed)
     torch.zeros(1, device=device)  # makes the CUDA context, which is no part of loading
     peaks: list[Peak] = []
@@ -86,11 +89,9 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
             load_weights(weights, network)
         network = network.eval()
         loaded = time.perf_counter()
-        parameters, flops = size_of(network, setting.image_shape)  # before it is changed
-        counted = time.perf_counter()
         converted = convert(network, setting)
         synchronize(device)
-        load_seconds, convert_seconds = loaded - begin, time.perf_counter() - counted
+        load_seconds, convert_seconds = loaded - begin, time.perf_counter() - loaded
     as_it_is = case.precision == BASELINE  # then it was moved to its device, which is a part of loading
     return Subject(
         converted=converted,
@@ -107,18 +108,19 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
     )
 
 
-def size_of(network: nn.Module, image_shape: tuple[int, ...]) -> tuple[int, int]:
+def size_of(build_one: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> tuple[int, int]:
     """Parameters, and the FLOPs of one input, two for each multiply-add of convolutions and products.
 
     torch counts them on tensors without content, which takes neither time nor memory; on real ones for a network that
-    looks at its numbers.
+    looks at its numbers. The networks that ``build_one`` gives are spoilt by that.
     """
+    network = build_one().eval()
     parameters = sum(parameter.numel() for parameter in network.parameters())
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             return parameters, _flops(network, image_shape)
     except Exception:
-        return parameters, _flops(network, image_shape)
+        return parameters, _flops(build_one().eval(), image_shape)
 
 
 def _flops(network: nn.Module, image_shape: tuple[int, ...]) -> int:

@@ -5,6 +5,7 @@ Imported by the worker that converts and never before: importing bitsandbytes as
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any, Literal
 
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of, replace_module
+
+# It says at every call that inputs are rounded to float16: inside each timed sample.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 FourBits = Literal["nf4", "fp4"]
 BLOCK = 64
@@ -67,6 +71,9 @@ def linear_four_bits(network: nn.Module, setting: Setting, *, quant_type: FourBi
             quant_type=quant_type,
             device="meta",
         )
+        # Where the processor multiplies bfloat16, bitsandbytes would repack the weights at the first call: with
+        # bfloat16 scales, which is another format, and only for outputs in multiples of 32, which no last layer has.
+        layer.support_avx512bf16_for_cpu = False
         layer.weight = Params4bit(
             linear.weight.data,
             requires_grad=False,

@@ -21,6 +21,7 @@ class Setting:
     """Where the network is going to run, and on what."""
 
     device: torch.device
+    batch_size: int
     image_shape: tuple[int, ...]
     """Shape of one input, without the batch."""
     calibration: Callable[[], Iterator[Tensor]]

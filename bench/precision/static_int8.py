@@ -7,6 +7,8 @@ kernel. Without that step it computes in float32.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,18 +32,28 @@ def convert(network: nn.Module, setting: Setting) -> Converted:
         Unsupported: the network cannot be exported, or the quantizer does not take it.
     """
     layers_of(network, WEIGHTED)
-    try:
+    with _faults_named():
         exported = _export(network, setting)
-        _give_each_call_its_own_path(exported)
+    _give_each_call_its_own_path(exported)
+    with _faults_named():
         observed = prepare_pt2e(exported, _quantizer())
-    except Exception as error:  # exporting runs the network's own code, and anything may be wrong with that
-        reason = " ".join(str(error).split())[:200]
-        raise Unsupported(f"PT2E cannot take this network ({type(error).__name__}: {reason})") from error
-    for images in setting.calibration():
-        observed(images)
-    quantised = convert_pt2e(observed)
+        for images in setting.calibration():
+            observed(images)
+        quantised = convert_pt2e(observed)
     _forget_what_is_unused(quantised)
     return Converted(network=quantised, may_freeze=True)
+
+
+@contextmanager
+def _faults_named() -> Iterator[None]:
+    """Exporting and observing run the network's own code, and anything may be wrong with that: it is unsupported."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise Unsupported(f"PT2E cannot take this network ({type(error).__name__}: {reason})") from error
 
 
 def reduces_range() -> bool:

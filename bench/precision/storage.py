@@ -74,7 +74,8 @@ def _stored(tensor: Tensor, state: Any) -> Stored:
     payload = getattr(tensor, "qdata", None)  # torchao's name in all its tensors
     if payload is None:
         return Stored(elements=tensor.numel(), bits=8 * tensor.element_size(), tensors=(tensor,))
-    bits = 8 * payload.numel() * payload.element_size() // tensor.numel()
+    # int4 payloads are padded to whole tiles: their size tells more bits than they mean.
+    bits = 4 if type(tensor).__name__.startswith("Int4") else 8 * payload.element_size()
     return Stored(elements=tensor.numel(), bits=bits, tensors=(tensor,))
 
 

@@ -19,6 +19,8 @@ from bench.errors import Unsupported
 from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of
 
 INT4_GROUP = 128
+INT8_ROWS = 16
+"""torch._int_mm on CUDA refuses so many rows and fewer."""
 # torchao would set a dozen switches of the compiler for the whole process: rows are to differ in precision alone.
 CONFIGURATIONS: dict[str, Callable[[], Any]] = {
     "int8_weight_only": lambda: Int8WeightOnlyConfig(set_inductor_config=False),
@@ -57,6 +59,8 @@ def linear(network: nn.Module, setting: Setting, *, kind: str) -> Converted:
         Unsupported: the network has no linear layer that can be converted, or the packing needs another GPU.
     """
     names = layers_of(network, (nn.Linear,))
+    if kind == "int8_dynamic" and setting.device.type == "cuda":
+        names = _for_int8_tensor_cores(network, names, setting.batch_size)
     dtype = torch.float32
     if kind == "int4_weight_only":
         dtype = torch.bfloat16
@@ -64,9 +68,20 @@ def linear(network: nn.Module, setting: Setting, *, kind: str) -> Converted:
     network = network.to(setting.device, dtype)
     try:
         quantize_(network, CONFIGURATIONS[kind](), filter_fn=lambda module, name: name in names)
-    except (ImportError, NotImplementedError, AssertionError) as error:
+    except (ImportError, NotImplementedError, AssertionError, ValueError) as error:
         raise Unsupported(f"torchao cannot do {kind} here: {' '.join(str(error).split())[:200]}") from error
     return Converted(network=network, input_dtype=dtype)
+
+
+def _for_int8_tensor_cores(network: nn.Module, names: list[str], rows: int) -> list[str]:
+    """The layers that torch._int_mm takes on CUDA; torchao would multiply the others in float32 without a word."""
+    if rows <= INT8_ROWS:
+        raise Unsupported(f"int8 products on CUDA need batches of more than {INT8_ROWS}")
+    layers: dict[str, Any] = {name: network.get_submodule(name) for name in names}
+    fitting = [name for name, layer in layers.items() if layer.in_features % 8 == 0 == layer.out_features % 8]
+    if not fitting:
+        raise Unsupported("no linear layer has inputs and outputs in multiples of 8, as int8 products on CUDA need")
+    return fitting
 
 
 def _in_whole_groups(network: nn.Module, names: list[str]) -> list[str]:

@@ -63,6 +63,8 @@ class Run:
     case_seconds: Mapping[str, float]
     resumed: int
     """Measurements that an interrupted run had taken before, and that this one took over."""
+    deselected: int
+    """Cases of the run's budget and options that `-k` and the like left out."""
     foreign: int
     """Benchmarks of the same file that are not cases of this suite, and are left out."""
     predictions: Mapping[str, tuple[int, ...]]
@@ -162,6 +164,7 @@ def _run(label: str, content: Mapping[str, Any], suite: Mapping[str, Any]) -> Ru
         failures=tuple(from_json(Failure, value) for value in suite.get("failures", ())),
         case_seconds={str(key): float(value) for key, value in suite.get("case_seconds", {}).items()},
         resumed=int(suite.get("resumed") or 0),
+        deselected=int(suite.get("deselected") or 0),
         foreign=len(benchmarks) - len(ours),
         predictions={str(key): tuple(unpack(value)) for key, value in (suite.get("predictions") or {}).items()},
     )

@@ -80,11 +80,19 @@ def _throughputs(row: Row, baseline: Row | None) -> Estimate | None:
 
 
 def _peaks(row: Row, baseline: Row | None) -> float | None:
+    """Of the memory in use during a step, weights included: on CUDA the peak has them, on a CPU they are added."""
     for column in STEADY if baseline else ():
-        ours, theirs = row[column], baseline and baseline[column]
+        ours, theirs = _in_use(row, column), baseline and _in_use(baseline, column)
         if ours is not None and theirs:
-            return float(ours / theirs)
+            return ours / theirs
     return None
+
+
+def _in_use(row: Row, column: str) -> int | None:
+    peak, weights = row[column], row["weights [B]"]
+    if column != STEADY[1]:
+        return None if peak is None else int(peak)
+    return None if peak is None or weights is None else int(peak + weights)
 
 
 def _add_weights(rows: Sequence[Row]) -> None:

@@ -18,6 +18,21 @@ from PIL import Image
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
+LAZY = """
+import torch
+from torch import nn
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.ramp = nn.Linear(3 * 32 * 32, 10), None
+    def forward(self, images):
+        if self.ramp is None:
+            self.ramp = torch.arange(10.0, device=images.device)
+        return self.layer(images.flatten(1)) + self.ramp
+
+network = Network
+"""
 FP32_EAGER = ("--modes", "eager", "--precisions", "fp32", "--batch-sizes", "2")
 """One row of inference."""
 USAGE_ERROR = 4
@@ -193,6 +208,17 @@ def test_failures_are_rows_and_failed_tests(command: Any, tmp_path: Path) -> Non
     assert stored["halfbyte"]["machine"]["device"] == "cpu"
 
 
+def test_a_network_that_keeps_what_it_makes_is_measured_as_it_is(command: Any, tmp_path: Path) -> None:
+    """Counting its FLOPs on tensors without content must not leave one in the network that is timed."""
+    (tmp_path / "lazy.py").write_text(LAZY)
+    done = run(command("--models", f"{tmp_path / 'lazy.py'}:network", *FP32_EAGER, "--train-images", "64"))
+    assert done.returncode == 0, done.stdout
+    rows = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
+    [row] = [row["extra_info"] for row in rows if row["extra_info"]["case"]["experiment"] == "inference"]
+    assert row["quality"]["samples"] == 100
+    assert row["figures"]["flops_per_image"]["value"] == 2 * 3 * 32 * 32 * 10
+
+
 def test_an_earlier_result_is_kept_aside(command: Any, tmp_path: Path, networks: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()
@@ -221,7 +247,9 @@ def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networ
     done = run([*command(*options, cases="bench/test_inference.py"), "-k", "b8", "--resume"])
     assert done.returncode == 0, done.stdout
     assert "resuming: 2 measurements" in done.stdout
-    again = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
+    stored = json.loads((tmp_path / "results" / "run.json").read_text())
+    assert stored["halfbyte"]["deselected"] == 1  # the batch of 7
+    again = stored["benchmarks"]
     assert [row["extra_info"]["seconds"] for row in again] == [row["extra_info"]["seconds"] for row in rows]
 
 

@@ -23,7 +23,8 @@ SAME_TRAINING = ("dataset", "image size [px]", "budget", "machine", "code", "dev
 RULE = (
     f"Differences are stated only where they show: accuracies more than {PLANNED} standard errors apart ({AMONG_MANY} "
     "for the best of many), latencies whose 95 % intervals do not overlap. An interval from one process knows nothing "
-    "of what differs from process to process; *processes* in the tables says how many there were."
+    "of what differs from process to process: rows that one process measured have to be 10 % apart besides. "
+    "*Processes* in the tables says how many there were."
 )
 
 

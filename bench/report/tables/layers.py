@@ -16,9 +16,10 @@ TEXT = """\
 One layer alone, with as many outputs as inputs: *linear* by its features, *conv3x3* by its channels. Cells are the
 speed-up over fp32 in the same mode at the same width and batch size, from the medians of single calls, with the widest
 ± that the two intervals allow. *Begins to win at* is the smallest batch size from which on the layer is faster at every
-larger one measured, by intervals that do not overlap; *only at* names the sizes where it is faster, but not at all
-larger ones. *Relative error* is the distance of the output from fp32's over the length of fp32's, at its largest over
-the batch sizes. Latencies and sizes are in [measurements.csv](measurements.csv)."""
+larger one measured, by intervals that do not overlap (and by 10 %, where one process measured it); *only at* names the
+sizes where it is faster, but not at all larger ones. *Relative error* is the distance of the output from fp32's over
+the length of fp32's, at its largest over the batch sizes. Latencies and sizes are in
+[measurements.csv](measurements.csv)."""
 CROSSOVER_TEXT = "**Where each precision begins to win**: the batch size from which on it is faster, by width."
 NEVER = "never here"
 WORDS = ("precision", "mode", "machine", "code", "device", "budget")

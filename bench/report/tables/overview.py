@@ -71,4 +71,5 @@ def _counts(run: Run) -> str:
     unsupported = sum(failure.kind == "unsupported" for failure in run.failures)
     taken_over = f" ({run.resumed} of them by an earlier, interrupted run)" if run.resumed else ""
     failed = len(run.failures) - unsupported
-    return f"{len(run.measurements)} cases measured{taken_over}, {failed} failed, {unsupported} unsupported"
+    left_out = f", {run.deselected} left out by selection" if run.deselected else ""
+    return f"{len(run.measurements)} cases measured{taken_over}, {failed} failed, {unsupported} unsupported{left_out}"

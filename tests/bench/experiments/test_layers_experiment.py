@@ -56,6 +56,12 @@ def test_a_layer_at_another_precision(run: Any, kind: str, precision: str) -> No
     assert found.coverage.quantized_parameters == (256 if kind == "linear" else 256 * 9)
 
 
+def test_outliers_are_there_where_they_are_looked_for(run: Any) -> None:
+    """The column of 8 is multiplied apart: the rest is rounded as finely as without it."""
+    kept = run("linear", "int8_bnb_outliers", width=64).figures["relative_error"].value
+    assert kept < 1.5 * run("linear", "int8_bnb", width=64).figures["relative_error"].value
+
+
 def test_both_sides_of_a_comparison_are_given_the_same_layer(run: Any) -> None:
     """An error above all rounding would mean that the layer or the inputs were drawn anew."""
     assert run("linear", "bf16").figures["relative_error"].value < 0.01

@@ -70,28 +70,30 @@ def test_int8_counts_as_int8_only_where_both_sides_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "dims", "types", "values"),
+    ("name", "dims", "types", "values", "flops"),
     [
         (
             "bitsandbytes::gemv_4bit",
             [[1, 3, 128], [4096, 1], [], [128], [16], []],
             ["c10::BFloat16", "unsigned char", "ScalarList", "float", "float", "Scalar"],
             ["", "", "[64, 128]", "", "", "64"],
+            2 * 3 * 128 * 64,
         ),
         (
             "aten::_weight_int4pack_mm",
-            [[3, 128], [8, 1, 32, 4], [], [1, 64, 2]],
+            [[3, 1024], [8, 8, 32, 4], [], [8, 64, 2]],
             ["c10::BFloat16", "int", "Scalar", "c10::BFloat16"],
             ["", "", "128", ""],
+            2 * 3 * 1024 * 64,  # inputs are padded to whole tiles
         ),
     ],
 )
 def test_packed_weights_multiply_in_the_format_of_the_activations(
-    name: str, dims: list[Any], types: list[str], values: list[str]
+    name: str, dims: list[Any], types: list[str], values: list[str], flops: int
 ) -> None:
     """As CUDA's operators are traced, which no CPU has."""
     event = {"name": name, "args": {"Input Dims": dims, "Input type": types, "Concrete Inputs": values}}
-    assert _product(event) == Product(operator=name, flops=2 * 3 * 128 * 64, format="bfloat16", bits=16)
+    assert _product(event) == Product(operator=name, flops=flops, format="bfloat16", bits=16)
 
 
 def test_nothing_that_multiplies() -> None:

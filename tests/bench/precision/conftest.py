@@ -19,6 +19,7 @@ def convert() -> Convert:
     def convert(name: str, network: nn.Module, images: Tensor) -> Converted:
         setting = Setting(
             device=torch.device("cpu"),
+            batch_size=len(images),
             image_shape=tuple(images.shape[1:]),
             calibration=lambda: iter(images.split(32)),
         )

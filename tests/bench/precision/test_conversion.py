@@ -150,6 +150,19 @@ def test_a_subclass_of_a_layer_is_left_alone(convert: Any) -> None:
     assert type(converted.network[0]) is Doubled
 
 
+def test_four_bits_are_the_same_where_the_processor_multiplies_bfloat16(
+    convert: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There bitsandbytes would repack the weights at the first call, and refuse ten outputs."""
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    images = torch.randn(2, 3, 32, 32)
+    converted = convert("nf4", small(), images).network
+    before = stored_bytes(converted)
+    with torch.inference_mode():
+        assert converted(images).dtype == torch.float32
+    assert stored_bytes(converted) == before
+
+
 @pytest.mark.parametrize("shape", [(16, 3, 3, 3), (5, 3, 3, 3), (8, 1, 3, 3), (10, 64), (5, 7)])
 def test_rows_are_made_even_where_that_can_be(shape: tuple[int, ...]) -> None:
     found = even_rows(torch.Size(shape))

@@ -37,9 +37,10 @@ def verdicts(make: Any, summary: str, bits: int = 8) -> dict[str, tuple[str, str
 def test_claims_that_hold(make: Any, summary_of: Any) -> None:
     peaks = [(Peak(phase="steady", kind="rss", bytes=size),) for size in (1000, 800)]
     summary = summary_of(fp32(make, peaks=peaks[0]), measured(make, 0.5, peaks=peaks[1]))
+    lower = "; weights and steady peak together lower in 1 of 1 row (0.53 of fp32's)"  # (260 + 800) / (1000 + 1000)
     assert verdicts(make, summary) == {
-        "1": ("holds", "weights 26.0 % of fp32's in 1 row; steady peak lower in 1 of 1 (0.80 of fp32's)"),
-        "2": ("holds", "faster in 1 (4.00 ×); less arithmetic in 1 of 1 row, 1 of them faster"),
+        "1": ("holds", f"weights 26.0 % of fp32's in 1 network{lower}"),
+        "2": ("holds", "faster in 1 (4.00 ×)"),
         "3": ("holds", "higher in 1 (4.00 ×); 2000.0 × 10^9 operations per second"),
     }
 
@@ -48,8 +49,8 @@ def test_claims_that_do_not_hold_and_cannot_be_judged(make: Any, summary_of: Any
     weight_only = {"precision": "nf4_weights", "bits": (4, 32), "shares": (0.99, 0.0), "compute": "float32"}
     summary = summary_of(fp32(make), measured(make, 8.0, weight_bytes=1100, **weight_only))
     assert verdicts(make, summary, bits=4) == {
-        "1": ("does not hold", "weights 110.0 % of fp32's in 1 row"),
-        "2": ("does not hold", "slower in 1 (0.25 ×); less arithmetic in 0 of 1 row"),
+        "1": ("does not hold", "weights 110.0 % of fp32's in 1 network"),
+        "2": ("cannot be judged: no row computes less", "of 1 row computing nothing less slower in 1 (0.25 ×)"),
         "3": ("cannot be judged: no row multiplies 50 % of its FLOPs or more in int8", "–"),
     }
     assert set(verdicts(make, summary).values()) == {("cannot be judged: no row with 8-bit weights was measured", "–")}
@@ -66,12 +67,30 @@ def test_claims_that_hold_in_some_rows(make: Any, summary_of: Any) -> None:
     )
     found = verdicts(make, summary)
     assert found["2"] == (
-        "holds in 1 of 3",
-        "faster in 1 (2.00 ×), slower in 1 (0.50 ×), not told apart in 1; "
-        "less arithmetic in 2 of 3 rows, 1 of them faster",
+        "holds in 1 of 2",
+        "faster in 1 (2.00 ×), not told apart in 1; of 1 row computing nothing less slower in 1 (0.50 ×)",
     )
     assert found["3"][0] == "holds in 1 of 2"  # the weight-only row multiplies in floating point
     assert found["1"][0] == "holds"
+
+
+def test_what_sixteen_bits_gain_is_not_credited_to_four(make: Any, summary_of: Any) -> None:
+    """int4 weights with the rest of the network in bfloat16."""
+    mixed = measured(make, 0.5, precision="int4_linear", bits=(4, 16), compute="bfloat16")
+    found = verdicts(make, summary_of(fp32(make), measured(make, 0.5), mixed), bits=4)
+    assert found["1"][0] == "cannot be judged: rows with 4-bit weights hold the rest of the network in 16 bits"
+
+
+def test_one_process_does_not_tell_a_tenth(make: Any, summary_of: Any) -> None:
+    assert verdicts(make, summary_of(fp32(make), measured(make, 1.85)))["2"][0].startswith(
+        "cannot be judged: no row can"
+    )
+    pairs = [
+        one
+        for repeat in (0, 1)
+        for one in (fp32(make, repeat=repeat), measured(make, 1.85 + repeat / 1e4, repeat=repeat))
+    ]
+    assert verdicts(make, summary_of(*pairs))["2"] == ("holds", "faster in 1 (1.08 ×)")
 
 
 def test_the_hardware_is_judged_by_rows_that_multiply_mostly_in_int8(make: Any, summary_of: Any) -> None:

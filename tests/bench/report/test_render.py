@@ -179,3 +179,9 @@ def test_rendering_needs_no_torch(make: Any, tmp_path: Path) -> None:
 
 def files(folder: Path) -> list[Path]:
     return [file for file in folder.rglob("*") if file.is_file()]
+
+
+def test_cases_that_were_left_out_by_selection_are_counted(make: Any, tmp_path: Path) -> None:
+    file = make.write(tmp_path / "run.json", [make.inference()], deselected=3)
+    summary = render([file], tmp_path / "out").summary.read_text()
+    assert "1 cases measured, 0 failed, 0 unsupported, 3 left out by selection." in summary
