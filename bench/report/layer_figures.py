@@ -16,8 +16,10 @@ SPEED = "speed-up over fp32 same mode"
 _DASHES = ("-", "--", ":")
 _WIDTH, _HEIGHT = 2.6, 2.2
 """Inches of one panel."""
-_LEGEND, _TITLE, _LABEL = 1.5, 0.5, 0.4
-"""Inches to the right of the panels, above and below them."""
+_SCALE, _LEGEND, _TITLE, _LABEL = 0.8, 1.5, 0.5, 0.4
+"""Inches to the left and right of the panels, above and below them."""
+_LEAST_RANGE = (0.45, 2.2)
+"""Shown whatever was measured: half and twice as fast are ticks, so that any picture has three."""
 
 
 def speed_up_figure(rows: Sequence[Row]) -> bytes | None:
@@ -36,11 +38,11 @@ def _draw(rows: Sequence[Row]) -> Figure:
     lines = grouped(rows, (*PLACE, "mode"))
     sizes = sorted({row["batch size"] for row in rows})
     precisions = list(dict.fromkeys(row["precision"] for row in rows))
-    width, height = _WIDTH * len(sizes) + _LEGEND, _HEIGHT * len(lines) + _TITLE + _LABEL
+    width, height = _SCALE + _WIDTH * len(sizes) + _LEGEND, _HEIGHT * len(lines) + _TITLE + _LABEL
     picture = Figure(figsize=(width, height))
     grid = picture.subplots(len(lines), len(sizes), squeeze=False, sharex=True, sharey=True)
     picture.subplots_adjust(
-        left=0.6 / width, right=1 - _LEGEND / width, bottom=_LABEL / height, top=1 - _TITLE / height, hspace=0.35
+        left=_SCALE / width, right=1 - _LEGEND / width, bottom=_LABEL / height, top=1 - _TITLE / height, hspace=0.35
     )
     for members, panels in zip(lines.values(), grid, strict=True):
         for size, axes in zip(sizes, panels, strict=True):
@@ -93,4 +95,6 @@ def _finish(rows: Sequence[Row], axes: Axes) -> None:
     axes.set_yscale("log", base=2)
     axes.set_xticks(widths, [str(width) for width in widths])
     axes.xaxis.set_minor_locator(NullLocator())
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, _LEAST_RANGE[0]), max(high, _LEAST_RANGE[1]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
