@@ -10,9 +10,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from bench.report.contents import PLACE, SHORT
 from bench.report.drawing import COLOURS, svg
-from bench.report.rows import BASELINES, Row, grouped, hardly_converted
+from bench.report.rows import BASELINES, SPEED, Row, grouped, hardly_converted
 
-SPEED = "speed-up over fp32 same mode"
 _DASHES = ("-", "--", ":")
 _WIDTH, _HEIGHT = 2.6, 2.2
 """Inches of one panel."""

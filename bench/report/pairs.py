@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from bench.report.load import Run
 from bench.report.names import named_datasets
-from bench.report.rows import BASELINES, IDENTITY, Row, ends, throughput
+from bench.report.rows import BASELINES, IDENTITY, SPEED, Row, ends, throughput
 from bench.report.statistics import Estimate, Timing, binomial_error, mcnemar, paired_difference, quotient, speed_up
 
 Labels = npt.NDArray[np.int64]
@@ -50,7 +50,7 @@ def _add_ratios(rows: Sequence[Row]) -> None:
     baselines = {(*_key(row, others), row["mode"]): row for row in rows if row["precision"] == FP32}
     for row in rows:
         same_mode = baselines.get((*_key(row, others), row["mode"]))
-        _add(row, "speed-up over fp32 same mode", _speed_up(row, same_mode))
+        _add(row, SPEED, _speed_up(row, same_mode))
         _add(row, "speed-up over fp32 eager", _speed_up(row, baselines.get((*_key(row, others), EAGER))))
         _add(row, "throughput over fp32 same mode", _throughputs(row, same_mode))
         row["steady peak over fp32 same mode [1]"] = _peaks(row, same_mode)

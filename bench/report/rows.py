@@ -39,6 +39,8 @@ PEAKS = tuple(
     for phase in ("steady", "load")
     for kind in ("rss", "cuda_allocated", "cuda_reserved", "device_process")
 )
+SPEED = "speed-up over fp32 same mode"
+"""The ratio that verdicts go by: what the precision does, without what compiling does."""
 HARDLY = 0.05
 """Shares of parameters and of FLOPs below which a precision has converted hardly anything of a network."""
 

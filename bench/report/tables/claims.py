@@ -12,6 +12,7 @@ from bench.report.pairs import AGREEMENT
 from bench.report.rows import (
     HARDLY,
     IDENTITY,
+    SPEED,
     Row,
     figure,
     grouped,
@@ -31,7 +32,6 @@ BEYOND = 2
 NETWORK = tuple(name for name in IDENTITY if name not in ("mode", "batch size"))
 """What rows share that hold the same weights."""
 NO_BASELINE = "no row of fp32 in the same mode to compare with"
-SPEED = "speed-up over fp32 same mode"
 RATE = "throughput over fp32 same mode"
 TEXT = f"""\
 Note 0 says that quantisation makes a model smaller, lets it compute less and so run faster, and uses the hardware
