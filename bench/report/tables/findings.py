@@ -9,7 +9,16 @@ from bench.report.contents import PLACE, Contents
 from bench.report.frame import sorted_failures
 from bench.report.groups import Group, apart
 from bench.report.markdown import bullets, escape, listing, megabytes, number, percent, points
-from bench.report.rows import BASELINES, HARDLY, Row, grouped, hardly_converted, is_meaningless, side_of_one
+from bench.report.rows import (
+    BASELINES,
+    HARDLY,
+    ONE_PROCESS,
+    Row,
+    grouped,
+    hardly_converted,
+    is_meaningless,
+    side_of_one,
+)
 from bench.report.statistics import Accuracy, Difference, student_factor
 
 PLANNED = 2
@@ -198,9 +207,10 @@ def _missing(contents: Contents) -> list[str]:
 
 
 def _slower(one: Row, other: Row) -> bool:
-    """Whether ``other`` takes longer by their intervals, which do not overlap."""
+    """Whether ``other`` takes longer by their intervals, which do not overlap: by the rule that ratios go by."""
     ends = one["median to [s]"], other["median from [s]"]
-    return None not in ends and ends[0] < ends[1]
+    margin = ONE_PROCESS if min(one["repeats"], other["repeats"]) < 2 else 1.0
+    return None not in ends and margin * ends[0] < ends[1]
 
 
 def _where(rows: Sequence[Row], row: Row) -> str:

@@ -185,3 +185,10 @@ def test_cases_that_were_left_out_by_selection_are_counted(make: Any, tmp_path: 
     file = make.write(tmp_path / "run.json", [make.inference()], deselected=3)
     summary = render([file], tmp_path / "out").summary.read_text()
     assert "1 cases measured, 0 failed, 0 unsupported, 3 left out by selection." in summary
+
+
+def test_one_process_does_not_make_a_network_the_fastest_by_a_tenth(make: Any, summary_of: Any) -> None:
+    rows = [make.inference([0.001] * 30), make.inference([0.00105] * 30, model="other")]
+    assert "Shortest latency" not in summary_of(*rows)
+    again = [make.inference([0.001001] * 30, repeat=1), make.inference([0.001051] * 30, model="other", repeat=1)]
+    assert "Shortest latency at 32 px, batch 1: cnn_small" in summary_of(*rows, *again)
