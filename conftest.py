@@ -20,7 +20,14 @@ from bench.session import BenchSession, cases_requested
 SESSION = pytest.StashKey[BenchSession]()
 Measure = Callable[..., Measurement]
 
-ID_FORMATS = {"batch_size": "b{}", "image_size": "{}px", "repeat": "r{}", "seed": "s{}", "width": "w{}"}
+ID_FORMATS = {
+    "batch_size": "b{}",
+    "image_size": "{}px",
+    "prompt": "p{}",
+    "repeat": "r{}",
+    "seed": "s{}",
+    "width": "w{}",
+}
 """How a parameter reads in a test's name where its bare value would not tell what it is."""
 
 
@@ -35,6 +42,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--models",
         help="names with commas between, FILE.py:callable or package.module:callable (default: the budget's)",
     )
+    add(
+        "--llm",
+        help="language models with commas between: names, hub ids (OWNER/NAME) or folders (default: the budget's, "
+        "smollm2-135m; none where --models is given)",
+    )
+    add("--text", default="auto", help="python-topics, wikitext-2 or a file: what prompts and perplexity come from")
+    add("--prompt-tokens", help="lengths of prompts with commas between, decode goes on from the shortest")
+    add(
+        "--new-tokens", type=int, help="tokens of a timed generation, and the most of an answer (default: the budget's)"
+    )
+    add("--text-tokens", type=int, help="tokens of the text that perplexity is judged on (default: the budget's)")
     add("--weights", help="trained weights of the one network that --models names; nothing is trained then")
     add("--classes", type=int, help="classes of your own network (default: the data set's)")
     add("--image-size", type=int, help="side in pixels of the images given to the networks (default: their own)")

@@ -84,14 +84,16 @@ def suite_python(session: nox.Session) -> str:
     """Python of the environment with torch, installed into when what it should hold has changed."""
     python = SUITE / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["tests"]]
+    carried = PROJECT["dependency-groups"]["models"]
     mark = SUITE / "installed.txt"
-    digest = hashlib.sha256("\n".join([*wanted, Path("constraints.txt").read_text(), sys.version]).encode()).hexdigest()
+    shaping = [*wanted, *carried, Path("constraints.txt").read_text(), sys.version]
+    digest = hashlib.sha256("\n".join(shaping).encode()).hexdigest()
     if not mark.exists() or mark.read_text() != digest:
         session.log(f"installing torch and the rest into {SUITE.relative_to(ROOT)}: about 6 GB, some minutes")
         session.run(sys.executable, "-m", "virtualenv", "--clear", "--quiet", str(SUITE), external=True)
-        session.run(
-            str(python), "-m", "pip", "install", "--quiet", "-c", "constraints.txt", *wanted, external=True, silent=True
-        )
+        install = [str(python), "-m", "pip", "install", "--quiet", "-c", "constraints.txt"]
+        session.run(*install, *wanted, external=True, silent=True)
+        session.run(*install, "--no-deps", *carried, external=True, silent=True)
         mark.write_text(digest)
     return str(python)
 

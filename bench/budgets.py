@@ -27,6 +27,24 @@ ALL_PRECISIONS = (
     "nf4_double",
     "fp4",
 )
+"""Of image classifiers."""
+LANGUAGE_PRECISIONS = (
+    "fp32",
+    "tf32",
+    "bf16",
+    "fp16",
+    "int8_packed",
+    "int8_linear_bf16",
+    "int8_bnb",
+    "int8_bnb_outliers",
+    "int4_linear",
+    "nf4",
+    "nf4_bf16",
+    "nf4_double",
+    "nf4_double_bf16",
+    "fp4",
+    "fp4_bf16",
+)
 BOTH_MODES = ("eager", "compiled")
 FEATURE_SIDE = 16
 """Side, in pixels, of what a single convolution is given."""
@@ -84,6 +102,28 @@ class Layers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Language:
+    """What is measured of language models. Loading, perplexity and chat: each precision of ``rows`` once, eager."""
+
+    models: tuple[str, ...]
+    rows: tuple[Rows, ...]
+    """Prefill and decode. ``models`` of a row are not looked at."""
+    prompt_tokens: tuple[int, ...]
+    """Lengths of the prompts; decode goes on from the first of them."""
+    new_tokens: int
+    """Tokens that each timed generation is made to give."""
+    context: int
+    """Tokens in a window of the text."""
+    stride: int
+    """Tokens from one window to the next: so many of each are scored, with the others as their context."""
+    text_tokens: int | None
+    """Tokens of the text that are read; None is all of them."""
+    chat_tokens: int
+    """New tokens that each answer of the conversation may have."""
+    sampling: Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """One answer to "how long may this take?"."""
 
@@ -98,6 +138,7 @@ class Budget:
     rows: tuple[Rows, ...]
     """What is timed of the classifiers. Of batch sizes the largest comes first: its predictions serve the others."""
     layers: Layers
+    language: Language
     large_image_sizes: tuple[int, ...]
     """Further image sides at which torchvision's networks are timed."""
     seeds: tuple[int, ...]
@@ -137,6 +178,17 @@ BUDGETS: dict[str, Budget] = {
             batch_sizes=(2,),
             sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
         ),
+        language=Language(
+            models=("smollm2-2-layers",),
+            rows=(Rows(precisions=LANGUAGE_PRECISIONS, modes=BOTH_MODES, batch_sizes=(2,)),),
+            prompt_tokens=(8,),
+            new_tokens=4,
+            context=32,
+            stride=16,
+            text_tokens=64,
+            chat_tokens=4,
+            sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
+        ),
         large_image_sizes=(),
         seeds=(0,),
         repeats=1,
@@ -174,6 +226,23 @@ BUDGETS: dict[str, Budget] = {
             batch_sizes=(128, 1),
             sampling=Sampling(min_samples=20, min_seconds=0.1, relative_error=0.02, max_seconds=0.4),
         ),
+        language=Language(
+            models=("smollm2-135m",),
+            rows=(
+                Rows(
+                    precisions=("fp32", "bf16", "int8_packed", "int8_bnb", "nf4", "fp4"),
+                    modes=("eager",),
+                    batch_sizes=(1,),
+                ),
+            ),
+            prompt_tokens=(64,),
+            new_tokens=12,
+            context=64,
+            stride=64,
+            text_tokens=384,
+            chat_tokens=16,
+            sampling=Sampling(min_samples=10, min_seconds=0.5, relative_error=0.03, max_seconds=1.0),
+        ),
         large_image_sizes=(),
         seeds=(0,),
         repeats=1,
@@ -208,6 +277,17 @@ BUDGETS: dict[str, Budget] = {
             modes=BOTH_MODES,
             batch_sizes=(512, 64, 8, 1),
             sampling=Sampling(min_samples=50, min_seconds=0.5, relative_error=0.01, max_seconds=5.0),
+        ),
+        language=Language(
+            models=("smollm2-135m",),
+            rows=(Rows(precisions=LANGUAGE_PRECISIONS, modes=BOTH_MODES, batch_sizes=(1, 8, 32)),),
+            prompt_tokens=(128, 512, 2048),
+            new_tokens=128,
+            context=1024,
+            stride=512,
+            text_tokens=None,
+            chat_tokens=512,
+            sampling=Sampling(min_samples=100, min_seconds=2.0, relative_error=0.005, max_seconds=20.0),
         ),
         large_image_sizes=(224,),
         seeds=(0, 1, 2),

@@ -14,6 +14,10 @@ class Unsupported(Exception):
     """This machine, library or network cannot do what the case asks; the message says why. Not a fault."""
 
 
+class TooLittleMemory(MemoryError):
+    """What the case needs does not fit; the message says how much there is. Told before anything is loaded."""
+
+
 def unknown_name(what: str, given: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not in a table: the nearest known ones, then the whole list."""
     names = list(known)

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import models
-from bench.budgets import BUDGETS, Budget
+from bench.budgets import BUDGETS, Budget, Language
 from bench.data import sources
+from bench.data.text import load_text
 from bench.errors import InputError, unknown_name
-from bench.plan import Plan, UserNetwork, file_digest
+from bench.plan import Plan, PromptText, UserNetwork, file_digest
 from bench.precision import PRECISIONS
 from bench.records import Scalar
 
 MODES = ("eager", "compiled")
+FEWEST_NEW_TOKENS = 2
+"""The first new token is prefill's: decode is timed from there on."""
 DEFAULT_BUDGET = {"cpu": "quick", "cuda": "full"}
 
 
@@ -58,6 +61,8 @@ def make_plan(option: Callable[[str], Any], *, offline: bool = False) -> Plan:
         untrained=untrained,
         rows=tuple(dataclasses.replace(rows, **asked) for rows in budget.rows),
         layers=None if given else dataclasses.replace(budget.layers, **asked),
+        language=_language(option, budget, asked),
+        text=_text(option("text") or "auto", data_dir),
         seeds=_numbers("--seeds", option("seeds"), 0, budget.seeds),
         repeats=_at_least(1, "--repeats", option("repeats")) or budget.repeats,
         threads=_at_least(1, "--threads", option("threads")) or available_cores(),
@@ -77,6 +82,45 @@ def _asked(option: Callable[[str], Any]) -> dict[str, Any]:
         "batch_sizes": _numbers("--batch-sizes", option("batch_sizes"), 1, ()),
     }
     return {name: values for name, values in asked.items() if values}
+
+
+def _language(option: Callable[[str], Any], budget: Budget, asked: dict[str, Any]) -> Language | None:
+    """What is measured of language models; None where classifiers alone were named."""
+    given = option("llm")
+    if given is None and option("models"):
+        return None
+    names = _split(given) if given else budget.language.models
+    for name in names:
+        try:
+            models.language_model(name)
+        except KeyError:
+            raise InputError(
+                f"{unknown_name('language model', name, models.LANGUAGE_MODELS)} "
+                "A folder, or a hub id like OWNER/NAME, will also do."
+            ) from None
+        except models.ModelError as error:
+            raise InputError(str(error)) from error
+    new_tokens = _at_least(FEWEST_NEW_TOKENS, "--new-tokens", option("new_tokens"))
+    changed: dict[str, Any] = {
+        "models": names,
+        "rows": tuple(dataclasses.replace(rows, **asked) for rows in budget.language.rows),
+        "prompt_tokens": _numbers("--prompt-tokens", option("prompt_tokens"), 1, ()),
+        "new_tokens": new_tokens,
+        "chat_tokens": new_tokens,
+        "text_tokens": _at_least(2, "--text-tokens", option("text_tokens")),
+    }
+    return dataclasses.replace(budget.language, **{name: value for name, value in changed.items() if value})
+
+
+def _text(given: str, data_dir: Path) -> PromptText:
+    text = load_text(given, data_dir)
+    file = Path(given).expanduser()
+    return PromptText(
+        name=text.name,
+        digest=text.digest,
+        characters=len(text.content),
+        file=file.resolve() if file.is_file() else None,
+    )
 
 
 def choose_device(given: str) -> str:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import models
-from bench.budgets import FEATURE_SIDE, Budget, Layers, Rows
+from bench.budgets import FEATURE_SIDE, Budget, Language, Layers, Rows
+from bench.precision import PRECISIONS
 from bench.records import Case, Scalar
 from bench.train.recipes import HELD_OUT, RECIPES, recipe_for
+
+LANGUAGE_EXPERIMENTS = ("load", "prefill", "decode", "perplexity", "chat")
+"""In the order in which they run."""
+ANSWERS = ("perplexity", "chat")
+"""Experiments about what a model says: of random weights that means nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +47,17 @@ class UserNetwork:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PromptText:
+    """The text that prompts and perplexity are taken from."""
+
+    name: str
+    digest: str
+    characters: int
+    file: Path | None = None
+    """Where it is, for a file of the user's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """One run, decided."""
 
@@ -51,10 +70,15 @@ class Plan:
     rows: tuple[Rows, ...]
     layers: Layers | None
     """The single layers to time; None where networks were named, which are then all there is."""
+    language: Language | None
+    """What is measured of language models; None where classifiers were named, which are then all there is."""
+    text: PromptText
     seeds: tuple[int, ...]
     repeats: int
     threads: int
     user: UserNetwork
+    model_digests: Mapping[str, str] = field(default_factory=dict)
+    """Hash of the files of each language model, once they were fetched: other weights are another case."""
     sampling: tuple[tuple[str, Scalar], ...] = ()
     """Changes to the budget's stopping rule that were asked for on the command line."""
     train_images: int | None = None
@@ -91,6 +115,7 @@ class Plan:
             for mode in rows.modes
             for size in rows.batch_sizes
             for precision in rows.precisions
+            if PRECISIONS[precision].convert
         }
         modes = list(dict.fromkeys(mode for mode, _, _ in found))
         return sorted(found, key=lambda row: (modes.index(row[0]), -row[1]))
@@ -160,6 +185,63 @@ class Plan:
             options=tuple(sorted({**dict(self.sampling), "width": width}.items())),
         )
 
+    def language_rows(self) -> Iterator[dict[str, Any]]:
+        """Parameters of each language case, those that will be compared one after another.
+
+        What does not depend on chance (perplexity, chat) is measured once; prefill is never compiled: see there.
+        """
+        language = self.language
+        if language is None:
+            return
+        for repeat, model in itertools.product(range(self.repeats), language.models):
+            random = models.language_model(model).random
+            for experiment in LANGUAGE_EXPERIMENTS:
+                if experiment in ANSWERS and (random or repeat):
+                    continue
+                for mode, size, prompt, precision in _language_rows(language, experiment):
+                    yield {
+                        "experiment": experiment,
+                        "model": model,
+                        "precision": precision,
+                        "mode": mode,
+                        "batch_size": size,
+                        "prompt": prompt,
+                        "repeat": repeat,
+                    }
+
+    def language_case(
+        self, experiment: str, *, model: str, precision: str, mode: str, batch_size: int, prompt: int, repeat: int
+    ) -> Case:
+        """The case of one language experiment. ``prompt`` is the prompt's length in tokens, 0 where there is none."""
+        assert self.language is not None
+        language = self.language
+        options: dict[str, Scalar] = {}
+        if experiment in ("prefill", "decode"):
+            options = {**dict(self.sampling), "prompt_tokens": prompt}
+        if experiment == "decode":
+            options["new_tokens"] = language.new_tokens
+        if experiment == "perplexity":
+            options = {"context": language.context, "stride": language.stride, "text_tokens": language.text_tokens}
+        if experiment == "chat":
+            options = {"new_tokens": language.chat_tokens}
+        options["model_digest"] = self.model_digests.get(model)
+        if experiment in ("prefill", "decode", "perplexity"):
+            options |= {"text_digest": self.text.digest, "text": str(self.text.file) if self.text.file else None}
+        return Case(
+            experiment=experiment,
+            model=model,
+            dataset=self.text.name,
+            image_size=0,
+            device=self.device,
+            threads=self.threads,
+            budget=self.budget.name,
+            precision=precision,
+            mode=mode,
+            batch_size=batch_size,
+            repeat=repeat,
+            options=tuple(sorted((name, value) for name, value in options.items() if value is not None)),
+        )
+
     def largest_case(self) -> Case:
         """The case with the largest images: the data set is decoded at that size, which serves the smaller ones."""
         return self._first_case(max(self.models, key=self.image_size))
@@ -198,6 +280,26 @@ class Plan:
             options=tuple(sorted(options.items())),
             **fields,
         )
+
+
+def _language_rows(language: Language, experiment: str) -> list[tuple[str, int, int, str]]:
+    """Mode, batch size, prompt length and precision of each row, each once."""
+    prompts: tuple[int, ...] = (0,)
+    if experiment == "prefill":
+        prompts = language.prompt_tokens
+    if experiment == "decode":
+        prompts = language.prompt_tokens[:1]
+    once = experiment not in ("prefill", "decode")
+    found = {
+        (mode, size, prompt, precision): None
+        for rows in language.rows
+        for mode in (rows.modes if experiment == "decode" else ("eager",))
+        for size in ((1,) if once else rows.batch_sizes)
+        for prompt in prompts
+        for precision in rows.precisions
+        if PRECISIONS[precision].load
+    }
+    return sorted(found, key=lambda row: (row[0] != "eager", row[1], row[2]))
 
 
 def file_digest(file: Path) -> str:

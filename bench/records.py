@@ -157,6 +157,8 @@ class Measurement:
     series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     artefact: str | None = None
     """File name of the trained weights under ``results/artefacts``: written by a training, read by what needs it."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """What was said, in order: the turns of a conversation with a language model. For people only."""
     absent: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

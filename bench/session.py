@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,19 @@ import pytest
 
 from bench.engine import Engine, InlineRunner
 from bench.engine.journal import Journal
+from bench.engine.needs import LanguageFiles
 from bench.engine.process import ProcessRunner
 from bench.engine.replay import ReplayClock
 from bench.errors import InputError
 from bench.options import make_plan
-from bench.plan import Plan
+from bench.plan import LANGUAGE_EXPERIMENTS, Plan
 from bench.records import SCHEMA, Case, Failure, Measurement, to_json
 from bench.train.artefacts import artefact_name, training_code
 from bench.workspace import Workspace
 
 CASES = Path(__file__).resolve().parent
 """The folder of the case modules."""
-ORDER = ("test_training", "test_inference", "test_layers")
+ORDER = ("test_training", "test_inference", "test_layers", "test_language")
 """Case modules in the order in which they run within one repeat."""
 QUIET_SECONDS = 15.0
 """Where no terminal shows progress as it comes, a line of it at most this often."""
@@ -60,7 +62,11 @@ class BenchSession:
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._last_shown = 0.0
         self._json = _JsonFile(config)
-        runner = InlineRunner() if config.option.isolation == "none" else ProcessRunner(device=self.plan.device)
+        runner = (
+            InlineRunner()
+            if config.option.isolation == "none"
+            else ProcessRunner(device=self.plan.device, language=self.plan.language is not None)
+        )
         results = self._json.folder
         self.engine = Engine(
             runner=runner,
@@ -81,7 +87,7 @@ class BenchSession:
         return [
             f"halfbyte: {plan.device}, {plan.threads} threads, data set {plan.dataset}, "
             f"budget {plan.budget.name} ({plan.budget.summary})",
-            f"models: {', '.join(plan.models)}",
+            f"models: {', '.join((*plan.models, *(plan.language.models if plan.language else ())))}",
         ]
 
     def arrange(self, items: list[pytest.Item]) -> None:
@@ -104,6 +110,8 @@ class BenchSession:
         self.engine.survey(plan.device, plan.threads)
         facts = self.engine.prepare(plan.largest_case(), plan.user_cases())
         self.datasets.append(facts["dataset"])
+        fetched = {model: self.engine.fetch(model).digest for model in _language_models(items)}
+        self.plan = replace(plan, model_digests={name: digest for name, digest in fetched.items() if digest})
         found = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
         if self.config.option.resume:
             damaged = self.engine.journal.damaged_lines
@@ -145,6 +153,10 @@ class BenchSession:
             "seconds": time.monotonic() - self._begin,
             "budget": self.plan.budget.name,
             "datasets": self.datasets,
+            "language_models": [_model_facts(name, files) for name, files in self.engine.language_files.items()],
+            "texts": [{name: value for name, value in vars(self.plan.text).items() if name != "file"}]
+            if self.engine.language_files
+            else [],
             "resumed": self.engine.resumed,
             "deselected": self.deselected,
             "fingerprint": self.engine.workspace.fingerprint,
@@ -254,8 +266,20 @@ def _group(case: Case) -> str:
     """Seconds of an epoch and milliseconds of a call do not belong into one table of pytest-benchmark's."""
     if case.experiment == "training":
         return case.experiment
+    if case.experiment in LANGUAGE_EXPERIMENTS:
+        return f"{case.experiment} {case.model} b{case.batch_size}"
     what = case.model if case.experiment == "layers" else "inference"
     return f"{what} b{case.batch_size}"
+
+
+def _language_models(items: Sequence[pytest.Item]) -> list[str]:
+    """Language models that selected cases are about, in their order."""
+    chosen = [item for item in items if item.path == CASES / "test_language.py"]
+    return list(dict.fromkeys(item.callspec.params["model"] for item in chosen))  # type: ignore[attr-defined]
+
+
+def _model_facts(name: str, files: LanguageFiles) -> dict[str, Any]:
+    return {"name": name, "digest": files.digest, "problem": files.problem, **files.facts}
 
 
 def _without_parameters(item: pytest.Item) -> bool:

@@ -23,6 +23,8 @@ class Workspace:
     """The file of trained weights that this case reads, if it needs one."""
     untrained: str | None = None
     """Why there is no such file although the case needs one."""
+    model_folder: Path | None = None
+    """The folder that the language model of this case is loaded from."""
     fingerprint: str = ""
     """Hash of code, machine and data: figures and predictions of another one are not this run's."""
     progress: Callable[[str], None] = _silent
@@ -44,5 +46,5 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """Decoded data sets."""
+        """Decoded data sets, and the files of language models that were made here."""
         return self.data_dir / "cache"

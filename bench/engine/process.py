@@ -30,6 +30,14 @@ PRELOAD = (
 )
 """What the fork server imports. Never bitsandbytes: its import asks CUDA for its capability, which breaks CUDA in every
 forked child. pytest is here because each child imports the main module of its parent."""
+LANGUAGE_PRELOAD = ("bench.experiments.language.generation",)
+"""Takes four seconds of every language case: the outside of transformers."""
+CPU_LANGUAGE_PRELOAD = (
+    "transformers.models.llama.modeling_llama",
+    "bench.experiments.language.chat",
+    "bitsandbytes",
+)
+"""Takes two seconds more of them. Only for CPU runs: torchao and bitsandbytes ask CUDA what it can do."""
 CPU_PRELOAD = ("torch._inductor.compile_fx",)
 """Takes two seconds of every compiled case. Only for CPU runs: it has not been shown to leave CUDA untouched."""
 
@@ -49,13 +57,13 @@ LOG_LINES = 3
 class ProcessRunner:
     """Runs requests one at a time, each in a process of its own."""
 
-    def __init__(self, method: str | None = None, device: str = "cpu") -> None:
+    def __init__(self, method: str | None = None, device: str = "cpu", *, language: bool = False) -> None:
         self.method = method or default_method()
         self._context: Any = multiprocessing.get_context(self.method)
         self._settings = ENVIRONMENT | (CPU_ENVIRONMENT if device == "cpu" else {})
         self.preload: tuple[str, ...] = ()
         if self.method == "forkserver":
-            self.preload = PRELOAD + (CPU_PRELOAD if device == "cpu" else ())
+            self.preload = _preload(on_cpu=device == "cpu", language=language)
             self._context.set_forkserver_preload(list(self.preload))
 
     def start(self) -> None:
@@ -83,6 +91,15 @@ class ProcessRunner:
         finally:
             end_group(process)
             here.close()
+
+
+def _preload(*, on_cpu: bool, language: bool) -> tuple[str, ...]:
+    return (
+        *PRELOAD,
+        *(LANGUAGE_PRELOAD if language else ()),
+        *(CPU_PRELOAD if on_cpu else ()),
+        *(CPU_LANGUAGE_PRELOAD if on_cpu and language else ()),
+    )
 
 
 def default_method() -> str:

@@ -18,7 +18,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
-from bench.errors import InputError, Unsupported
+from bench.errors import InputError, TooLittleMemory, Unsupported
 from bench.records import Case, FailureKind, from_json, to_json
 from bench.workspace import Workspace
 
@@ -50,7 +50,8 @@ def main(connection: Any, request: dict[str, Any]) -> None:
 
 
 def perform(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Do what ``request`` asks: ``survey`` the machine, ``prepare`` data and networks, or ``run`` a case.
+    """Do what ``request`` asks: ``survey`` the machine, ``prepare`` data and networks, ``fetch`` a language model's
+    files, or ``run`` a case.
 
     Returns:
         ``{"answer": …}``, or ``{"failure": {"kind": …, "message": …}}``. What is no ``Exception`` is raised: Ctrl-C
@@ -74,7 +75,7 @@ def kind_of(error: BaseException) -> FailureKind:
 
 def _message(error: BaseException, kind: FailureKind) -> str:
     text = " ".join(str(error).split())
-    if isinstance(error, InputError | Unsupported):
+    if isinstance(error, InputError | Unsupported | TooLittleMemory):
         return text
     # torch's messages carry whole C++ stacks: the first sentences say what happened, the log has the rest.
     return f"{type(error).__name__}: {text[:400]}" if text else type(error).__name__
@@ -86,7 +87,7 @@ def _survey(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     from bench.measure import flags, machine
 
-    if torch.cuda._is_in_bad_fork():  # is_initialized() is False in every forked child
+    if request["device"] != "cpu" and torch.cuda._is_in_bad_fork():  # is_initialized() is False in every forked child
         raise InputError(
             "CUDA was initialised before the worker began, which breaks it there; preload nothing that does"
         )
@@ -100,6 +101,12 @@ def _prepare(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     case, *users = (from_json(Case, value) for value in (request["case"], *request["users"]))
     return preparation.prepare(case, _workspace(request, progress), users=users)
+
+
+def _fetch(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from bench.experiments.language import fetching
+
+    return fetching.fetch(request["model"], _workspace(request, progress))
 
 
 def _run(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -117,6 +124,7 @@ def _run(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 ACTIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {
     "survey": _survey,
     "prepare": _prepare,
+    "fetch": _fetch,
     "run": _run,
 }
 
@@ -128,6 +136,7 @@ def _workspace(request: dict[str, Any], progress: Progress) -> Workspace:
         data_dir=Path(paths["data_dir"]),
         artefact=Path(paths["artefact"]) if paths["artefact"] else None,
         untrained=paths["untrained"],
+        model_folder=Path(paths["model_folder"]) if paths["model_folder"] else None,
         decoded=Path(paths["decoded"]) if paths["decoded"] else None,
         fingerprint=paths["fingerprint"],
         progress=progress,

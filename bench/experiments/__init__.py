@@ -6,5 +6,10 @@ EXPERIMENTS: dict[str, str] = {
     "training": "bench.experiments.training:run",
     "inference": "bench.experiments.inference:run",
     "layers": "bench.experiments.layers:run",
+    "load": "bench.experiments.language.load:run",
+    "prefill": "bench.experiments.language.prefill:run",
+    "decode": "bench.experiments.language.decode:run",
+    "perplexity": "bench.experiments.language.perplexity:run",
+    "chat": "bench.experiments.language.chat:run",
 }
 """Experiment -> ``module:function``, imported by the worker that runs it."""

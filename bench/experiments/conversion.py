@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -52,7 +52,13 @@ def whats_converted(
         return Ran(compute="float32", absent={"coverage": "fp32 is the baseline: nothing is converted"})
     if precision.name == "tf32":
         return Ran(compute="tf32", absent={"coverage": "a trace does not tell TF32 from float32"})
-    ran = products.products_of(step)
+    return counted(products.products_of(step), precision, network, parameters=parameters, flops=flops)
+
+
+def counted(
+    ran: Sequence[products.Product], precision: Precision, network: nn.Module, *, parameters: int, flops: int
+) -> Ran:
+    """What the products of one step tell of ``precision``. ``flops`` is what they should add up to."""
     seen = sum(product.flops for product in ran)
     accounted = abs(seen - flops) <= TOLERANCE * flops
     coverage = Coverage(

@@ -28,6 +28,16 @@ def prepare_mode(network: nn.Module, case: Case, workspace: Workspace, *, may_fr
     """
     if case.mode == "eager":
         return network
+    prepare_compiler(case, workspace, may_freeze=may_freeze)
+    return compiled(network)
+
+
+def prepare_compiler(case: Case, workspace: Workspace, *, may_freeze: bool) -> None:
+    """Point the compiler at the cache folder of ``case``, empty for repeat 0.
+
+    Raises:
+        Unsupported: nothing can be compiled here.
+    """
     reason = why_not_compiled(case.device)
     if reason:
         raise Unsupported(reason)
@@ -36,7 +46,6 @@ def prepare_mode(network: nn.Module, case: Case, workspace: Workspace, *, may_fr
         _empty_cache(cache, cache.parent / "instructions")
     _use_cache(cache)
     torch._inductor.config.freezing = may_freeze and case.device == "cpu"
-    return compiled(network)
 
 
 def compiled(network: nn.Module) -> nn.Module:

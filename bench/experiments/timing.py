@@ -90,6 +90,11 @@ def timed(
 def sampling(case: Case) -> Sampling:
     """The stopping rule of ``case``: the budget's for its experiment, with what the command line changed of it."""
     budget = BUDGETS[case.budget]
-    rule = budget.layers.sampling if case.experiment == "layers" else budget.sampling
+    own = {
+        "layers": budget.layers.sampling,
+        "prefill": budget.language.sampling,
+        "decode": budget.language.sampling,
+    }
+    rule = own.get(case.experiment, budget.sampling)
     changed = {name: case.option(name) for name in TIMING_OPTIONS if case.option(name) is not None}
     return dataclasses.replace(rule, **changed)  # type: ignore[arg-type]  # checked by pytest-benchmark's own options

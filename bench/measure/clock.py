@@ -76,7 +76,7 @@ def latencies(step: Step, device: torch.device, rule: Sampling, between: Callabl
     """
     time_one = _time_on_cuda if device.type == "cuda" else _time_on_cpu
     walls, devices, spread = [], [], Spread()
-    with _no_collection():
+    with no_collection():
         begin = time.perf_counter()
         while True:
             wall, on_device = time_one(step, device)
@@ -90,6 +90,29 @@ def latencies(step: Step, device: torch.device, rule: Sampling, between: Callabl
             if met or passed >= rule.max_seconds:
                 break
     return Latencies(seconds=tuple(walls), device_seconds=tuple(devices) or None, criterion_met=met)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Seconds that steps which time themselves gave."""
+
+    seconds: tuple[float, ...]
+    criterion_met: bool
+
+
+def until(step: Callable[[], float], rule: Sampling, between: Callable[[], None]) -> Samples:
+    """Samples of a ``step`` that gives its own seconds, until ``rule`` is met or its seconds have passed."""
+    found, spread = [], Spread()
+    with no_collection():
+        begin = time.perf_counter()
+        while True:
+            found.append(step())
+            spread.add(found[-1])
+            between()
+            passed = time.perf_counter() - begin
+            met = spread.meets(rule, passed)
+            if met or passed >= rule.max_seconds:
+                return Samples(seconds=tuple(found), criterion_met=met)
 
 
 class Spread:
@@ -119,7 +142,8 @@ class Spread:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
+    """Python's garbage collection waits until the end."""
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -135,7 +159,7 @@ def blocks(step: Step, device: torch.device, expected_seconds: float) -> Blocks:
     steps = max(1, math.ceil(BLOCK_SECONDS / expected_seconds))
     count = min(BLOCKS, max(1, int(BLOCKS_SECONDS / expected_seconds)))
     seconds = []
-    with _no_collection():
+    with no_collection():
         for _ in range(count):
             synchronize(device)
             begin = time.perf_counter()

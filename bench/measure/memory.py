@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import io
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +17,12 @@ from bench.records import Peak
 
 PEAK_RESET = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
+MEMORY = Path("/proc/meminfo")
+MAPS = Path("/proc/self/maps")
+WATCH_SECONDS = 0.002
+M_MMAP_THRESHOLD = -3
+"""Of ``malloc.h``."""
+LARGE_BLOCK_BYTES = 2**18
 
 
 def weight_bytes(network: nn.Module) -> int:
@@ -50,6 +58,80 @@ def serialized_bytes(network: nn.Module) -> int:
     buffer = io.BytesIO()
     torch.save(network.state_dict(), buffer)
     return buffer.getbuffer().nbytes
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Memory that is free for a new model: of the GPU, or what Linux says is available. None where it does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    with suppress(OSError):
+        for line in MEMORY.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+@dataclass(kw_only=True)
+class Held:
+    """Bytes that a piece of work added to this process, at most and at its end. Pages of mapped files are not among
+    them: the system may drop those at any time."""
+
+    most: int = 0
+    last: int = 0
+
+
+@contextmanager
+def anonymous_growth() -> Iterator[Held]:
+    """Watch the process's anonymous memory from a thread, in a pass that is not timed: Linux keeps no peak of it.
+
+    From here on the C library gives each large block back as soon as it is freed: what it would keep for later differed
+    by hundreds of megabytes between one load and the next.
+
+    Raises:
+        OSError: the system does not tell.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+    reset_high_water()
+    held = Held()
+    begin = anonymous_bytes()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(WATCH_SECONDS):
+            held.most = max(held.most, anonymous_bytes() - begin)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield held
+    finally:
+        done.set()
+        thread.join()
+        reset_high_water()
+        held.last = max(0, anonymous_bytes() - begin)
+        held.most = max(held.most, held.last)
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that no file stands behind."""
+    return _status_bytes("RssAnon")
+
+
+def mapped_bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of those tensors that lie in a mapped file: weights that were not copied when they were loaded."""
+    ranges = [
+        tuple(int(end, 16) for end in line.split()[0].split("-"))
+        for line in MAPS.read_text().splitlines()
+        if line.endswith(".safetensors")
+    ]
+    storages = {
+        plain.untyped_storage().data_ptr(): plain.untyped_storage().nbytes()
+        for tensor in tensors
+        for plain in _plain_tensors(tensor)
+        if any(begin <= plain.data_ptr() < end for begin, end in ranges)
+    }
+    return sum(storages.values())
 
 
 @contextmanager

@@ -90,6 +90,7 @@ _PRODUCTS: dict[str, _Operands] = {
     "bitsandbytes::int8_linear_matmul": _Operands(left=0, right=1, transposed=True),
     "bitsandbytes::gemv_4bit": _Operands(left=0, right=1, outputs=lambda args: _first_list(args)[0]),
     "bitsandbytes::gemm_4bit": _Operands(left=0, right=1, outputs=lambda args: _first_list(args)[0]),
+    "aten::_weight_int4pack_mm_for_cpu": _Operands(left=0, right=1, outputs=lambda args: args["Input Dims"][1][0]),
     "aten::_weight_int4pack_mm": _Operands(left=0, right=1, outputs=lambda args: args["Input Dims"][3][1]),
 }
 """Operators that multiply. Where one calls another of these, the inner one is what ran."""

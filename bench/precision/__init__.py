@@ -1,4 +1,4 @@
-"""The precisions that a network is measured at: one literal table. Importing it imports no torch."""
+"""The precisions that a model is measured at: one literal table. Importing it imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import Literal
 
 from bench.records import Scalar
 
-__all__ = ["BASELINE", "PRECISIONS", "Library", "Precision", "why_not"]
+__all__ = [
+    "BASELINE",
+    "CLASSIFIER_PRECISIONS",
+    "LANGUAGE_PRECISIONS",
+    "PRECISIONS",
+    "Library",
+    "Precision",
+    "why_not",
+]
 
 BASELINE = "fp32"
 """What the other precisions are compared with."""
@@ -26,7 +34,7 @@ CUDA_STATIC = (
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """One way to hold a network's weights and to compute with them."""
+    """One way to hold a model's weights and to compute with them."""
 
     name: str
     library: Library
@@ -36,9 +44,15 @@ class Precision:
     activation_bits: int
     """Bits of what a weight is multiplied by, as this precision means it; a row's coverage tells what ran."""
     layers: str = "all layers"
-    convert: str
-    """``module:function`` under ``bench.precision``; imported by the worker that converts."""
+    convert: str | None = None
+    """``module:function`` under ``bench.precision`` that converts an image classifier; imported by its worker.
+    None: it is for language models only."""
     settings: Mapping[str, Scalar] = field(default_factory=dict)
+    """Keyword arguments of that function."""
+    load: str | None = None
+    """``module:function`` under ``bench.precision`` that tells how transformers loads a language model at it. None: it
+    is for image classifiers only."""
+    load_settings: Mapping[str, Scalar] = field(default_factory=dict)
     """Keyword arguments of that function."""
     devices: tuple[str, ...] = ("cpu", "cuda")
     modes: tuple[str, ...] = ("eager", "compiled")
@@ -59,6 +73,8 @@ PRECISIONS: dict[str, Precision] = {
         weight_bits=32,
         activation_bits=32,
         convert="native:as_is",
+        load="language_loading:plain",
+        load_settings={"dtype": "float32"},
     ),
     "tf32": Precision(
         name="tf32",
@@ -68,6 +84,8 @@ PRECISIONS: dict[str, Precision] = {
         activation_bits=19,
         convert="native:as_tf32",
         devices=("cuda",),
+        load="language_loading:plain",
+        load_settings={"dtype": "float32", "tf32": True},
     ),
     "bf16": Precision(
         name="bf16",
@@ -77,6 +95,8 @@ PRECISIONS: dict[str, Precision] = {
         activation_bits=16,
         convert="native:as_type",
         settings={"dtype": "bfloat16"},
+        load="language_loading:plain",
+        load_settings={"dtype": "bfloat16"},
     ),
     "fp16": Precision(
         name="fp16",
@@ -87,6 +107,8 @@ PRECISIONS: dict[str, Precision] = {
         convert="native:as_type",
         settings={"dtype": "float16"},
         devices=("cuda",),
+        load="language_loading:plain",
+        load_settings={"dtype": "float16"},
     ),
     "bf16_autocast": Precision(
         name="bf16_autocast",
@@ -132,13 +154,14 @@ PRECISIONS: dict[str, Precision] = {
     "int4_linear": Precision(
         name="int4_linear",
         library="torchao",
-        summary="int4 weights in groups of 128, bfloat16 activations",
+        summary="int4 weights in groups, bfloat16 activations",
         weight_bits=4,
         activation_bits=16,
         layers="linear layers",
         convert="torchao_layers:linear",
         settings={"kind": "int4_weight_only"},
-        devices=("cuda",),
+        load="language_loading:torchao",
+        load_settings={"kind": "int4_weight_only"},
     ),
     "int8_weights": Precision(
         name="int8_weights",
@@ -178,6 +201,8 @@ PRECISIONS: dict[str, Precision] = {
         layers="linear layers",
         convert="bitsandbytes_layers:linear_eight_bits",
         settings={"threshold": 0.0},
+        load="language_loading:eight_bits",
+        load_settings={"threshold": 0.0},
     ),
     "int8_bnb_outliers": Precision(
         name="int8_bnb_outliers",
@@ -188,6 +213,8 @@ PRECISIONS: dict[str, Precision] = {
         layers="linear layers",
         convert="bitsandbytes_layers:linear_eight_bits",
         settings={"threshold": 6.0},
+        load="language_loading:eight_bits",
+        load_settings={"threshold": 6.0},
     ),
     "nf4": Precision(
         name="nf4",
@@ -198,6 +225,8 @@ PRECISIONS: dict[str, Precision] = {
         layers="linear layers",
         convert="bitsandbytes_layers:linear_four_bits",
         settings={"quant_type": "nf4", "nested": False},
+        load="language_loading:four_bits",
+        load_settings={"quant_type": "nf4", "nested": False, "compute": "float32"},
     ),
     "nf4_double": Precision(
         name="nf4_double",
@@ -208,6 +237,8 @@ PRECISIONS: dict[str, Precision] = {
         layers="linear layers",
         convert="bitsandbytes_layers:linear_four_bits",
         settings={"quant_type": "nf4", "nested": True},
+        load="language_loading:four_bits",
+        load_settings={"quant_type": "nf4", "nested": True, "compute": "float32"},
     ),
     "fp4": Precision(
         name="fp4",
@@ -218,9 +249,68 @@ PRECISIONS: dict[str, Precision] = {
         layers="linear layers",
         convert="bitsandbytes_layers:linear_four_bits",
         settings={"quant_type": "fp4", "nested": False},
+        load="language_loading:four_bits",
+        load_settings={"quant_type": "fp4", "nested": False, "compute": "float32"},
+    ),
+    "int8_linear_bf16": Precision(
+        name="int8_linear_bf16",
+        library="torchao",
+        summary="int8 weights, expanded at each call, bfloat16 activations",
+        weight_bits=8,
+        activation_bits=16,
+        layers="linear layers",
+        load="language_loading:torchao",
+        load_settings={"kind": "int8_weight_only"},
+    ),
+    "int8_packed": Precision(
+        name="int8_packed",
+        library="torch",
+        summary="int8 weights multiplied with bfloat16 activations by torch's kernel for that",
+        weight_bits=8,
+        activation_bits=16,
+        layers="linear layers",
+        load="language_loading:packed",
+        devices=("cpu",),
+    ),
+    "nf4_bf16": Precision(
+        name="nf4_bf16",
+        library="bitsandbytes",
+        summary="NF4 weights in blocks of 64, expanded to bfloat16 and multiplied in it",
+        weight_bits=4,
+        activation_bits=16,
+        layers="linear layers",
+        load="language_loading:four_bits",
+        load_settings={"quant_type": "nf4", "nested": False, "compute": "bfloat16"},
+    ),
+    "nf4_double_bf16": Precision(
+        name="nf4_double_bf16",
+        library="bitsandbytes",
+        summary="NF4 weights whose scales are quantised too, expanded to bfloat16 and multiplied in it",
+        weight_bits=4,
+        activation_bits=16,
+        layers="linear layers",
+        load="language_loading:four_bits",
+        load_settings={"quant_type": "nf4", "nested": True, "compute": "bfloat16"},
+    ),
+    "fp4_bf16": Precision(
+        name="fp4_bf16",
+        library="bitsandbytes",
+        summary="FP4 weights in blocks of 64, expanded to bfloat16 and multiplied in it",
+        weight_bits=4,
+        activation_bits=16,
+        layers="linear layers",
+        load="language_loading:four_bits",
+        load_settings={"quant_type": "fp4", "nested": False, "compute": "bfloat16"},
     ),
 }
-"""Every precision by its name. Linear-only ones leave convolutions as they are: coverage tells how much that is."""
+"""Every precision by its name. Linear-only ones leave convolutions as they are: coverage tells how much that is.
+
+Of language models, 4 bit with products in float32 and LLM.int8() with a threshold of 6 are what ``load_in_4bit=True``
+and ``load_in_8bit=True`` alone mean (``fp4``, ``int8_bnb_outliers``): a note's own settings. What is not quantised
+(embedding, output head, normalisations) is held in 16 bits there, as in the checkpoints that users load."""
+
+CLASSIFIER_PRECISIONS = tuple(name for name, precision in PRECISIONS.items() if precision.convert)
+LANGUAGE_PRECISIONS = tuple(name for name, precision in PRECISIONS.items() if precision.load)
 
 
 def why_not(precision: Precision, device: str, mode: str) -> str | None:

@@ -62,7 +62,7 @@ def linear_four_bits(network: nn.Module, setting: Setting, *, quant_type: FourBi
     """
     for name in layers_of(network, (nn.Linear,)):
         linear: Any = network.get_submodule(name)
-        layer = Linear4bit(  # type: ignore[no-untyped-call]
+        layer = Linear4bit(
             linear.in_features,
             linear.out_features,
             bias=linear.bias is not None,

@@ -47,6 +47,8 @@ def converter_of(precision: Precision) -> Converter:
 
     The conversion raises ``Unsupported`` where nothing in a network can be converted, or this machine cannot run it.
     """
+    if precision.convert is None:
+        raise Unsupported(f"{precision.name} is for language models only")
     module, _, function = precision.convert.partition(":")
     chosen: Callable[..., Converted] = getattr(importlib.import_module(f"bench.precision.{module}"), function)
 

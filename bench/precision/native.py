@@ -23,10 +23,19 @@ def as_tf32(network: nn.Module, setting: Setting) -> Converted:
     Raises:
         Unsupported: the GPU has no TF32.
     """
-    _need_capability(setting.device, "TF32")
+    allow_tf32(setting.device)
+    return as_is(network, setting)
+
+
+def allow_tf32(device: torch.device) -> None:
+    """Let this process round the operands of float32 products to TF32.
+
+    Raises:
+        Unsupported: the GPU has no TF32.
+    """
+    need_capability(device, "TF32")
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
-    return as_is(network, setting)
 
 
 def as_type(network: nn.Module, setting: Setting, *, dtype: str) -> Converted:
@@ -36,7 +45,7 @@ def as_type(network: nn.Module, setting: Setting, *, dtype: str) -> Converted:
         Unsupported: the GPU has no bfloat16.
     """
     if dtype == "bfloat16":
-        _need_capability(setting.device, "bfloat16")
+        need_capability(setting.device, "bfloat16")
     chosen: torch.dtype = getattr(torch, dtype)
     return Converted(network=network.to(setting.device, chosen), input_dtype=chosen, may_freeze=True)
 
@@ -48,7 +57,7 @@ def autocast(network: nn.Module, setting: Setting, *, dtype: str) -> Converted:
         Unsupported: the GPU has no bfloat16.
     """
     if dtype == "bfloat16":
-        _need_capability(setting.device, "bfloat16")
+        need_capability(setting.device, "bfloat16")
     wrapped = Autocast(network.to(setting.device), setting.device.type, getattr(torch, dtype))
     return Converted(network=wrapped.eval(), may_freeze=True)
 
@@ -69,7 +78,12 @@ class Autocast(nn.Module):
         return logits
 
 
-def _need_capability(device: torch.device, what: str) -> None:
+def need_capability(device: torch.device, what: str) -> None:
+    """A CPU has everything, if slowly.
+
+    Raises:
+        Unsupported: the GPU is older than Ampere.
+    """
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < TF32_CAPABILITY:
         found = ".".join(map(str, torch.cuda.get_device_capability(device)))
         raise Unsupported(f"{what} needs a GPU of compute capability 8.0 or later; this one has {found}")

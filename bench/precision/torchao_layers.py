@@ -25,10 +25,23 @@ INT8_ROWS = 16
 CONFIGURATIONS: dict[str, Callable[[], Any]] = {
     "int8_weight_only": lambda: Int8WeightOnlyConfig(set_inductor_config=False),
     "int8_dynamic": lambda: Int8DynamicActivationInt8WeightConfig(set_inductor_config=False),
-    "int4_weight_only": lambda: Int4WeightOnlyConfig(
-        group_size=INT4_GROUP, int4_packing_format="tile_packed_to_4d", set_inductor_config=False
-    ),
 }
+
+
+def configuration_of(kind: str, device: torch.device, group: int = INT4_GROUP) -> Any:
+    """torchao's own: ``int8_weight_only``, ``int8_dynamic``, or ``int4_weight_only`` in groups of ``group``.
+
+    Raises:
+        ImportError: this version of torchao has no int4 for CPUs.
+    """
+    if kind != "int4_weight_only":
+        return CONFIGURATIONS[kind]()
+    if device.type == "cpu":
+        from torchao.prototype.quantization.int4.inference_workflow import PrototypeInt4WeightOnlyConfig
+
+        return PrototypeInt4WeightOnlyConfig(group_size=group, set_inductor_config=False)
+    # Its default packing needs a package of its own.
+    return Int4WeightOnlyConfig(group_size=group, int4_packing_format="tile_packed_to_4d", set_inductor_config=False)
 
 
 def int8_weights(network: nn.Module, setting: Setting) -> Converted:
@@ -67,7 +80,7 @@ def linear(network: nn.Module, setting: Setting, *, kind: str) -> Converted:
         names = _in_whole_groups(network, names)
     network = network.to(setting.device, dtype)
     try:
-        quantize_(network, CONFIGURATIONS[kind](), filter_fn=lambda module, name: name in names)
+        quantize_(network, configuration_of(kind, setting.device), filter_fn=lambda module, name: name in names)
     except (ImportError, NotImplementedError, AssertionError, ValueError) as error:
         raise Unsupported(f"torchao cannot do {kind} here: {' '.join(str(error).split())[:200]}") from error
     return Converted(network=network, input_dtype=dtype)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.report.groups import Group
+from bench.report.language_lines import LanguageGroup
 from bench.report.load import DatasetFacts, Run
 from bench.report.markdown import ABSENT, escape
 from bench.report.names import Names
 from bench.report.rows import IDENTITY, Row
 
-PLACE = ("machine", "code", "device", "threads", "budget")
-"""What rows share that a general statement may count together."""
 SHORT = {"image size [px]": "input [px]", "batch size": "batch", "dataset": "data set"}
 """Table headers of identity columns, where they differ from the frame's."""
 
@@ -29,6 +28,7 @@ class Contents:
     inferences: tuple[Row, ...]
     layers: tuple[Row, ...]
     trainings: tuple[Group, ...]
+    languages: tuple[LanguageGroup, ...]
     names: Names
     datasets: tuple[DatasetFacts, ...]
     pictures: Mapping[str, str]
@@ -37,8 +37,15 @@ class Contents:
     """Link of the learning curves, by data set name."""
     layer_pictures: Mapping[str, str]
     """Link of the speed-ups of single layers, by the kind of layer."""
+    language_pictures: Mapping[str, str]
+    """Link of the decoding speeds of a language model, by its name."""
     method: str | None
     """Relative link to docs/method.md; None where the report lies outside the checkout."""
+
+    @property
+    def experiments(self) -> frozenset[str]:
+        """Of all cases, whether they gave a measurement or not."""
+        return frozenset().union(*(run.experiments for run in self.runs))
 
 
 Section = Callable[[Contents], str]

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from bench.report.contents import PLACE, SHORT
+from bench.report.contents import SHORT
 from bench.report.drawing import COLOURS, svg
-from bench.report.rows import BASELINES, SPEED, Row, grouped, hardly_converted
+from bench.report.rows import BASELINES, PLACE, SPEED, Row, grouped, hardly_converted
 
 _DASHES = ("-", "--", ":")
 _WIDTH, _HEIGHT = 2.6, 2.2

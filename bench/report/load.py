@@ -10,13 +10,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.errors import InputError
 from bench.labels import unpack
 from bench.records import SCHEMA, Failure, Machine, Measurement, from_json
 
 _MEASUREMENT_FIELDS = frozenset(item.name for item in dataclasses.fields(Measurement))
+
+
+Facts = TypeVar("Facts", "DatasetFacts", "LanguageModelFacts", "TextFacts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,30 @@ class DatasetFacts:
     """The 3x3 picture of augmented training images: PNG in base64."""
     test_labels: tuple[int, ...] | None = None
     """Classes of all test images, in their order; None where the file does not carry them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelFacts:
+    """What a run says of a language model."""
+
+    name: str
+    source: str | None = None
+    parameters: int | None = None
+    caveat: str | None = None
+    """What every figure of it has to be read with."""
+    random: bool = False
+    digest: str | None = None
+    problem: str | None = None
+    """Why it could not be had; None where it could."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFacts:
+    """What a run says of a text that prompts and perplexity come from."""
+
+    name: str
+    digest: str = ""
+    characters: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +96,14 @@ class Run:
     """Benchmarks of the same file that are not cases of this suite, and are left out."""
     predictions: Mapping[str, tuple[int, ...]]
     """Predicted classes of the first test images, by the digest that rows name; empty in files of earlier versions."""
+    language_models: tuple[LanguageModelFacts, ...] = ()
+    texts: tuple[TextFacts, ...] = ()
+
+    @property
+    def experiments(self) -> frozenset[str]:
+        """Of all cases, whether they gave a measurement or not."""
+        measured = [outcome.case.experiment for outcome in self.measurements]
+        return frozenset((*measured, *(outcome.case.experiment for outcome in self.failures)))
 
 
 def load_all(paths: Sequence[Path]) -> tuple[tuple[Run, ...], tuple[str, ...]]:
@@ -167,6 +202,8 @@ def _run(label: str, content: Mapping[str, Any], suite: Mapping[str, Any]) -> Ru
         deselected=int(suite.get("deselected") or 0),
         foreign=len(benchmarks) - len(ours),
         predictions={str(key): tuple(unpack(value)) for key, value in (suite.get("predictions") or {}).items()},
+        language_models=tuple(_known(LanguageModelFacts, value) for value in suite.get("language_models") or ()),
+        texts=tuple(_known(TextFacts, value) for value in suite.get("texts") or ()),
     )
 
 
@@ -194,9 +231,13 @@ def _measurement(benchmark: Mapping[str, Any]) -> Measurement:
 
 
 def _dataset(value: Mapping[str, Any]) -> DatasetFacts:
-    """Unknown keys are left out: a later version may say more of a data set without changing the schema."""
-    known = {item.name for item in dataclasses.fields(DatasetFacts)}
-    facts = {key: item for key, item in value.items() if key in known}
-    packed = facts.pop("test_labels", None)
+    packed = value.get("test_labels")
     labels = None if packed is None else tuple(unpack(packed))
-    return dataclasses.replace(from_json(DatasetFacts, facts), test_labels=labels)
+    facts = {key: item for key, item in value.items() if key != "test_labels"}
+    return dataclasses.replace(_known(DatasetFacts, facts), test_labels=labels)
+
+
+def _known(kind: type[Facts], value: Mapping[str, Any]) -> Facts:
+    """Unknown keys are left out: a later version may say more of a thing without changing the schema."""
+    names = {item.name for item in dataclasses.fields(kind)}
+    return from_json(kind, {key: item for key, item in value.items() if key in names})

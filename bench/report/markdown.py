@@ -62,7 +62,7 @@ def plus_minus(value: float | None, error: float | None, scale: float = 1.0) -> 
     """``value ± error``, both times ``scale``, down to the error's second digit; ``value`` alone without an error."""
     if value is None:
         return ABSENT
-    if not error:
+    if not error or error < 1e-9 * abs(value):  # what is left of rounding is no error
         return number(value * scale)
     decimals = max(0, min(12, 1 - math.floor(math.log10(error * scale))))
     return f"{value * scale:,.{decimals}f} ± {error * scale:,.{decimals}f}"

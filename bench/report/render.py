@@ -16,6 +16,8 @@ from bench.report.contents import Contents
 from bench.report.figures import learning_curves
 from bench.report.frame import flat, rows_of, tidy
 from bench.report.groups import Group, training_groups
+from bench.report.language_figures import decoding_figure
+from bench.report.language_lines import EXPERIMENTS, LanguageGroup, language_groups, of_language_alone
 from bench.report.layer_figures import speed_up_figure
 from bench.report.load import DatasetFacts, load_all
 from bench.report.names import distinct_datasets, names_of
@@ -42,13 +44,16 @@ def render(paths: Sequence[Path], out: Path) -> Rendered:
     runs, refused = load_all(paths)
     if not runs:
         raise InputError("\n".join(refused))
-    datasets = distinct_datasets(runs)
+    looking = not all(of_language_alone(run.experiments) for run in runs)
+    datasets = distinct_datasets(runs) if looking else ()
     pictures = _pictures(datasets)
     frame = tidy(runs)
     trainings = training_groups(rows_of(frame, "training"), datasets)
     curves = _curves(trainings)
     layers = rows_of(frame, "layers")
     layer_pictures = _layer_pictures(layers)
+    languages = language_groups([row for name in EXPERIMENTS for row in rows_of(frame, name)])
+    language_pictures = _language_pictures(languages)
     contents = Contents(
         runs=runs,
         refused=refused,
@@ -56,17 +61,21 @@ def render(paths: Sequence[Path], out: Path) -> Rendered:
         inferences=tuple(rows_of(frame, "inference")),
         layers=tuple(layers),
         trainings=tuple(trainings),
+        languages=languages,
         names=names_of(runs),
         datasets=datasets,
         pictures={key: f"figures/{name}" for key, (name, _) in pictures.items()},
         curves={key: f"figures/{name}" for key, (name, _) in curves.items()},
         layer_pictures={key: f"figures/{name}" for key, (name, _) in layer_pictures.items()},
+        language_pictures={key: f"figures/{name}" for key, (name, _) in language_pictures.items()},
         method=_method_link(out),
     )
     summary = "\n\n".join(filter(None, (section(contents) for section in SECTIONS))) + "\n"
     table = flat(contents.frame).to_csv(index=False, lineterminator="\n")
     try:
-        drawn = dict((*pictures.values(), *curves.values(), *layer_pictures.values()))
+        drawn = dict(
+            (*pictures.values(), *curves.values(), *layer_pictures.values(), *language_pictures.values()),
+        )
         _write(out, drawn, {"measurements.csv": table, "summary.md": summary})
     except OSError as error:
         raise InputError(
@@ -107,6 +116,16 @@ def _layer_pictures(rows: Sequence[Row]) -> dict[str, tuple[str, bytes]]:
     return {kind: (name, svg) for (kind, svg), name in zip(drawn.items(), names, strict=True)}
 
 
+def _language_pictures(groups: Sequence[LanguageGroup]) -> dict[str, tuple[str, bytes]]:
+    """File name and content of the decoding speeds, by language model."""
+    members: dict[str, list[LanguageGroup]] = {}
+    for group in groups:
+        members.setdefault(group.model, []).append(group)
+    drawn = {model: svg for model, some in members.items() if (svg := decoding_figure(some)) is not None}
+    names = _file_names("language", ".svg", list(drawn))
+    return {model: (name, svg) for (model, svg), name in zip(drawn.items(), names, strict=True)}
+
+
 def _file_names(prefix: str, suffix: str, names: Sequence[str]) -> list[str]:
     """File names that any system takes, none of them twice."""
     plain = [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "data" for name in names]
@@ -135,7 +154,7 @@ def _write(out: Path, figures: Mapping[str, bytes], texts: Mapping[str, str]) ->
         _replace(folder / name, content)
     for name, text in texts.items():
         _replace(out / name, text.encode())
-    for pattern in ("augmented-*.png", "learning-curves-*.svg", "layers-*.svg"):
+    for pattern in ("augmented-*.png", "learning-curves-*.svg", "layers-*.svg", "language-*.svg"):
         for old in folder.glob(pattern):
             if old.name not in figures:
                 old.unlink()

@@ -32,6 +32,8 @@ IDENTITY = (
     "pipeline",
     "options",
 )
+PLACE = ("machine", "code", "device", "threads", "budget")
+"""What rows share that a general statement may count together."""
 BASELINES = ("fp32", "eager")
 """What the others of their kind are compared with, and stand behind."""
 PEAKS = tuple(
@@ -111,7 +113,7 @@ def grouped(rows: Sequence[Row], names: Sequence[str]) -> dict[tuple[object, ...
 
 
 def identity(case: Case, run: Run, names: Names) -> Row:
-    """What says which case a row is: everything but the repeat."""
+    """What says which case a row is: everything but the repeat. Language models have no image size."""
     values = (
         names.machine(run),
         names.code(run, case.dataset),
@@ -119,7 +121,7 @@ def identity(case: Case, run: Run, names: Names) -> Row:
         case.model,
         case.recipe,
         names.dataset(run, case.dataset),
-        case.image_size,
+        case.image_size or None,
         case.precision,
         case.mode,
         case.batch_size,

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.report.cells import flag_cell, ratio_range, sides
-from bench.report.contents import PLACE, SHORT, Contents, identity_cells
+from bench.report.contents import SHORT, Contents, identity_cells
 from bench.report.markdown import ABSENT, bullets, escape, points, table
 from bench.report.pairs import AGREEMENT
 from bench.report.rows import (
     HARDLY,
     IDENTITY,
+    PLACE,
     SPEED,
     Row,
     figure,

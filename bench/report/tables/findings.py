@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.cells import HARDLY_CONVERTED, marks, ratio_range, sides, with_error
-from bench.report.contents import PLACE, Contents
+from bench.report.contents import Contents
 from bench.report.frame import sorted_failures
 from bench.report.groups import Group, apart
+from bench.report.language_lines import LanguageGroup
 from bench.report.markdown import bullets, escape, listing, megabytes, number, percent, points
 from bench.report.rows import (
     BASELINES,
     HARDLY,
     ONE_PROCESS,
+    PLACE,
     Row,
     grouped,
     hardly_converted,
@@ -20,6 +22,7 @@ from bench.report.rows import (
     side_of_one,
 )
 from bench.report.statistics import Accuracy, Difference, student_factor
+from bench.report.tables import language_findings
 
 PLANNED = 2
 """Standard errors beyond which a difference asked for beforehand counts."""
@@ -42,9 +45,10 @@ def section(contents: Contents) -> str:
     rows = [row for row in contents.inferences if not is_meaningless(row)]
     telling = [row for row in rows if not hardly_converted(row)]
     lines = [*_published(groups), *_best(groups), *_faults(groups), *_fastest(telling), *_gains(telling)]
-    lines += _weights(rows)
+    languages = [group for group in contents.languages if not is_meaningless(group.first)]
+    lines += [*_weights(rows), *(line for group in languages for line in _language(group))]
     cautions = [*_cautions(groups, rows), *_missing(contents)]
-    if not groups and not rows:
+    if not groups and not rows and not languages:
         why = "the smoke budget's figures mean nothing" if len(contents.frame) else "nothing was measured"
         return f"## Key results\n\n{bullets([f'None: {why}.', *cautions])}"
     return f"## Key results\n\n{RULE}\n\n{bullets([*lines, *cautions])}"
@@ -165,6 +169,13 @@ def _weights(rows: Sequence[Row]) -> list[str]:
     least, most = (pick(known, key=lambda row: int(row["weights [B]"])) for pick in (min, max))
     sizes = [f"{megabytes(row['weights [B]'])} MB ({escape(row['model'])})" for row in (least, most)]
     return [f"Weights at fp32 take from {sizes[0]} to {sizes[1]}."]
+
+
+def _language(group: LanguageGroup) -> list[str]:
+    """The first words on a language model; its own section has the others."""
+    told = language_findings.headlines(group)
+    more = "([more](#language-models))"
+    return [f"{escape(group.model)}: {'; '.join(told)}{group.carried} {more}."] if told else []
 
 
 def _cautions(groups: Sequence[Group], rows: Sequence[Row]) -> list[str]:

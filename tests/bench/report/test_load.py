@@ -125,3 +125,15 @@ def test_a_file_of_an_earlier_version_has_none(make: Any, tmp_path: Path) -> Non
     (tmp_path / "run.json").write_text(json.dumps(content))
     run = load(tmp_path / "run.json")
     assert (run.predictions, run.datasets[0].test_labels) == ({}, None)
+
+
+def test_language_models_and_texts_come_back_without_what_is_not_known(make: Any, tmp_path: Path) -> None:
+    texts = [{"name": "python-topics", "digest": "ab", "characters": 12, "language": "English"}]
+    models = [make.language_model(licence="Apache-2.0")]
+    run = load(make.write(tmp_path / "run.json", [make.chat(said="Hi | `there`")], language_models=models, texts=texts))
+    (facts,) = run.language_models
+    assert (facts.name, facts.parameters, facts.random, facts.problem) == ("smollm2-135m", 134_515_008, False, None)
+    assert [(text.name, text.digest, text.characters) for text in run.texts] == [("python-topics", "ab", 12)]
+    assert run.measurements[0].texts["assistant 1"] == "Hi | `there`"
+    earlier = load(make.write(tmp_path / "earlier.json", [make.inference()]))
+    assert (earlier.language_models, earlier.texts) == ((), ())

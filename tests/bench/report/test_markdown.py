@@ -58,6 +58,7 @@ def test_empty_columns_go_unless_they_are_to_be_kept() -> None:
         (12.0, 345.0, 1, "12 ± 345"),
         (3.14159, None, 1, "3.14"),
         (3.14159, 0.0, 1, "3.14"),
+        (3.14159, 1e-15, 1, "3.14"),  # what is left of rounding
         (None, 1.0, 1, "–"),
     ],
 )

@@ -1,0 +1,168 @@
+"""Decoding: the time between tokens and new tokens a second, against what the memory's bandwidth allows."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.experiments.conversion import Ran, counted
+from bench.experiments.language.generation import Generation, cache_arguments, check_compiled, generate, prompts_of
+from bench.experiments.language.subject import Subject, load_model, measured
+from bench.experiments.timing import sampling
+from bench.measure import ceilings, clock, memory
+from bench.measure.products import products_of
+from bench.measure.state import Watch
+from bench.precision.storage import tensors_as_stored
+from bench.records import Case, Cold, Figure, Measurement
+from bench.workspace import Workspace
+
+PEAK_TOKENS = 4
+"""The peak of memory is that of the prompt, and hardly grows with a few more tokens."""
+OF_ATTENTION = ("aten::bmm", "aten::baddbmm")
+"""Products of activations with one another: no weight is in them, and their number grows with the context."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """Generations of one model, timed until the case's criterion was met."""
+
+    gaps: tuple[float, ...]
+    generation_seconds: tuple[float, ...]
+    """Of each generation, from its first new token to its last."""
+    criterion_met: bool
+
+
+def run(case: Case, workspace: Workspace) -> Measurement:
+    """Time ``generate`` token by token. Only new tokens count, and their number is forced.
+
+    Raises:
+        TooLittleMemory: the model does not fit.
+        Unsupported: this machine or these versions cannot load it at the case's precision, or not compile it.
+    """
+    limit = ceilings.bandwidth(torch.device(case.device))
+    subject = load_model(case, workspace)
+    prompts = prompts_of(case, workspace, subject.model.config.vocab_size).to(subject.device)
+    arguments = cache_arguments(subject, case, workspace)
+    tokens = int(case.option("new_tokens") or 0)
+
+    def step() -> Generation:
+        return generate(subject.model, prompts, tokens, arguments)
+
+    with torch.inference_mode():
+        first = step()
+        check_compiled(subject, case)
+        watch = Watch(subject.device)
+        _warm_up(step, subject.device)
+        decoded = _decode(step, case, watch)
+        few = min(tokens, PEAK_TOKENS)
+        peaks = memory.steady_peaks(lambda: generate(subject.model, prompts, few, arguments), subject.device)
+        ran = _converted(subject, prompts, case)
+    usual = statistics.median(decoded.gaps)
+    compiling = max(0.0, max(first.gaps) - usual) if case.mode == "compiled" else None
+    return Measurement(
+        **measured(
+            subject,
+            seconds=decoded.gaps,
+            items_per_step=case.batch_size,
+            cold=Cold(load=subject.load_seconds, compile=compiling, first_step=first.first_token),
+            peaks=tuple(peaks),
+            coverage=ran.coverage,
+            device_state=tuple(watch.states),
+            flags={"cache": "dynamic" if case.mode == "eager" else "static", "compute": ran.compute},
+            figures={
+                **_figures(case, decoded, prompts.shape[1], tokens),
+                **against_bandwidth(subject, prompts, usual, limit),
+            },
+            series={"block_seconds": decoded.generation_seconds},
+            absent={**ran.absent, "device_seconds": "a token is timed until it is on the host"},
+        )
+    )
+
+
+def _warm_up(step: Callable[[], Generation], device: torch.device) -> None:
+    """The first generation was one already; a GPU needs its time to raise its clocks."""
+    begin = time.perf_counter()
+    while device.type == "cuda" and time.perf_counter() - begin < clock.CUDA_WARM_UP_SECONDS:
+        step()
+
+
+def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded:
+    rule, spread = sampling(case), clock.Spread()
+    gaps: list[float] = []
+    seconds = []
+    with clock.no_collection():
+        begin = time.perf_counter()
+        while True:
+            generation = step()
+            watch()
+            gaps += generation.gaps
+            seconds.append(sum(generation.gaps))
+            for gap in generation.gaps:
+                spread.add(gap)
+            passed = time.perf_counter() - begin
+            met = spread.meets(rule, passed)
+            if met or passed >= rule.max_seconds:
+                return Decoded(gaps=tuple(gaps), generation_seconds=tuple(seconds), criterion_met=met)
+
+
+def _figures(case: Case, decoded: Decoded, prompt_tokens: int, new_tokens: int) -> dict[str, Figure]:
+    """The first new token belongs to prefill: a generation's time is that of the others, and so is its count."""
+    counted_tokens = case.batch_size * (new_tokens - 1)
+    per_second = counted_tokens / statistics.median(decoded.generation_seconds)
+    return {
+        "throughput": Figure(value=per_second, unit="tokens/s", better="higher"),
+        "prompt_tokens": Figure(value=prompt_tokens, unit="tokens", exact=True),
+        "new_tokens": Figure(value=new_tokens, unit="tokens", exact=True),
+        "criterion_met": Figure(value=float(decoded.criterion_met), unit="yes=1"),
+    }
+
+
+def against_bandwidth(subject: Subject, prompts: Tensor, seconds: float, limit: float) -> Mapping[str, Figure]:
+    """The share of the memory's bandwidth that a step of ``seconds`` uses, were it to read each byte only once."""
+    size = bytes_per_step(subject.model, *prompts.shape)
+    return {
+        "bandwidth": Figure(value=limit, unit="B/s"),
+        "bytes_per_step": Figure(value=size, unit="B", exact=True),
+        "share_of_bandwidth": Figure(value=size / seconds / limit, unit="1", better="higher"),
+    }
+
+
+def bytes_per_step(model: Any, sequences: int, context: int) -> int:
+    """The fewest bytes that a decode step has to read: weights as stored, and keys and values of the context.
+
+    Of an embedding that is not the output head as well, only one row a sequence is read.
+    """
+    size = memory.bytes_of(tensors_as_stored(model))
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    if embedding.data_ptr() != head.data_ptr():
+        size -= memory.bytes_of([embedding]) - sequences * embedding.shape[1] * embedding.element_size()
+    config = model.config
+    heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 0)
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    keys_and_values = 2 * config.num_hidden_layers * heads * width * embedding.element_size()
+    return int(size + sequences * context * keys_and_values)
+
+
+def _converted(subject: Subject, prompts: Tensor, case: Case) -> Ran:
+    """From one eager step for one token a sequence: the same products with weights as in decoding."""
+    ran = [
+        product
+        for product in products_of(lambda: subject.model(prompts[:, :1], use_cache=False))
+        if product.operator not in OF_ATTENTION
+    ]
+    found = counted(
+        ran,
+        subject.precision,
+        subject.model,
+        parameters=subject.size.parameters,
+        flops=2 * subject.size.in_products * len(prompts),
+    )
+    if case.mode == "compiled":
+        return Ran(coverage=found.coverage, absent={**found.absent, "compute": "traced as an eager step"})
+    return found

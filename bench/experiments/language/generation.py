@@ -1,0 +1,179 @@
+"""Generating a fixed number of tokens, with the time at which each of them came."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, CompileConfig
+from transformers.generation.streamers import BaseStreamer
+
+import models
+from bench.data.text import Text, load_text
+from bench.errors import InputError, Unsupported
+from bench.experiments.language.subject import Subject, folder_of
+from bench.experiments.modes import prepare_compiler
+from bench.measure.clock import now
+from bench.records import Case
+from bench.workspace import Workspace
+
+TOKEN_CHARACTERS = 8
+"""More than a token of usual prose has."""
+
+
+class TokenClock(BaseStreamer):
+    """Notes when each step's tokens are there. ``generate`` hands over the prompt first, then a token a sequence."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.times: list[float] = []
+        self.steps: list[list[int]] = []
+        self._device = device
+        self._prompt_seen = False
+
+    def put(self, value: Tensor) -> None:
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        self.times.append(now(self._device))
+        self.steps.append(value.reshape(-1).tolist())
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One call of ``generate``: every sequence got the same number of new tokens."""
+
+    first_token: float
+    """Seconds from the call to the first new token."""
+    gaps: tuple[float, ...]
+    """Seconds from each step's tokens to the next step's."""
+
+
+def generate(model: Any, prompts: Tensor, new_tokens: int, arguments: Mapping[str, Any]) -> Generation:
+    """Make the model give exactly ``new_tokens`` to each of ``prompts``, greedily: an early end may not look fast.
+
+    Args:
+        prompts: ids, shape (sequences, tokens), without padding.
+        arguments: further ones of ``generate``: which cache, how it is compiled.
+
+    Raises:
+        RuntimeError: a sequence got fewer.
+    """
+    clock = TokenClock(prompts.device)
+    ends = end_tokens(model)
+    begin = now(prompts.device)
+    output = model.generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        streamer=clock,
+        do_sample=False,
+        min_new_tokens=new_tokens,
+        max_new_tokens=new_tokens,
+        pad_token_id=next(iter(ends), 0),
+        **arguments,
+    )
+    counts = new_token_counts(output, prompts.shape[1], ends)
+    if set(counts) != {new_tokens}:
+        raise RuntimeError(f"{new_tokens} new tokens a sequence were asked for, and {sorted(counts)} came")
+    times = clock.times
+    return Generation(
+        first_token=times[0] - begin,
+        gaps=tuple(later - earlier for earlier, later in itertools.pairwise(times)),
+    )
+
+
+def new_token_counts(sequences: Tensor, prompt_tokens: int, ends: Sequence[int]) -> list[int]:
+    """How many tokens each sequence really got: after the prompt, up to its first end token, without padding."""
+    counts = []
+    for row in sequences[:, prompt_tokens:].tolist():
+        stops = [place for place, token in enumerate(row) if token in ends]
+        counts.append(stops[0] if stops else len(row))
+    return counts
+
+
+def end_tokens(model: Any) -> tuple[int, ...]:
+    """Ids that end an answer."""
+    found = model.generation_config.eos_token_id
+    if found is None:
+        return ()
+    return tuple(found) if isinstance(found, list | tuple) else (int(found),)
+
+
+def cache_arguments(subject: Subject, case: Case, workspace: Workspace) -> dict[str, Any]:
+    """Arguments of ``generate``: the usual cache, which grows; or, compiled, the fastest route that transformers has.
+
+    That is a static cache, whose decode steps it compiles (prefill stays eager). Nothing is frozen: the places of the
+    cache would be folded into constants.
+
+    Raises:
+        Unsupported: nothing can be compiled here, or not with this quantisation.
+    """
+    if case.mode == "eager":
+        return {}
+    quantizer = getattr(subject.model, "hf_quantizer", None)
+    if quantizer is not None and not quantizer.is_compileable:
+        raise Unsupported(f"transformers compiles no decoding of models quantised by {subject.precision.library}")
+    prepare_compiler(case, workspace, may_freeze=False)
+    on_cpu = subject.device.type == "cpu"
+    config = CompileConfig(mode="default" if on_cpu else "reduce-overhead")
+    config._compile_all_devices = on_cpu  # type: ignore[assignment]  # without it a CPU is left eager without a word
+    return {"cache_implementation": "static", "compile_config": config}
+
+
+def check_compiled(subject: Subject, case: Case) -> None:
+    """See, after the first generation, that it did compile: transformers goes on eagerly where it will not.
+
+    Raises:
+        Unsupported: it did not.
+    """
+    if case.mode == "compiled" and getattr(subject.model, "_compiled_call", None) is None:
+        raise Unsupported("transformers did not compile the decoding of this model, and gives no reason")
+
+
+def prompts_of(case: Case, workspace: Workspace, vocabulary: int) -> Tensor:
+    """Ids (batch_size, prompt_tokens): pieces of the text one after the other; drawn for a model of random weights."""
+    tokens, size = int(case.option("prompt_tokens") or 0), case.batch_size
+    if models.language_model(case.model).random:
+        draw = random.Random(case.seed)
+        return torch.tensor([[draw.randrange(vocabulary) for _ in range(tokens)] for _ in range(size)])
+    ids = text_ids(case, workspace, tokens * size)
+    if len(ids) < tokens:
+        raise InputError(f"text {case.dataset} has {len(ids)} tokens, and prompts of {tokens} were asked for")
+    flat = list(_cycled(ids, tokens * size))
+    return torch.tensor(flat).view(size, tokens)
+
+
+def text_ids(case: Case, workspace: Workspace, most: int | None) -> list[int]:
+    """The first ``most`` tokens of the text, or all, by the model's tokenizer and without begin and end tokens."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(folder_of(workspace)), local_files_only=True)
+    content = text_of(case, workspace).content
+    # A part long enough first: a whole text takes a second of every case. Where it is cut, a token may be another one.
+    for part in (content[: TOKEN_CHARACTERS * (most + 1)], content) if most else (content,):
+        ids: list[int] = tokenizer(part, add_special_tokens=False)["input_ids"]
+        if most is None or len(ids) > most:
+            break
+    return ids[:most]
+
+
+def text_of(case: Case, workspace: Workspace) -> Text:
+    """The text that the case was planned with.
+
+    Raises:
+        InputError: it has changed since.
+    """
+    text = load_text(str(case.option("text") or case.dataset), Path(workspace.data_dir))
+    if text.digest != case.option("text_digest"):
+        raise InputError(f"text {case.dataset} has changed since the run began: start it again")
+    return text
+
+
+def _cycled(ids: Sequence[int], count: int) -> Iterator[int]:
+    return (ids[place % len(ids)] for place in range(count))

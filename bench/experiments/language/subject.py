@@ -1,0 +1,216 @@
+"""A language model at the precision of its case, loaded as users load it, and what every row says of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
+
+import models
+from bench.errors import InputError, TooLittleMemory
+from bench.experiments.conversion import bits_of, precision_of
+from bench.measure import flags, memory
+from bench.measure.clock import synchronize
+from bench.precision import BASELINE, Precision
+from bench.precision.language_loading import Loading, bitsandbytes_cpu_kernels, loading_of
+from bench.precision.storage import tensors_as_stored, weights_in
+from bench.records import Case, Cold, Coverage, Figure, Scalar
+from bench.workspace import Workspace
+
+RANDOM = "random weights: what this model says means nothing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Of a model before it is converted."""
+
+    parameters: int
+    in_products: int
+    """Those of linear layers, the output head among them: each is multiplied once for every token."""
+    in_converted: int
+    """Those of linear layers but the output head, which every method here leaves as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A causal language model of transformers in evaluation mode, on its device."""
+
+    model: Any
+    precision: Precision
+    device: torch.device
+    size: Size
+    load_seconds: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments that every Measurement of this model has in common."""
+
+
+def load_model(case: Case, workspace: Workspace) -> Subject:
+    """Load the model of ``case`` by ``AutoModelForCausalLM.from_pretrained``, timed.
+
+    Raises:
+        TooLittleMemory: it does not fit, by an estimate that is made before.
+        Unsupported: this machine or these versions cannot load it at the case's precision.
+    """
+    precision = precision_of(case)
+    device = torch.device(case.device)
+    loading = loading_of(precision, device)
+    folder = folder_of(workspace)
+    size = size_of(folder)
+    check_memory(case.model, size, precision, loading, device)
+    quiet()
+    torch.zeros(1, device=device)  # makes the CUDA context, which is no part of loading
+    begin = time.perf_counter()
+    model = from_pretrained(folder, loading, device)
+    seconds = time.perf_counter() - begin
+    check_place(model, device)
+    return Subject(
+        model=model,
+        precision=precision,
+        device=device,
+        size=size,
+        load_seconds=seconds,
+        facts=facts_of(case, model, precision, size),
+    )
+
+
+def from_pretrained(folder: Path, loading: Loading, device: torch.device) -> Any:
+    """The model in evaluation mode on ``device``, by the arguments of ``loading``.
+
+    Raises:
+        InputError: weights are missing, which transformers would draw at random with no more than a warning.
+    """
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        str(folder),
+        **load_arguments(loading, device),
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    model, found = loaded
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise InputError(f"{folder} lacks {len(missing)} weights of its model, {missing[0]} first: give all its files")
+    loading.finish(model)
+    model.eval()
+    synchronize(device)
+    return model
+
+
+def quiet() -> None:
+    """Progress bars and advice of transformers would be written beside what is timed."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def folder_of(workspace: Workspace) -> Path:
+    """The folder that was fetched before any case ran."""
+    if workspace.model_folder is None:
+        raise RuntimeError("fetch the language model first")
+    return workspace.model_folder
+
+
+def load_arguments(loading: Loading, device: torch.device) -> dict[str, Any]:
+    """Arguments of ``from_pretrained``: ``device_map="auto"``, as users have it, where that means this device alone."""
+    alone = device.type == "cuda" and torch.cuda.device_count() == 1
+    return {**loading.arguments, "device_map": "auto" if alone else {"": str(device)}}
+
+
+def size_of(folder: Path) -> Size:
+    """Counted on tensors without content."""
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    head = model.get_output_embeddings()
+    linear = {module: module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear)}
+    return Size(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        in_products=sum(linear.values()),
+        in_converted=sum(count for module, count in linear.items() if module is not head),
+    )
+
+
+def check_memory(name: str, size: Size, precision: Precision, loading: Loading, device: torch.device) -> None:
+    """Refuse what cannot fit before minutes are spent on it.
+
+    Raises:
+        TooLittleMemory: the weights alone are larger than what is free.
+    """
+    free = memory.available_bytes(device)
+    dtype = loading.arguments.get("dtype")
+    rest = 4 if dtype == torch.float32 else 2
+    low = min(precision.weight_bits / 8, rest)
+    needed = int(low * size.in_converted + rest * (size.parameters - size.in_converted))
+    if free is not None and needed > free:
+        raise TooLittleMemory(
+            f"{name} at {precision.name} takes {needed / 1e9:.1f} GB for its weights alone and {free / 1e9:.1f} GB of "
+            f"memory are free on {device}: choose fewer bits (--precisions), or a smaller model (--llm)"
+        )
+
+
+def check_place(model: Any, device: torch.device) -> None:
+    """See that all of the model is where its figures will be said to be from.
+
+    Raises:
+        TooLittleMemory: ``device_map="auto"`` put a part of it elsewhere.
+    """
+    elsewhere = {str(tensor.device) for tensor in model.parameters() if tensor.device.type != device.type}
+    if elsewhere:
+        raise TooLittleMemory(
+            f"the model does not fit on {device}: a part of it was put on {', '.join(sorted(elsewhere))}; choose fewer "
+            "bits (--precisions), or a smaller model (--llm)"
+        )
+
+
+def facts_of(case: Case, model: Any, precision: Precision, size: Size) -> dict[str, Any]:
+    """What every Measurement of a model says alike: before its first step, which may repack weights."""
+    spec = models.language_model(case.model)
+    low = None if precision.name == BASELINE else weights_in(model, precision.low_bits)
+    absent = {
+        "serialized_bytes": "the checkpoint is read, not written: figure checkpoint_bytes of load",
+        "energy_joules_per_item": "no energy counter is read yet",
+    }
+    if spec.random:
+        absent["quality"] = RANDOM
+    reason = memory.why_absent(torch.device(case.device))
+    if reason:
+        absent["peaks"] = reason
+    return {
+        "case": case,
+        "weight_bytes": memory.bytes_of(tensors_as_stored(model)),
+        "coverage": None
+        if low is None
+        else Coverage(quantized_parameters=low, total_parameters=size.parameters, quantized_flops=None, total_flops=0),
+        "flags": {**flags.current(), **_flags(case, model, precision)},
+        "figures": {
+            "parameters": Figure(value=size.parameters, unit="parameters", exact=True),
+            **bits_of(precision),
+        },
+        "absent": absent,
+        "notes": (spec.caveat,) if spec.caveat else (),
+    }
+
+
+def measured(subject: Subject, **own: Any) -> dict[str, Any]:
+    """Arguments of a Measurement: what all rows of the model have in common, joined with what this row has."""
+    joined: dict[str, Any] = {**subject.facts, "cold": Cold(load=subject.load_seconds)}
+    for name, value in own.items():
+        joined[name] = {**joined[name], **value} if isinstance(joined.get(name), dict) else value
+    return joined
+
+
+def _flags(case: Case, model: Any, precision: Precision) -> dict[str, Scalar]:
+    found: dict[str, Scalar] = {
+        "library": precision.library,
+        "rest": str(model.get_input_embeddings().weight.dtype).removeprefix("torch."),
+        "attention": str(model.config._attn_implementation),
+    }
+    if precision.library == "bitsandbytes" and case.device == "cpu":
+        found["bitsandbytes_cpu_kernels"] = bitsandbytes_cpu_kernels()
+    return found

@@ -1,0 +1,37 @@
+"""Language models: loading, time to first token, tokens per second, perplexity and a conversation, by precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.plan import Plan
+
+
+def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
+    return plan.language_rows()
+
+
+def test_language(
+    measure: Any,
+    plan: Plan,
+    experiment: str,
+    model: str,
+    precision: str,
+    mode: str,
+    batch_size: int,
+    prompt: int,
+    repeat: int,
+) -> None:
+    measure(
+        plan.language_case(
+            experiment,
+            model=model,
+            precision=precision,
+            mode=mode,
+            batch_size=batch_size,
+            prompt=prompt,
+            repeat=repeat,
+        )
+    )

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def sentences(summary: str) -> list[str]:
+    """Without the caveat at their end."""
+    part = summary.split("**What the rows of smollm2-135m show**")
+    lines = part[1].split("\n\n")[1].splitlines() if len(part) > 1 else []
+    return [line.removeprefix("- ").removesuffix("; the file is 4-bit already (GGUF Q4_1).") for line in lines]
+
+
+def test_who_is_faster_and_slower_than_fp32_and_bf16(make: Any, summary_of: Any) -> None:
+    rows = [make.decode(40), make.decode(25, precision="bf16"), make.decode(20, precision="nf4")]
+    rows += [make.decode(50, precision="int8"), make.decode(39, precision="int4")]
+    assert sentences(summary_of(*rows))[:3] == [
+        "Decodes fastest: nf4 eager with 50.0 tokens/s, ahead of 4 of 4 other rows",
+        "Decoding against fp32 eager: faster: nf4 (2.00 ×) and bf16 (1.60 ×); slower: int8 (0.80 ×); "
+        "not told apart: int4",
+        "Decoding against bf16 eager: faster: nf4 (1.25 ×); slower: int4 (0.64 ×) and int8 (0.50 ×)",
+    ]
+
+
+def test_what_overlaps_is_not_told_apart(make: Any, summary_of: Any) -> None:
+    noisy = [0.03] * 15 + [0.05] * 15
+    found = sentences(summary_of(make.decode(seconds=noisy), make.decode(32, precision="nf4")))
+    assert found[0] == "Decoding against fp32 eager: not told apart: nf4"
+    few = sentences(summary_of(make.decode(seconds=[0.04]), make.decode(seconds=[0.02], precision="nf4")))
+    assert few[0] == "Decoding against fp32 eager: too few samples to tell: nf4"
+
+
+def test_modes_and_settings_are_not_mixed(make: Any, summary_of: Any) -> None:
+    rows = [make.decode(40), make.decode(10, precision="nf4", mode="compiled")]
+    assert not [line for line in sentences(summary_of(*rows)) if "against" in line]
+    other = [make.decode(40), make.decode(10, precision="nf4", options={"prompt_tokens": 512})]
+    assert not [line for line in sentences(summary_of(*other)) if line.startswith("Decod")]
+    texts = [make.decode(40), make.decode(10, precision="nf4", options={"text_digest": "another"})]
+    assert "against fp32 eager" not in summary_of(*texts)
+
+
+def test_hardly_converted_rows_are_not_ranked(make: Any, summary_of: Any) -> None:
+    coverage = make.coverage((0.001, 0.001))
+    found = sentences(summary_of(make.decode(40), make.decode(20, precision="nf4", coverage=coverage)))
+    assert not [line for line in found if line.startswith("Decod")]
+
+
+SLOW = "int8_bnb eager is slower than fp32: "
+FAR = (
+    ", so reading the stored weights is not what takes the time: expanding them, the arithmetic or the host (starting "
+    "each operation) is"
+)
+
+
+@pytest.mark.parametrize(
+    ("share", "flags", "bits", "words"),
+    [
+        (
+            0.09,
+            {"compute": "float32", "bitsandbytes_cpu_kernels": "compiled library"},
+            8,
+            "its 8-bit weights are multiplied in float32; bitsandbytes' kernels for this CPU: compiled library; it "
+            f"reaches 9.0 % of the memory-bandwidth limit{FAR}",
+        ),
+        (0.2, {"compute": "int8"}, 8, "it reaches 20.0 % of the memory-bandwidth limit"),
+        (0.3, {"compute": "float32"}, 32, "it reaches 30.0 % of the memory-bandwidth limit"),
+    ],
+)
+def test_why_a_row_is_slow(
+    make: Any, summary_of: Any, share: float, flags: dict[str, str], bits: int, words: str
+) -> None:
+    slow = make.decode(80, share, precision="int8_bnb", flags=flags, figures={"weight_bits": bits})
+    assert [line for line in sentences(summary_of(make.decode(40), slow)) if "is slower" in line] == [SLOW + words]
+
+
+def test_a_row_that_is_not_slow_is_not_explained(make: Any, summary_of: Any) -> None:
+    assert "is slower" not in summary_of(make.decode(40), make.decode(20, 0.05, precision="int8_bnb"))
+
+
+def test_the_smallest_weights_and_ties(make: Any, summary_of: Any) -> None:
+    sizes = {"fp32": 500, "nf4": 100, "fp4": 100}
+    rows = [make.decode(40, precision=name, weight_bytes=size * 1_000_000) for name, size in sizes.items()]
+    assert sentences(summary_of(*rows))[-1] == "Smallest weights: fp4 and nf4 with 100 MB, 20.0 % of fp32's"
+
+
+def test_what_perplexity_costs_where_it_shows(make: Any, summary_of: Any) -> None:
+    rows = [
+        make.perplexity((300, 310, 140)),
+        make.perplexity((320, 330, 150), precision="nf4"),
+        make.perplexity((305, 306, 139.5), precision="bf16"),
+        make.perplexity((299, 309, 139.4), precision="int8"),
+    ]
+    assert sentences(summary_of(*rows))[-1] == (
+        "Perplexity against fp32, paired over 3 windows: nf4 eager +22.1 % and int8 eager -1.035 ± 0.048 %; no change "
+        "that shows: bf16 eager"
+    )
+
+
+def test_perplexities_of_other_contexts_are_not_compared(make: Any, summary_of: Any) -> None:
+    other = make.perplexity((320, 330, 150), precision="nf4", options={"context": 256})
+    summary = summary_of(make.perplexity((300, 310, 140)), other)
+    assert "Perplexity against fp32, paired" not in summary
