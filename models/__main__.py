@@ -7,7 +7,7 @@ import difflib
 import sys
 from collections.abc import Sequence
 
-from models import CLASSIFIERS, ClassifierSpec, ModelError, classifier
+from models import CLASSIFIERS, LANGUAGE_MODELS, ClassifierSpec, ModelError, classifier
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,8 @@ def _text(spec: ClassifierSpec | None, classes: int) -> str:
     from models.summary import layer_table, overview
 
     if spec is None:
-        return overview(CLASSIFIERS.values(), classes)
+        language = "\n".join(f"{name}: {model.summary}" for name, model in LANGUAGE_MODELS.items())
+        return f"{overview(CLASSIFIERS.values(), classes)}\n\nlanguage models\n{language}"
     return f"{spec.name}: {spec.summary}\n{layer_table(spec, classes)}\n\n{overview([spec], classes)}"
 
 

@@ -40,8 +40,19 @@ def test_precisions_that_are_named_are_all_there_is() -> None:
     assert made.layers.precisions == ("nf4", "fp32")
 
 
-def test_networks_that_are_named_leave_single_layers_out() -> None:
-    assert make(models="cnn_small").layers is None
+def test_networks_that_are_named_leave_single_layers_and_language_models_out() -> None:
+    made = make(models="cnn_small")
+    assert (made.layers, made.language) == (None, None)
+    both = make(models="cnn_small", llm="smollm2-135m").language
+    assert both is not None
+    assert both.models == ("smollm2-135m",)
+
+
+def test_what_is_said_of_language_models_wins() -> None:
+    language = make(llm="owner/name", prompt_tokens="64,8", new_tokens=5, text_tokens=77).language
+    assert language is not None
+    assert (language.models, language.prompt_tokens) == (("owner/name",), (8, 64))
+    assert (language.new_tokens, language.chat_tokens, language.text_tokens) == (5, 5, 77)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +65,11 @@ def test_networks_that_are_named_leave_single_layers_out() -> None:
         ({"models": ","}, "names nothing"),
         ({"models": "nowhere.py:network"}, "nowhere.py"),
         ({"precisions": "fp23"}, "unknown precision 'fp23'. Did you mean fp32"),
+        ({"llm": "smollm"}, "unknown language model 'smollm'. Did you mean smollm2-135m.*OWNER/NAME, will also do"),
+        ({"llm": "./nowhere"}, "language model './nowhere': there is no such folder"),
+        ({"text": "novel"}, "unknown text 'novel'. Known: auto, python-topics, wikitext-2"),
+        ({"new_tokens": 1}, "--new-tokens 1 is below 2"),
+        ({"prompt_tokens": "0"}, "--prompt-tokens 0 is below 1"),
         ({"modes": "jit"}, "unknown mode 'jit'.*eager, compiled"),
         ({"dataset": "mnist"}, "unknown data set 'mnist'. Did you mean mnist5k"),
         ({"dataset": "./nowhere"}, "nowhere' does not exist"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from bench.budgets import BUDGETS
 from bench.options import make_plan
 from bench.plan import Plan
-from bench.precision import PRECISIONS
+from bench.precision import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS
 
 DEFAULTS: dict[str, Any] = {"device": "cpu", "dataset": "mnist5k", "data_dir": "data"}
 
@@ -79,7 +80,7 @@ def test_smoke_compiles_only_its_smallest_network() -> None:
 def test_smoke_runs_every_precision_in_every_mode() -> None:
     rows = make(budget="smoke").rows_of("cnn_small")
     assert {(mode, precision) for mode, _, precision in rows} == {
-        (mode, precision) for mode in ("eager", "compiled") for precision in PRECISIONS
+        (mode, precision) for mode in ("eager", "compiled") for precision in CLASSIFIER_PRECISIONS
     }
 
 
@@ -128,3 +129,73 @@ def test_limits_of_pytest_benchmark_reach_the_stopping_rule() -> None:
     made = make(benchmark_max_time=3.0)
     case = made.inference("cnn_small", image_size=32, mode="eager", batch_size=1, precision="fp32", repeat=0)
     assert case.option("max_seconds") == 3.0
+
+
+def language(**given: Any) -> list[tuple[Any, ...]]:
+    """The language rows of a plan: experiment, model, precision, mode, batch size, prompt and repeat."""
+    return [tuple(row.values()) for row in make(**given).language_rows()]
+
+
+def test_language_rows_are_side_by_side_and_each_once() -> None:
+    rows = language(precisions="fp32,nf4", batch_sizes="1,8", modes="eager,compiled", prompt_tokens="16,32")
+    assert len(rows) == len(set(rows))
+    prefill = [row for row in rows if row[0] == "prefill"]
+    assert [(row[2], row[4], row[5]) for row in prefill] == [
+        (precision, size, prompt) for size in (1, 8) for prompt in (16, 32) for precision in ("fp32", "nf4")
+    ]
+    assert {row[3] for row in prefill} == {"eager"}
+    decode = [row for row in rows if row[0] == "decode"]
+    assert [row[2:6] for row in decode[:2]] == [("fp32", "eager", 1, 16), ("nf4", "eager", 1, 16)]
+    assert {(row[3], row[4], row[5]) for row in decode} == {
+        (mode, size, 16) for mode in ("eager", "compiled") for size in (1, 8)
+    }
+    for experiment in ("load", "perplexity", "chat"):
+        assert [row[2:6] for row in rows if row[0] == experiment] == [
+            ("fp32", "eager", 1, 0),
+            ("nf4", "eager", 1, 0),
+        ]
+
+
+def test_what_does_not_depend_on_chance_is_not_repeated() -> None:
+    rows = language(precisions="fp32", repeats=3)
+    assert sum(row[0] == "decode" for row in rows) == sum(row[0] == "load" for row in rows) == 3
+    assert sum(row[0] in ("perplexity", "chat") for row in rows) == 2
+
+
+def test_random_weights_are_not_asked_for_answers() -> None:
+    assert {row[0] for row in language(llm="llama3-8b-shape")} == {"load", "prefill", "decode"}
+
+
+def test_precisions_are_for_classifiers_or_language_models_or_both() -> None:
+    made = make(precisions="int8_static,nf4_bf16,fp32")
+    assert {row[2] for row in made.rows_of("cnn_small")} == {"int8_static", "fp32"}
+    assert {row["precision"] for row in made.language_rows()} == {"nf4_bf16", "fp32"}
+
+
+def test_a_language_case_says_what_shapes_it() -> None:
+    made = make(new_tokens=7, text_tokens=99)
+    row = {"model": "smollm2-135m", "precision": "nf4", "mode": "eager", "batch_size": 2, "repeat": 0}
+    decode = made.language_case("decode", prompt=16, **row)
+    assert (decode.option("prompt_tokens"), decode.option("new_tokens")) == (16, 7)
+    assert decode.option("text_digest") == made.text.digest
+    perplexity = made.language_case("perplexity", prompt=0, **row)
+    assert perplexity.option("text_tokens") == 99
+    assert made.language_case("chat", prompt=0, **row).option("new_tokens") == 7
+    assert dict(made.language_case("load", prompt=0, **row).options) == {}
+
+
+def test_other_weights_under_a_name_are_another_case() -> None:
+    made = make()
+    row: dict[str, Any] = {"model": "smollm2-135m", "precision": "nf4", "mode": "eager", "batch_size": 1}
+    cases = [
+        dataclasses.replace(made, model_digests={"smollm2-135m": digest}).language_case(
+            "load", prompt=0, repeat=0, **row
+        )
+        for digest in ("a", "b")
+    ]
+    assert cases[0].id != cases[1].id
+
+
+def test_smoke_measures_language_models_at_every_precision() -> None:
+    made = make(budget="smoke")
+    assert {row["precision"] for row in made.language_rows()} == set(LANGUAGE_PRECISIONS)

@@ -219,6 +219,24 @@ def test_a_network_that_keeps_what_it_makes_is_measured_as_it_is(command: Any, t
     assert row["figures"]["flops_per_image"]["value"] == 2 * 3 * 32 * 32 * 10
 
 
+def test_a_language_model_that_cannot_be_had_fails_alone(command: Any, tmp_path: Path) -> None:
+    """One line in each of its cases, and the others are measured."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    options = ["--llm", f"{empty},smollm2-2-layers", *FP32_EAGER]
+    done = run([*command(*options, cases="bench/test_language.py"), "-k", "load"])
+    assert done.returncode == 1, done.stdout
+    stored = json.loads((tmp_path / "results" / "run.json").read_text())
+    assert [row["params"]["model"] for row in stored["benchmarks"]] == ["smollm2-2-layers"]
+    [failure] = stored["halfbyte"]["failures"]
+    assert failure["kind"] == "error"
+    assert re.search(r"language model '.*empty': .*has no config\.json", failure["message"])
+    told = {model["name"]: model for model in stored["halfbyte"]["language_models"]}
+    assert told[str(empty)]["problem"] == failure["message"]
+    assert told["smollm2-2-layers"]["problem"] is None
+    assert "4-bit already" in told["smollm2-2-layers"]["caveat"]
+
+
 def test_an_earlier_result_is_kept_aside(command: Any, tmp_path: Path, networks: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()

@@ -12,7 +12,8 @@ import pytest
 
 from bench.budgets import BUDGETS
 from bench.labels import unpack
-from bench.precision import PRECISIONS, why_not
+from bench.plan import LANGUAGE_EXPERIMENTS
+from bench.precision import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
 from bench.records import Measurement, from_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +26,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--budget", "smoke", "--device", "cpu", "--dataset", "mnist5k", "--data-dir", str(folder / "data")]
     files = ["--benchmark-json", str(folder / "run.json"), "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", "bench", *options, *files]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=480)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=720)
     assert done.returncode == 0, done.stdout
     return folder
 
@@ -44,11 +45,39 @@ def test_every_network_was_timed(measurements: list[Measurement]) -> None:
 def test_every_experiment_precision_and_mode_ran(measurements: list[Measurement]) -> None:
     """Each precision that a CPU has, in each mode that it has, on a network and on single layers."""
     ran = {(found.case.experiment, found.case.precision, found.case.mode) for found in measurements}
-    for name, precision in PRECISIONS.items():
+    for name in CLASSIFIER_PRECISIONS:
+        precision = PRECISIONS[name]
         for mode in ("eager", "compiled"):
             assert (("inference", name, mode) in ran) == (why_not(precision, "cpu", mode) is None)
         assert (("layers", name, "eager") in ran) == (why_not(precision, "cpu", "eager") is None)
     assert ("training", "fp32", "eager") in ran
+
+
+def test_every_language_experiment_ran_at_every_precision(measurements: list[Measurement]) -> None:
+    ran = {(found.case.experiment, found.case.precision, found.case.mode) for found in measurements}
+    for name in LANGUAGE_PRECISIONS:
+        precision = PRECISIONS[name]
+        for experiment in LANGUAGE_EXPERIMENTS:
+            assert ((experiment, name, "eager") in ran) == (why_not(precision, "cpu", "eager") is None)
+        compiles = precision.library != "bitsandbytes" and why_not(precision, "cpu", "compiled") is None
+        assert (("decode", name, "compiled") in ran) == compiles
+
+
+def test_language_rows_have_what_the_report_shows(measurements: list[Measurement]) -> None:
+    for found in measurements:
+        if found.case.experiment not in LANGUAGE_EXPERIMENTS:
+            continue
+        assert found.weight_bytes
+        assert "4-bit already" in found.notes[0]
+        assert (found.quality is not None) == (found.case.experiment == "perplexity")
+        assert bool(found.texts) == (found.case.experiment == "chat")
+        if found.case.experiment == "load":
+            assert {peak.phase for peak in found.peaks} == {"load"}
+            assert found.figures["resident_bytes"].value == pytest.approx(found.weight_bytes, rel=0.15)
+        if found.case.experiment == "decode":
+            assert found.figures["share_of_bandwidth"].value > 0
+            assert found.figures["throughput"].value > 0
+            assert (found.cold.compile is not None) == (found.case.mode == "compiled")
 
 
 def test_what_cannot_run_here_stands_there_with_its_reason(results: Path) -> None:
@@ -66,7 +95,7 @@ def test_what_cannot_run_here_stands_there_with_its_reason(results: Path) -> Non
 
 def test_coverage_tells_what_was_converted(measurements: list[Measurement]) -> None:
     for found in measurements:
-        if found.case.experiment == "training":
+        if found.case.experiment not in ("inference", "layers"):
             continue
         assert (found.coverage is None) == ("coverage" in found.absent) == (found.case.precision == "fp32")
         if found.coverage and found.case.precision == "int8_static":
@@ -79,7 +108,8 @@ def test_coverage_tells_what_was_converted(measurements: list[Measurement]) -> N
 def test_predictions_are_in_the_file_and_pair_with_their_labels(results: Path) -> None:
     stored = json.loads((results / "run.json").read_text())
     labels = unpack(stored["halfbyte"]["datasets"][0]["test_labels"])
-    judged = [row["extra_info"]["quality"] for row in stored["benchmarks"] if row["extra_info"]["quality"]]
+    found = [row["extra_info"]["quality"] for row in stored["benchmarks"] if row["extra_info"]["quality"]]
+    judged = [quality for quality in found if quality["metric"] == "accuracy"]
     assert judged
     for quality in judged:
         predicted = unpack(stored["halfbyte"]["predictions"][quality["predictions"]["sha256"]])
@@ -90,6 +120,8 @@ def test_predictions_are_in_the_file_and_pair_with_their_labels(results: Path) -
 
 def test_a_network_has_an_accuracy_if_it_was_trained_and_else_a_reason(measurements: list[Measurement]) -> None:
     for found in measurements:
+        if found.case.experiment in LANGUAGE_EXPERIMENTS:
+            continue
         trained = found.case.model in SMOKE.trained
         assert (found.quality is not None) == trained, found.case
         assert ("quality" in found.absent) != trained, found.case
@@ -110,7 +142,7 @@ def test_inference_is_judged_with_the_weights_of_the_training(measurements: list
 def test_every_row_has_its_samples_and_figures(measurements: list[Measurement]) -> None:
     for found in measurements:
         assert found.flags["threads"]
-        if found.case.experiment != "training":
+        if found.case.experiment not in ("training", "load", "perplexity", "chat"):
             assert len(found.seconds) >= SMOKE.sampling.min_samples
             assert found.weight_bytes
         if found.case.experiment == "inference":

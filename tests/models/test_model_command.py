@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models import CLASSIFIERS
+from models import CLASSIFIERS, LANGUAGE_MODELS
 from models.__main__ import main
 from models.summary import size_of
 
@@ -17,9 +17,11 @@ CHECKOUT = Path(__file__).parents[2]
 
 def test_the_list_has_a_row_for_each_network(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
-    header, *rows = capsys.readouterr().out.splitlines()
+    networks, language = capsys.readouterr().out.split("\n\n")
+    header, *rows = networks.splitlines()
     assert header.split()[:2] == ["name", "from"]
     assert [row.split()[0] for row in rows] == list(CLASSIFIERS)
+    assert [row.partition(":")[0] for row in language.splitlines()] == ["language models", *LANGUAGE_MODELS]
     small = rows[0].split()
     assert small[1:] == ["note", "4", "32x32", "10", "43,626", "1.1", "0.18"]
     assert len({len(row) for row in rows}) == 1

@@ -37,7 +37,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     messages = [{"role": "system", "content": SYSTEM}]
     texts = {"system": SYSTEM}
     seconds, answers = [], []
-    with torch.inference_mode():
+    with torch.no_grad():
         for number, question in enumerate(USER, start=1):
             workspace.progress(f"{case.model} {case.precision}: turn {number}")
             messages.append({"role": "user", "content": question})

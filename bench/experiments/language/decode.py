@@ -54,7 +54,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     def step() -> Generation:
         return generate(subject.model, prompts, tokens, arguments)
 
-    with torch.inference_mode():
+    with torch.no_grad():  # as `generate` itself has it, and its users with it
         first = step()
         check_compiled(subject, case)
         watch = Watch(subject.device)

@@ -38,7 +38,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         )
     nats: list[float] = []
     seconds = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for first in range(0, len(places), case.batch_size):
             batch = places[first : first + case.batch_size]
             workspace.progress(f"{case.model} {case.precision}: perplexity, window {first + 1} of {len(places)}")

@@ -32,7 +32,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     def step() -> float:
         return generate(subject.model, prompts, 1, {}).first_token
 
-    with torch.inference_mode():
+    with torch.no_grad():  # as `generate` itself has it, and its users with it
         first = step()
         for _ in range(WARM_UP_CALLS):
             step()

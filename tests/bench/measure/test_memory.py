@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,3 +76,20 @@ def test_peak_of_appends_nothing_where_nothing_can_be_read(monkeypatch: pytest.M
         pass
     assert found == []
     assert "cannot be reset" in str(memory.why_absent(CPU))
+
+
+def test_growth_of_anonymous_memory_is_what_was_held_at_most_and_at_the_end() -> None:
+    with memory.anonymous_growth() as held:
+        large, kept = (torch.ones(MEGABYTE * count // 4) for count in (60, 20))
+        time.sleep(0.05)
+        del large
+    assert held.most == pytest.approx(80 * MEGABYTE, rel=0.1)
+    assert held.last == pytest.approx(20 * MEGABYTE, rel=0.2)
+    assert len(kept)
+
+
+def test_weights_that_lie_in_their_file_are_told_from_copies(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(bytes(4 * 1000))
+    mapped = torch.from_file(str(file), shared=False, size=1000)
+    assert memory.mapped_bytes([mapped, mapped, mapped.clone()]) == 4000

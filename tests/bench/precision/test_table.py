@@ -8,24 +8,27 @@ from typing import Any
 
 import pytest
 
-from bench.budgets import ALL_PRECISIONS
+from bench import budgets
 from bench.options import PRECISIONS as OPTIONS
-from bench.precision import BASELINE, PRECISIONS, why_not
+from bench.precision import BASELINE, CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
 
 HERE = [name for name, precision in PRECISIONS.items() if "cpu" in precision.devices]
 
 
 def test_names_and_budgets_agree_with_the_table() -> None:
     assert all(name == precision.name for name, precision in PRECISIONS.items())
-    assert set(ALL_PRECISIONS) == set(PRECISIONS)
+    assert set(budgets.ALL_PRECISIONS) == set(CLASSIFIER_PRECISIONS)
+    assert set(budgets.LANGUAGE_PRECISIONS) == set(LANGUAGE_PRECISIONS)
+    assert {*CLASSIFIER_PRECISIONS, *LANGUAGE_PRECISIONS} == set(PRECISIONS)
     assert OPTIONS is PRECISIONS
     assert PRECISIONS[BASELINE].weight_bits == 32
 
 
 @pytest.mark.parametrize("name", PRECISIONS)
-def test_each_names_a_conversion_that_is_there(name: str) -> None:
-    module, _, function = PRECISIONS[name].convert.partition(":")
-    assert callable(getattr(importlib.import_module(f"bench.precision.{module}"), function))
+def test_each_names_functions_that_are_there(name: str) -> None:
+    for reference in filter(None, (PRECISIONS[name].convert, PRECISIONS[name].load)):
+        module, _, function = reference.partition(":")
+        assert callable(getattr(importlib.import_module(f"bench.precision.{module}"), function))
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -39,7 +42,7 @@ def test_what_runs_on_a_cpu_runs_there_in_one_mode_at_least(name: str) -> None:
     [
         ("tf32", "cpu", "eager", "tf32 runs on cuda only"),
         ("fp16", "cpu", "compiled", "fp16 runs on cuda only"),
-        ("int4_linear", "cpu", "eager", "int4_linear runs on cuda only"),
+        ("int8_packed", "cuda", "eager", "int8_packed runs on cpu only"),
         ("int8_static", "cpu", "eager", "static int8 runs in int8 only when it is compiled"),
         ("int8_static", "cuda:1", "compiled", "no kept route to int8 convolutions on CUDA is used"),
     ],

@@ -1,0 +1,165 @@
+"""Only new tokens count, their number is forced, and what comes short is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from bench.errors import InputError, Unsupported
+from bench.experiments.language import decode, prefill
+from bench.experiments.language.generation import generate, new_token_counts, prompts_of, text_ids
+from bench.records import Case
+from bench.workspace import Workspace
+
+Make = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("rows", "counts"),
+    [
+        ([[9, 9, 9, 5, 6, 7]], [3]),
+        ([[9, 9, 9, 5, 0, 0]], [1]),  # an end, then padding
+        ([[9, 9, 9, 0, 6, 7]], [0]),
+        ([[9, 9, 0, 5, 6, 0], [9, 9, 9, 5, 6, 7]], [2, 3]),  # an end in the prompt is not new
+    ],
+)
+def test_new_tokens_end_with_the_answer(rows: list[list[int]], counts: list[int]) -> None:
+    assert new_token_counts(torch.tensor(rows), 3, (0,)) == counts
+
+
+def test_a_model_that_would_end_at_once_goes_on(make_folder: Make) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(make_folder(uniform=True))
+    prompts = torch.tensor([[5, 6, 7], [8, 9, 10]])
+    assert model.generate(prompts, do_sample=False, max_new_tokens=6).shape[1] == 4  # it does end at once
+    made = generate(model, prompts, 6, {})
+    assert len(made.gaps) == 5
+    assert made.first_token > 0
+
+
+class EndsEarly:
+    """Gives two tokens, whatever it is asked for."""
+
+    generation_config = type("Configuration", (), {"eos_token_id": [0, 99]})
+
+    def generate(self, prompts: Any, *, streamer: Any, **asked: Any) -> Any:
+        streamer.put(prompts)
+        for _ in range(2):
+            streamer.put(torch.tensor([5]))
+        return torch.cat([prompts, torch.tensor([[5, 5]])], dim=1)
+
+
+def test_a_model_that_stops_early_has_no_speed() -> None:
+    with pytest.raises(RuntimeError, match=r"8 new tokens a sequence were asked for, and \[2\] came"):
+        generate(EndsEarly(), torch.tensor([[1, 2, 3]]), 8, {})
+    assert len(generate(EndsEarly(), torch.tensor([[1, 2, 3]]), 2, {}).gaps) == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_tokens_a_second_are_those_of_all_sequences_after_the_first(
+    make_folder: Make, make_case: Make, space: Make, batch_size: int
+) -> None:
+    folder = make_folder(uniform=True)
+    case = make_case("decode", folder, batch_size=batch_size, options={"prompt_tokens": 5, "new_tokens": 4})
+    found = decode.run(case, space(folder))
+    [*generations] = found.series["block_seconds"]
+    assert len(found.seconds) == 3 * len(generations)
+    assert sum(found.seconds) == pytest.approx(sum(generations))
+    median = sorted(generations)[len(generations) // 2] if len(generations) % 2 else None
+    if median:
+        assert found.figures["throughput"].value == pytest.approx(3 * batch_size / median)
+    assert found.items_per_step == batch_size
+
+
+@pytest.mark.parametrize(("precision", "share"), [("int8_packed", 8), ("nf4", 4), ("int4_linear", 4), ("bf16", 16)])
+def test_coverage_is_of_what_is_stored_and_of_what_ran(
+    make_folder: Make, make_case: Make, space: Make, precision: str, share: int
+) -> None:
+    folder = make_folder()
+    case = make_case("decode", folder, precision=precision, options={"prompt_tokens": 5, "new_tokens": 3})
+    found = decode.run(case, space(folder))
+    linear = 2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 96)
+    if precision == "int4_linear":  # groups of 64: the 96 inputs of the last products are none
+        linear -= 2 * 64 * 96
+    embedding, head, scales = VOCABULARY_BYTES // 2, VOCABULARY_BYTES // 2, 5 * 64
+    assert found.coverage is not None
+    assert found.coverage.total_parameters == 2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 96) + embedding + head + scales
+    everything = share == 16
+    assert found.coverage.quantized_parameters == (found.coverage.total_parameters if everything else linear)
+    assert found.coverage.total_flops == 2 * (2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 96) + head)
+    assert found.coverage.quantized_flops == (found.coverage.total_flops if everything else 0)
+    assert found.figures["share_of_bandwidth"].value == pytest.approx(
+        found.figures["bytes_per_step"].value
+        / sorted(found.seconds)[len(found.seconds) // 2]
+        / found.figures["bandwidth"].value,
+        rel=0.5,
+    )
+
+
+VOCABULARY_BYTES = 2 * 259 * 64
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_step_reads_the_weights_and_the_context_once(make_folder: Make, tied: bool) -> None:
+    """Of an embedding that is no output head, a row a sequence."""
+    model: Any = AutoModelForCausalLM.from_pretrained(make_folder(tied=tied))
+    layers = 2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 96) + 5 * 64
+    table = 259 * 64
+    read = layers + table + (0 if tied else 3 * 64)
+    keys_and_values = 2 * 2 * 2 * 16 * 10 * 3  # two layers of two heads, 16 wide, 10 tokens of 3 sequences
+    rotary = model.model.rotary_emb.inv_freq.numel() * 2
+    assert decode.bytes_per_step(model, 3, 10) == pytest.approx(4 * (read + keys_and_values), abs=4 * rotary)
+
+
+def test_prompts_are_of_the_text_and_of_the_length_that_was_asked_for(
+    make_folder: Make, make_case: Make, space: Make
+) -> None:
+    folder = make_folder()
+    case = make_case("prefill", folder, batch_size=2, options={"prompt_tokens": 12})
+    prompts = prompts_of(case, space(folder), 259)
+    assert prompts.shape == (2, 12)
+    assert prompts.flatten().tolist() == text_ids(case, space(folder), 24)
+    assert text_ids(case, space(folder), None)[:24] == prompts.flatten().tolist()
+
+
+def test_a_text_too_short_is_refused(make_folder: Make, make_case: Make, space: Make) -> None:
+    folder = make_folder()
+    case = make_case("prefill", folder, options={"prompt_tokens": 3000})
+    with pytest.raises(InputError, match=r"has 544 tokens, and prompts of 3000 were asked for"):
+        prompts_of(case, space(folder), 259)
+
+
+def test_a_text_that_changed_is_refused(make_folder: Make, make_case: Make, space: Make, text: Path) -> None:
+    folder = make_folder()
+    case = make_case("prefill", folder, options={"prompt_tokens": 12})
+    text.write_text("another")
+    with pytest.raises(InputError, match="has changed since the run began"):
+        prompts_of(case, space(folder), 259)
+
+
+def test_prefill_times_the_first_token(make_folder: Make, make_case: Make, space: Make) -> None:
+    folder = make_folder()
+    found = prefill.run(make_case("prefill", folder, options={"prompt_tokens": 12}), space(folder))
+    assert len(found.seconds) >= 3
+    assert found.figures["prompt_tokens"].value == 12
+    assert {peak.phase for peak in found.peaks} == {"steady"}
+
+
+def test_prefill_is_never_compiled(make_folder: Make, make_case: Make, space: Make) -> None:
+    folder = make_folder()
+    with pytest.raises(Unsupported, match="compiles decode steps only"):
+        prefill.run(make_case("prefill", folder, mode="compiled", options={"prompt_tokens": 12}), space(folder))
+
+
+def test_what_cannot_be_compiled_is_said_and_not_run_eagerly(make_folder: Make, make_case: Make, space: Make) -> None:
+    folder = make_folder()
+    case: Case = make_case(
+        "decode", folder, precision="nf4", mode="compiled", options={"prompt_tokens": 5, "new_tokens": 3}
+    )
+    workspace: Workspace = space(folder)
+    with pytest.raises(Unsupported, match="compiles no decoding of models quantised by bitsandbytes"):
+        decode.run(case, workspace)

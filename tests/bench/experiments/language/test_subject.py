@@ -1,0 +1,142 @@
+"""Loading: what is stored, what it takes, and one line for what cannot be had."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from bench.errors import InputError, TooLittleMemory
+from bench.experiments.language import fetching, load
+from bench.experiments.language.subject import load_model, size_of
+from bench.measure import memory
+from bench.workspace import Workspace
+
+Make = Callable[..., Any]
+LINEAR = 2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 96)
+TABLE = 259 * 64
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_size_is_counted_without_loading(make_folder: Make, tied: bool) -> None:
+    size = size_of(make_folder(tied=tied))
+    assert size.parameters == LINEAR + TABLE * (1 if tied else 2) + 5 * 64
+    assert (size.in_products, size.in_converted) == (LINEAR + TABLE, LINEAR)
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [
+        ("fp32", 4 * (LINEAR + 2 * TABLE + 5 * 64)),
+        ("bf16", 2 * (LINEAR + 2 * TABLE + 5 * 64)),
+        ("int8_packed", LINEAR + 2 * (2 * TABLE + 5 * 64)),
+        ("nf4", LINEAR // 2 + 2 * (2 * TABLE + 5 * 64)),
+    ],
+)
+def test_weights_take_what_their_bits_say(
+    make_folder: Make, make_case: Make, space: Make, precision: str, expected: int
+) -> None:
+    """And a scale for each row or block beside them, a few percent."""
+    folder = make_folder()
+    found = load.run(make_case("load", folder, precision=precision), space(folder))
+    assert found.weight_bytes == pytest.approx(expected, rel=0.06)
+    assert found.seconds == (found.cold.load,)
+    assert found.figures["checkpoint_bytes"].value == pytest.approx(4 * (LINEAR + 2 * TABLE), rel=0.02)
+
+
+@pytest.mark.skipif(memory.reset_high_water() is None, reason="/proc/self/clear_refs cannot be written here")
+def test_what_stays_after_loading_is_the_weights(make_folder: Make, make_case: Make, space: Make) -> None:
+    folder = make_folder()
+    found = load.run(make_case("load", folder), space(folder))
+    assert "resident_bytes" in found.figures, found.absent
+    assert [(peak.phase, peak.kind) for peak in found.peaks] == [("load", "rss")]
+    assert found.peaks[0].bytes >= found.figures["resident_bytes"].value > 0
+
+
+def test_too_little_memory_is_told_before_loading(
+    make_folder: Make, make_case: Make, space: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder()
+    need = 4 * (LINEAR + 2 * TABLE + 5 * 64)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: need - 1)
+    with pytest.raises(TooLittleMemory, match=r"at fp32 takes 0\.0 GB for its weights alone .* choose fewer bits"):
+        load_model(make_case("load", folder), space(folder))
+    load_model(make_case("load", folder, precision="bf16"), space(folder))
+
+
+def test_missing_weights_are_not_drawn_at_random(make_folder: Make, make_case: Make, space: Make) -> None:
+    folder = make_folder()
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"lacks 1 weights of its model, model\.layers\.1\.mlp\.up_proj\.weight"):
+        load_model(make_case("load", folder), space(folder))
+
+
+def test_fetching_tells_what_the_report_says(make_folder: Make, tmp_path: Path) -> None:
+    folder = make_folder()
+    facts = fetching.fetch(str(folder), Workspace(results=tmp_path, data_dir=tmp_path))
+    assert facts["folder"] == str(folder)
+    assert (facts["parameters"], facts["random"]) == (LINEAR + 2 * TABLE + 5 * 64, False)
+    assert facts["digest"]
+
+
+def no_configuration(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def broken_configuration(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def code_of_its_own(folder: Path) -> None:
+    known = json.loads((folder / "config.json").read_text())
+    own = {"model_type": "mystery", "auto_map": {"AutoConfig": "configuration_mystery.Mystery"}}
+    (folder / "config.json").write_text(json.dumps({**known, **own}))
+
+
+def no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def weights_cut_short(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:5000])
+
+
+def a_shard_missing(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"norm": "model-2-of-2.safetensors"}})
+    )
+
+
+def no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (no_configuration, "has no config.json"),
+        (broken_configuration, "config.json"),
+        (code_of_its_own, "needs code of its own, which is not run here"),
+        (no_weights, r"has no \*.safetensors"),
+        (weights_cut_short, r"model\.safetensors is missing or cut short"),
+        (a_shard_missing, r"model-2-of-2\.safetensors is missing or cut short"),
+        (no_tokenizer, "has no tokenizer that can be used"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(
+    make_folder: Make, tmp_path: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    folder = make_folder()
+    spoil(folder)
+    with pytest.raises(InputError, match=message) as found:
+        fetching.fetch(str(folder), Workspace(results=tmp_path, data_dir=tmp_path))
+    assert "\n" not in str(found.value)
+    assert str(folder) in str(found.value)
