@@ -236,7 +236,7 @@ BUDGETS: dict[str, Budget] = {
                 ),
             ),
             prompt_tokens=(64,),
-            new_tokens=12,
+            new_tokens=13,
             context=64,
             stride=64,
             text_tokens=384,

@@ -26,9 +26,11 @@ LAYOUT = 1
 CONNECT_SECONDS = 5
 WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 """Files of a hub repository that loading needs: no weights in other formats, no code."""
-PIECES = 17
-PIECE_BYTES = 2**18
-"""Files of 4 MB and less are hashed whole; in larger ones other weights differ everywhere."""
+UNWANTED = ("consolidated*", "*/*")
+"""The same weights once more, as some publishers put them beside."""
+PIECES = 1025
+PIECE_BYTES = 2**14
+"""Files of 16 MB and less are hashed whole; in larger ones each layer of a model has some of the pieces."""
 SHARD_BYTES = 2 * 10**9
 BLOCK_NUMBERS = 2**24 + 43
 """Random numbers that are drawn: an odd count, so that what repeats lies differently in each row."""
@@ -67,6 +69,24 @@ def digest_of(folder: Path) -> str:
                 file.seek(piece * max(0, size - PIECE_BYTES) // (PIECES - 1))
                 total.update(file.read(PIECE_BYTES))
     return total.hexdigest()[:16]
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of weights that transformers reads from ``folder``: those of its index, else the single one.
+
+    Raises:
+        ModelError: there is none, or the index cannot be read.
+    """
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if not index.is_file() and not single.is_file():
+        raise ModelError(f"{folder} has no model.safetensors, nor its index; weights in other files are not read")
+    if not index.is_file():
+        return [single]
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index} cannot be used ({reason(error)}): copy it again") from error
+    return [folder / name for name in sorted(names)]
 
 
 def packaged_file(package: str) -> Path:
@@ -215,7 +235,11 @@ def _from_hub(name: str, progress: Progress) -> Path:
 
     progress(f"fetching {name} from the hub")
     try:
-        return Path(snapshot_download(name, allow_patterns=list(WANTED), etag_timeout=CONNECT_SECONDS))
+        return Path(
+            snapshot_download(
+                name, allow_patterns=list(WANTED), ignore_patterns=list(UNWANTED), etag_timeout=CONNECT_SECONDS
+            )
+        )
     except GatedRepoError:
         why = "its licence has to be accepted on its page, and HF_TOKEN set to the token of an account that did so"
     except RepositoryNotFoundError:

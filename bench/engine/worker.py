@@ -104,8 +104,12 @@ def _prepare(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _fetch(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    import torch
+
     from bench.experiments.language import fetching
 
+    # A fork has lost its server's threads: asked for here, before transformers loads in several threads at once.
+    torch.set_num_threads(torch.get_num_threads())
     return fetching.fetch(request["model"], _workspace(request, progress))
 
 

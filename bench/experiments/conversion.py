@@ -40,25 +40,26 @@ def precision_of(case: Case) -> Precision:
 
 
 def whats_converted(
-    step: Callable[[], object], precision: Precision, network: nn.Module, *, parameters: int, flops: int
+    step: Callable[[], object],
+    precision: Precision,
+    network: nn.Module,
+    *,
+    parameters: int,
+    flops: int,
+    without: Sequence[str] = (),
 ) -> Ran:
     """Trace ``step`` once, untimed, and count.
 
     Args:
         parameters: of the network before it was converted.
         flops: of one step of that network.
+        without: operators whose products are not counted, and are not in ``flops``.
     """
     if precision.name == BASELINE:
         return Ran(compute="float32", absent={"coverage": "fp32 is the baseline: nothing is converted"})
     if precision.name == "tf32":
         return Ran(compute="tf32", absent={"coverage": "a trace does not tell TF32 from float32"})
-    return counted(products.products_of(step), precision, network, parameters=parameters, flops=flops)
-
-
-def counted(
-    ran: Sequence[products.Product], precision: Precision, network: nn.Module, *, parameters: int, flops: int
-) -> Ran:
-    """What the products of one step tell of ``precision``. ``flops`` is what they should add up to."""
+    ran = [product for product in products.products_of(step) if product.operator not in without]
     seen = sum(product.flops for product in ran)
     accounted = abs(seen - flops) <= TOLERANCE * flops
     coverage = Coverage(

@@ -1,4 +1,4 @@
-"""Perplexity by tokens, over windows of a text: each token is scored once, with what stands before it as context."""
+"""Perplexity by tokens, over windows of a text: no token is scored twice, each with what stands before it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class Window:
 
 
 def windows(tokens: int, context: int, stride: int) -> list[Window]:
-    """Windows of up to ``context`` tokens, ``stride`` apart. The first token of a text has nothing before it.
+    """Windows of up to ``context`` tokens, ``stride`` apart.
+
+    The first token of a text has nothing before it and is not scored, nor is that of a window without overlap.
 
     Source: the sliding window of transformers' guide to perplexity.
     """

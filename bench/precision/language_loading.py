@@ -110,11 +110,14 @@ def sixteen_bits(device: torch.device) -> torch.dtype:
     return torch.float16 if old else torch.bfloat16
 
 
-def bitsandbytes_cpu_kernels() -> str:
-    """Which kernels multiply 4-bit weights on this CPU: bitsandbytes looks for optional ones as it is imported."""
+def bitsandbytes_cpu_kernels(bits: int) -> str:
+    """What multiplies weights of ``bits`` bits on this CPU. For 4 bits bitsandbytes looks for optional kernels."""
     from bitsandbytes.backends.cpu import ops
     from bitsandbytes.functional import has_avx512bf16
 
+    if bits == 8:
+        avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+        return "torch._int_mm" if avx512 else "none: the processor has no AVX-512, so products are in floating point"
     if not has_avx512bf16():
         return "none: the processor has no AVX512-BF16, so weights are expanded and then multiplied"
     if getattr(ops, "gemm_4bit_forward_kernel", None) is not None:

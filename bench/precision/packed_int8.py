@@ -29,9 +29,11 @@ class PackedInt8Linear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         exact = linear.weight.detach().float()
-        scale = exact.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / LARGEST
-        self.register_buffer("weight", (exact / scale[:, None]).round().to(torch.int8))
-        self.register_buffer("scale", scale.to(torch.bfloat16))
+        scale = (exact.abs().amax(dim=1).clamp(min=torch.finfo(torch.bfloat16).tiny) / LARGEST).to(torch.bfloat16)
+        # Rounded with the scale that it is multiplied by, which bfloat16 has rounded as well.
+        rounded = (exact / scale.float()[:, None]).round().clamp(-LARGEST, LARGEST)
+        self.register_buffer("weight", rounded.to(torch.int8))
+        self.register_buffer("scale", scale)
         self.bias = linear.bias
 
     def forward(self, inputs: Tensor) -> Tensor:

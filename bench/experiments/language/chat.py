@@ -9,7 +9,7 @@ from transformers import pipeline
 
 from bench.errors import Unsupported
 from bench.experiments.language.generation import TokenClock, end_tokens
-from bench.experiments.language.subject import folder_of, load_model, measured
+from bench.experiments.language.subject import check_place, folder_of, load_model, measured
 from bench.measure.clock import now
 from bench.records import Case, Figure, Measurement
 from bench.workspace import Workspace
@@ -30,7 +30,10 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     """
     subject = load_model(case, workspace)
     # What pipeline("text-generation", model=NAME, device_map="auto") does first, timed and checked as everywhere here.
-    talker: Any = pipeline("text-generation", model=subject.model, tokenizer=str(folder_of(workspace)))
+    # Without a device it would go to the first GPU that there is, unless accelerate spread the model over several.
+    placed = {} if getattr(subject.model, "hf_device_map", None) else {"device": subject.model.device}
+    talker: Any = pipeline("text-generation", model=subject.model, tokenizer=str(folder_of(workspace)), **placed)
+    check_place(talker.model, subject.device)
     if not talker.tokenizer.chat_template:
         raise Unsupported("the tokenizer has no chat template: this model was not made for conversations")
     most = int(case.option("new_tokens") or 0)
@@ -75,6 +78,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
                 "quality": "two answers are for reading; perplexity tells quality",
                 "device_seconds": "a turn is timed by the wall clock",
                 "coverage": "see decode",
+                "peaks": "see load, prefill and decode",
             },
         )
     )

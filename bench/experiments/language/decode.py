@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.experiments.conversion import Ran, counted
-from bench.experiments.language.generation import Generation, cache_arguments, check_compiled, generate, prompts_of
-from bench.experiments.language.subject import Subject, load_model, measured
+from bench.experiments.conversion import Ran, whats_converted
+from bench.experiments.language.generation import (
+    Generation,
+    cache_arguments,
+    check_compiled,
+    generate,
+    prompts_of,
+    warm_up,
+)
+from bench.experiments.language.subject import Subject, load_model, measured, unwatched
 from bench.experiments.timing import sampling
 from bench.measure import ceilings, clock, memory
-from bench.measure.products import products_of
 from bench.measure.state import Watch
 from bench.precision.storage import tensors_as_stored
 from bench.records import Case, Cold, Figure, Measurement
 from bench.workspace import Workspace
 
-PEAK_TOKENS = 4
-"""The peak of memory is that of the prompt, and hardly grows with a few more tokens."""
+BLOCKS = 6
+"""Of each generation: the fewest of which a median has an interval of 95 %."""
 OF_ATTENTION = ("aten::bmm", "aten::baddbmm")
 """Products of activations with one another: no weight is in them, and their number grows with the context."""
 
@@ -33,8 +39,9 @@ class Decoded:
     """Generations of one model, timed until the case's criterion was met."""
 
     gaps: tuple[float, ...]
-    generation_seconds: tuple[float, ...]
-    """Of each generation, from its first new token to its last."""
+    block_seconds: tuple[float, ...]
+    """Of blocks of steps that follow one another."""
+    steps_per_block: int
     criterion_met: bool
 
 
@@ -47,7 +54,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     """
     limit = ceilings.bandwidth(torch.device(case.device))
     subject = load_model(case, workspace)
-    prompts = prompts_of(case, workspace, subject.model.config.vocab_size).to(subject.device)
+    prompts = prompts_of(case, workspace, subject).to(subject.device)
     arguments = cache_arguments(subject, case, workspace)
     tokens = int(case.option("new_tokens") or 0)
 
@@ -58,13 +65,12 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         first = step()
         check_compiled(subject, case)
         watch = Watch(subject.device)
-        _warm_up(step, subject.device)
+        warm_up(step, subject.device)
         decoded = _decode(step, case, watch)
-        few = min(tokens, PEAK_TOKENS)
-        peaks = memory.steady_peaks(lambda: generate(subject.model, prompts, few, arguments), subject.device)
+        peaks = memory.steady_peaks(step, subject.device)
         ran = _converted(subject, prompts, case)
     usual = statistics.median(decoded.gaps)
-    compiling = max(0.0, max(first.gaps) - usual) if case.mode == "compiled" else None
+    compiling = sum(max(0.0, gap - usual) for gap in first.gaps) if case.mode == "compiled" else None
     return Measurement(
         **measured(
             subject,
@@ -79,53 +85,52 @@ def run(case: Case, workspace: Workspace) -> Measurement:
                 **_figures(case, decoded, prompts.shape[1], tokens),
                 **against_bandwidth(subject, prompts, usual, limit),
             },
-            series={"block_seconds": decoded.generation_seconds},
-            absent={**ran.absent, "device_seconds": "a token is timed until it is on the host"},
+            series={"block_seconds": decoded.block_seconds},
+            absent={**ran.absent, "device_seconds": "a token is timed until it is on the host", **unwatched(watch)},
         )
     )
-
-
-def _warm_up(step: Callable[[], Generation], device: torch.device) -> None:
-    """The first generation was one already; a GPU needs its time to raise its clocks."""
-    begin = time.perf_counter()
-    while device.type == "cuda" and time.perf_counter() - begin < clock.CUDA_WARM_UP_SECONDS:
-        step()
 
 
 def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded:
     rule, spread = sampling(case), clock.Spread()
     gaps: list[float] = []
-    seconds = []
+    blocks: list[float] = []
     with clock.no_collection():
         begin = time.perf_counter()
         while True:
             generation = step()
             watch()
             gaps += generation.gaps
-            seconds.append(sum(generation.gaps))
+            steps = max(1, len(generation.gaps) // BLOCKS)
+            blocks += block_sums(generation.gaps, steps)
             for gap in generation.gaps:
                 spread.add(gap)
             passed = time.perf_counter() - begin
             met = spread.meets(rule, passed)
             if met or passed >= rule.max_seconds:
-                return Decoded(gaps=tuple(gaps), generation_seconds=tuple(seconds), criterion_met=met)
+                return Decoded(gaps=tuple(gaps), block_seconds=tuple(blocks), steps_per_block=steps, criterion_met=met)
+
+
+def block_sums(gaps: Sequence[float], steps: int) -> list[float]:
+    """Seconds of whole blocks of ``steps`` gaps; what is left over at the end is in none."""
+    return [sum(gaps[begin : begin + steps]) for begin in range(0, len(gaps) - steps + 1, steps)]
 
 
 def _figures(case: Case, decoded: Decoded, prompt_tokens: int, new_tokens: int) -> dict[str, Figure]:
-    """The first new token belongs to prefill: a generation's time is that of the others, and so is its count."""
-    counted_tokens = case.batch_size * (new_tokens - 1)
-    per_second = counted_tokens / statistics.median(decoded.generation_seconds)
+    """The first new token belongs to prefill: neither its time nor itself is in a block."""
+    per_second = case.batch_size * decoded.steps_per_block / statistics.median(decoded.block_seconds)
     return {
         "throughput": Figure(value=per_second, unit="tokens/s", better="higher"),
         "prompt_tokens": Figure(value=prompt_tokens, unit="tokens", exact=True),
         "new_tokens": Figure(value=new_tokens, unit="tokens", exact=True),
+        "steps_per_block": Figure(value=decoded.steps_per_block, unit="steps"),
         "criterion_met": Figure(value=float(decoded.criterion_met), unit="yes=1"),
     }
 
 
 def against_bandwidth(subject: Subject, prompts: Tensor, seconds: float, limit: float) -> Mapping[str, Figure]:
     """The share of the memory's bandwidth that a step of ``seconds`` uses, were it to read each byte only once."""
-    size = bytes_per_step(subject.model, *prompts.shape)
+    size = bytes_per_step(subject.model, subject.config, *prompts.shape)
     return {
         "bandwidth": Figure(value=limit, unit="B/s"),
         "bytes_per_step": Figure(value=size, unit="B", exact=True),
@@ -133,7 +138,7 @@ def against_bandwidth(subject: Subject, prompts: Tensor, seconds: float, limit: 
     }
 
 
-def bytes_per_step(model: Any, sequences: int, context: int) -> int:
+def bytes_per_step(model: Any, config: Any, sequences: int, context: int) -> int:
     """The fewest bytes that a decode step has to read: weights as stored, and keys and values of the context.
 
     Of an embedding that is not the output head as well, only one row a sequence is read.
@@ -142,7 +147,6 @@ def bytes_per_step(model: Any, sequences: int, context: int) -> int:
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     if embedding.data_ptr() != head.data_ptr():
         size -= memory.bytes_of([embedding]) - sequences * embedding.shape[1] * embedding.element_size()
-    config = model.config
     heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 0)
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     keys_and_values = 2 * config.num_hidden_layers * heads * width * embedding.element_size()
@@ -151,17 +155,13 @@ def bytes_per_step(model: Any, sequences: int, context: int) -> int:
 
 def _converted(subject: Subject, prompts: Tensor, case: Case) -> Ran:
     """From one eager step for one token a sequence: the same products with weights as in decoding."""
-    ran = [
-        product
-        for product in products_of(lambda: subject.model(prompts[:, :1], use_cache=False))
-        if product.operator not in OF_ATTENTION
-    ]
-    found = counted(
-        ran,
+    found = whats_converted(
+        lambda: subject.model(prompts[:, :1], use_cache=False),
         subject.precision,
         subject.model,
         parameters=subject.size.parameters,
         flops=2 * subject.size.in_products * len(prompts),
+        without=OF_ATTENTION,
     )
     if case.mode == "compiled":
         return Ran(coverage=found.coverage, absent={**found.absent, "compute": "traced as an eager step"})

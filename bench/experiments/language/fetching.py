@@ -15,7 +15,7 @@ from bench.errors import InputError
 from bench.experiments.language.subject import quiet, size_of
 from bench.workspace import Workspace
 from models.language import LanguageSpec
-from models.language_files import digest_of, folder_of
+from models.language_files import digest_of, folder_of, weight_files
 
 
 def fetch(name: str, workspace: Workspace) -> dict[str, Any]:
@@ -50,6 +50,8 @@ def _check_configuration(name: str, folder: Path) -> None:
         raise InputError(f"language model '{name}': {folder} has no config.json; give a folder that transformers saved")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
         AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except ValueError as error:
         if "auto_map" in file.read_text(encoding="utf-8"):
@@ -58,24 +60,24 @@ def _check_configuration(name: str, folder: Path) -> None:
                 "knows"
             ) from error
         raise InputError(f"language model '{name}': {file} cannot be used ({_line(error)})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"language model '{name}': {file} holds no configuration")
+    if any(part.get("quantization_config") for part in (content, content.get("text_config") or {})):
+        # transformers would keep to that, whatever it is asked for: every precision would be the same model.
+        raise InputError(f"language model '{name}': {folder} is quantised already; give its unquantised weights")
 
 
 def _check_weights(name: str, folder: Path) -> None:
     """A file that is cut short says so in its header; one that is missing is named by the index."""
-    index = folder / "model.safetensors.index.json"
-    named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else set()
-    files = {path.name for path in folder.glob("*.safetensors")} | named
-    if not files:
-        raise InputError(f"language model '{name}': {folder} has no *.safetensors; weights in other files are not read")
-    for file in sorted(files):
+    try:
+        files = weight_files(folder)
+    except models.ModelError as error:
+        raise InputError(f"language model '{name}': {error}") from error
+    for file in files:
         try:
-            with safe_open(folder / file, framework="pt"):
+            with safe_open(file, framework="pt"):
                 pass
         except (OSError, SafetensorError) as error:
             raise InputError(
-                f"language model '{name}': {folder / file} is missing or cut short; copy it again ({_line(error)})"
+                f"language model '{name}': {file} is missing or cut short; copy it again ({_line(error)})"
             ) from error
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from bench.data.text import Text, load_text
 from bench.errors import InputError, Unsupported
 from bench.experiments.language.subject import Subject, folder_of
 from bench.experiments.modes import prepare_compiler
-from bench.measure.clock import now
+from bench.measure.clock import CUDA_WARM_UP_SECONDS, now
 from bench.records import Case
 from bench.workspace import Workspace
 
@@ -90,6 +91,13 @@ def generate(model: Any, prompts: Tensor, new_tokens: int, arguments: Mapping[st
     )
 
 
+def warm_up(step: Callable[[], object], device: torch.device) -> None:
+    """A GPU needs its time to raise its clocks. A CPU has had a first generation, with every kernel that follows."""
+    begin = time.perf_counter()
+    while device.type == "cuda" and time.perf_counter() - begin < CUDA_WARM_UP_SECONDS:
+        step()
+
+
 def new_token_counts(sequences: Tensor, prompt_tokens: int, ends: Sequence[int]) -> list[int]:
     """How many tokens each sequence really got: after the prompt, up to its first end token, without padding."""
     counts = []
@@ -138,9 +146,17 @@ def check_compiled(subject: Subject, case: Case) -> None:
         raise Unsupported("transformers did not compile the decoding of this model, and gives no reason")
 
 
-def prompts_of(case: Case, workspace: Workspace, vocabulary: int) -> Tensor:
-    """Ids (batch_size, prompt_tokens): pieces of the text one after the other; drawn for a model of random weights."""
+def prompts_of(case: Case, workspace: Workspace, subject: Subject) -> Tensor:
+    """Ids (batch_size, prompt_tokens): pieces of the text one after the other; drawn for a model of random weights.
+
+    Raises:
+        InputError: the model has no room for them, or the text is too short.
+    """
     tokens, size = int(case.option("prompt_tokens") or 0), case.batch_size
+    vocabulary, room = subject.config.vocab_size, getattr(subject.config, "max_position_embeddings", None)
+    needed = tokens + int(case.option("new_tokens") or 1)
+    if room and needed > room:
+        raise InputError(f"{case.model} has room for {room} tokens, and {needed} were asked for: see --prompt-tokens")
     if models.language_model(case.model).random:
         draw = random.Random(case.seed)
         return torch.tensor([[draw.randrange(vocabulary) for _ in range(tokens)] for _ in range(size)])

@@ -15,6 +15,7 @@ from bench.precision.language_loading import loading_of
 from bench.precision.storage import tensors_as_stored
 from bench.records import Case, Figure, Measurement, Peak
 from bench.workspace import Workspace
+from models.language_files import weight_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
 
 
 def _checkpoint_bytes(workspace: Workspace) -> int:
-    return sum(path.stat().st_size for path in folder_of(workspace).glob("*.safetensors"))
+    return sum(path.stat().st_size for path in weight_files(folder_of(workspace)))
 
 
 def _on_cuda(model: Any, device: torch.device) -> Taken:
@@ -72,11 +73,13 @@ def _on_cuda(model: Any, device: torch.device) -> Taken:
 def _forked(case: Case, workspace: Workspace) -> Taken:
     """Watched in a child, which ends with it: what a first load leaves in the heap would hide a part of the second.
 
-    Nothing where the system cannot fork, or does not tell what a process holds.
+    Nothing where the system cannot fork or does not tell what a process holds, nor under ``--isolation none``: where
+    threads have worked already, a fork would wait for them for ever.
     """
     why = memory.why_absent(torch.device(case.device))
-    if why or "fork" not in multiprocessing.get_all_start_methods():
-        return Taken(problem=why or "this system cannot fork a process to watch")
+    alone = multiprocessing.parent_process() is not None and "fork" in multiprocessing.get_all_start_methods()
+    if why or not alone:
+        return Taken(problem=why or "watched only in a worker process that can fork another one")
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
     child = context.Process(target=_watch, args=(case, workspace, there))

@@ -5,16 +5,13 @@ from __future__ import annotations
 import torch
 
 from bench.errors import Unsupported
-from bench.experiments.language.generation import generate, prompts_of
-from bench.experiments.language.subject import load_model, measured
+from bench.experiments.language.generation import generate, prompts_of, warm_up
+from bench.experiments.language.subject import load_model, measured, unwatched
 from bench.experiments.timing import sampling
 from bench.measure import clock, memory
 from bench.measure.state import Watch
 from bench.records import Case, Cold, Figure, Measurement
 from bench.workspace import Workspace
-
-WARM_UP_CALLS = 1
-"""After the first: a prefill is one long step of large products, and more calls show no other time."""
 
 
 def run(case: Case, workspace: Workspace) -> Measurement:
@@ -27,15 +24,15 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     if case.mode != "eager":
         raise Unsupported("transformers compiles decode steps only: prefill runs eagerly in every mode")
     subject = load_model(case, workspace)
-    prompts = prompts_of(case, workspace, subject.model.config.vocab_size).to(subject.device)
+    prompts = prompts_of(case, workspace, subject).to(subject.device)
 
     def step() -> float:
         return generate(subject.model, prompts, 1, {}).first_token
 
     with torch.no_grad():  # as `generate` itself has it, and its users with it
         first = step()
-        for _ in range(WARM_UP_CALLS):
-            step()
+        step()
+        warm_up(step, subject.device)
         watch = Watch(subject.device)
         samples = clock.until(step, sampling(case), watch)
         peaks = memory.steady_peaks(step, subject.device)
@@ -55,6 +52,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             absent={
                 "device_seconds": "a token is timed from the call until it is on the host",
                 "coverage": "see decode",
+                **unwatched(watch),
             },
         )
     )

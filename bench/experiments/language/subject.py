@@ -18,12 +18,15 @@ from bench.errors import InputError, TooLittleMemory
 from bench.experiments.conversion import bits_of, precision_of
 from bench.measure import flags, memory
 from bench.measure.clock import synchronize
+from bench.measure.state import Watch
 from bench.precision import BASELINE, Precision
 from bench.precision.language_loading import Loading, bitsandbytes_cpu_kernels, loading_of
 from bench.precision.storage import tensors_as_stored, weights_in
 from bench.records import Case, Cold, Coverage, Figure, Scalar
 from bench.workspace import Workspace
 
+NOTHING_CONVERTED = (BASELINE, "tf32")
+NOTHING_CONVERTED = (BASELINE, "tf32")
 RANDOM = "random weights: what this model says means nothing"
 
 
@@ -47,8 +50,14 @@ class Subject:
     device: torch.device
     size: Size
     load_seconds: float
+
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that every Measurement of this model has in common."""
+
+    @property
+    def config(self) -> Any:
+        """Of the language model, where it is a part of one that also sees or hears."""
+        return self.model.config.get_text_config(decoder=True)
 
 
 def load_model(case: Case, workspace: Workspace) -> Subject:
@@ -101,6 +110,11 @@ def from_pretrained(folder: Path, loading: Loading, device: torch.device) -> Any
     model.eval()
     synchronize(device)
     return model
+
+
+def unwatched(watch: Watch) -> dict[str, str]:
+    """Why there are no readings of the device, as a part of ``absent``."""
+    return {"device_state": watch.why_absent} if watch.why_absent else {}
 
 
 def quiet() -> None:
@@ -171,7 +185,7 @@ def check_place(model: Any, device: torch.device) -> None:
 def facts_of(case: Case, model: Any, precision: Precision, size: Size) -> dict[str, Any]:
     """What every Measurement of a model says alike: before its first step, which may repack weights."""
     spec = models.language_model(case.model)
-    low = None if precision.name == BASELINE else weights_in(model, precision.low_bits)
+    low = None if precision.name in NOTHING_CONVERTED else weights_in(model, precision.low_bits)
     absent = {
         "serialized_bytes": "the checkpoint is read, not written: figure checkpoint_bytes of load",
         "energy_joules_per_item": "no energy counter is read yet",
@@ -212,5 +226,5 @@ def _flags(case: Case, model: Any, precision: Precision) -> dict[str, Scalar]:
         "attention": str(model.config._attn_implementation),
     }
     if precision.library == "bitsandbytes" and case.device == "cpu":
-        found["bitsandbytes_cpu_kernels"] = bitsandbytes_cpu_kernels()
+        found["bitsandbytes_cpu_kernels"] = bitsandbytes_cpu_kernels(precision.weight_bits)
     return found

@@ -15,12 +15,13 @@ TEXT = """\
 Memory and load, then speed and quality, one line a precision and mode. ± of a time is the longer side of its 95 %
 interval, and is missing where samples are too few for one; ± of a perplexity is one standard error."""
 LEGEND = (
-    "*Load* is from files to a model ready to run, rounding its weights included. MB are 10^6 bytes. *Stays after "
-    "loading* is what the process, or CUDA, holds then; the *peaks* are the most that loading and one step add to the "
-    "process, or that CUDA allocated in all.",
+    "*Load* is from files to a model, rounding its weights included; on a CPU weights of the file's own type are only "
+    "mapped, and read by the first step. MB are 10^6 bytes. *Stays after loading* is what the process, or CUDA, holds "
+    "then, mapped weights among it; the *load peak* is the most that loading adds, the *steady peak* the most that "
+    "decoding adds to a process that has loaded, or that CUDA allocated in all.",
     "*First token* is the time from a prompt to its first answering token (prefill). *Tokens/s* are new tokens only "
-    "(decode), prefill not counted, from whole generations of a forced length; *p50* and *p95* are the times between "
-    "two of them.",
+    "(decode), prefill not counted, from blocks of steps in generations of a forced length; *p50* and *p95* are the "
+    "times between two of them.",
     "*Of the bandwidth limit*: a step must read every weight as stored, and the key-value cache, once. The limit is "
     "these bytes over the bandwidth that the same process measured before; the median step is held against it.",
     "*Speed-up over fp32* is in the mode of the row, from the medians of the time between tokens, with the widest ± "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from bench.errors import InputError, Unsupported
 from bench.experiments.language import decode, prefill
 from bench.experiments.language.generation import generate, new_token_counts, prompts_of, text_ids
+from bench.experiments.language.subject import load_model
 from bench.records import Case
 from bench.workspace import Workspace
 
@@ -66,13 +68,17 @@ def test_tokens_a_second_are_those_of_all_sequences_after_the_first(
     folder = make_folder(uniform=True)
     case = make_case("decode", folder, batch_size=batch_size, options={"prompt_tokens": 5, "new_tokens": 4})
     found = decode.run(case, space(folder))
-    [*generations] = found.series["block_seconds"]
-    assert len(found.seconds) == 3 * len(generations)
-    assert sum(found.seconds) == pytest.approx(sum(generations))
-    median = sorted(generations)[len(generations) // 2] if len(generations) % 2 else None
-    if median:
-        assert found.figures["throughput"].value == pytest.approx(3 * batch_size / median)
+    blocks = found.series["block_seconds"]  # of a generation so short each step is a block
+    assert blocks == found.seconds
+    assert len(found.seconds) % 3 == 0
+    assert found.figures["steps_per_block"].value == 1
+    assert found.figures["throughput"].value == pytest.approx(batch_size / statistics.median(blocks))
     assert found.items_per_step == batch_size
+
+
+def test_blocks_are_of_steps_that_follow_one_another() -> None:
+    assert decode.block_sums((1.0, 2.0, 3.0, 4.0, 5.0), 2) == [3.0, 7.0]
+    assert decode.block_sums((1.0, 2.0), 1) == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(("precision", "share"), [("int8_packed", 8), ("nf4", 4), ("int4_linear", 4), ("bf16", 16)])
@@ -112,7 +118,9 @@ def test_a_step_reads_the_weights_and_the_context_once(make_folder: Make, tied: 
     read = layers + table + (0 if tied else 3 * 64)
     keys_and_values = 2 * 2 * 2 * 16 * 10 * 3  # two layers of two heads, 16 wide, 10 tokens of 3 sequences
     rotary = model.model.rotary_emb.inv_freq.numel() * 2
-    assert decode.bytes_per_step(model, 3, 10) == pytest.approx(4 * (read + keys_and_values), abs=4 * rotary)
+    assert decode.bytes_per_step(model, model.config, 3, 10) == pytest.approx(
+        4 * (read + keys_and_values), abs=4 * rotary
+    )
 
 
 def test_prompts_are_of_the_text_and_of_the_length_that_was_asked_for(
@@ -120,7 +128,7 @@ def test_prompts_are_of_the_text_and_of_the_length_that_was_asked_for(
 ) -> None:
     folder = make_folder()
     case = make_case("prefill", folder, batch_size=2, options={"prompt_tokens": 12})
-    prompts = prompts_of(case, space(folder), 259)
+    prompts = prompts_of(case, space(folder), load_model(case, space(folder)))
     assert prompts.shape == (2, 12)
     assert prompts.flatten().tolist() == text_ids(case, space(folder), 24)
     assert text_ids(case, space(folder), None)[:24] == prompts.flatten().tolist()
@@ -130,7 +138,14 @@ def test_a_text_too_short_is_refused(make_folder: Make, make_case: Make, space: 
     folder = make_folder()
     case = make_case("prefill", folder, options={"prompt_tokens": 3000})
     with pytest.raises(InputError, match=r"has 544 tokens, and prompts of 3000 were asked for"):
-        prompts_of(case, space(folder), 259)
+        prompts_of(case, space(folder), load_model(case, space(folder)))
+
+
+def test_more_tokens_than_a_model_has_room_for_are_refused(make_folder: Make, make_case: Make, space: Make) -> None:
+    folder = make_folder()
+    case = make_case("decode", folder, options={"prompt_tokens": 4090, "new_tokens": 7})
+    with pytest.raises(InputError, match="has room for 4096 tokens, and 4097 were asked for: see --prompt-tokens"):
+        prompts_of(case, space(folder), load_model(case, space(folder)))
 
 
 def test_a_text_that_changed_is_refused(make_folder: Make, make_case: Make, space: Make, text: Path) -> None:
@@ -138,7 +153,7 @@ def test_a_text_that_changed_is_refused(make_folder: Make, make_case: Make, spac
     case = make_case("prefill", folder, options={"prompt_tokens": 12})
     text.write_text("another")
     with pytest.raises(InputError, match="has changed since the run began"):
-        prompts_of(case, space(folder), 259)
+        prompts_of(case, space(folder), load_model(case, space(folder)))
 
 
 def test_prefill_times_the_first_token(make_folder: Make, make_case: Make, space: Make) -> None:

@@ -59,6 +59,19 @@ def test_perplexity_agrees_with_the_models_own_loss(make_folder: Make, make_case
         assert nats / 39 == pytest.approx(float(model(whole, labels=whole).loss), rel=1e-5)
 
 
+def test_what_begins_a_text_stands_before_each_window_unscored(make_folder: Make) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(make_folder())
+    ids = list(range(3, 43))
+    window = Window(begin=4, end=20, scored=15)
+    with torch.inference_mode():
+        [begun] = perplexity.score(model, ids, [window], torch.device("cpu"), [1])
+        moved = Window(begin=0, end=17, scored=15)
+        [expected] = perplexity.score(model, [1, *ids[4:20]], [moved], torch.device("cpu"))
+        [without] = perplexity.score(model, ids, [window], torch.device("cpu"))
+    assert begun == pytest.approx(expected, rel=1e-6)
+    assert begun != pytest.approx(without, rel=1e-6)
+
+
 def test_a_text_of_one_window_is_refused(make_folder: Make, make_case: Make, space: Make) -> None:
     folder = make_folder()
     case = make_case("perplexity", folder, options={"context": 32, "stride": 16, "text_tokens": 20})
