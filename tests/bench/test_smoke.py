@@ -70,6 +70,7 @@ def test_language_rows_have_what_the_report_shows(measurements: list[Measurement
         assert found.weight_bytes
         assert "4-bit already" in found.notes[0]
         assert (found.quality is not None) == (found.case.experiment == "perplexity")
+        assert (found.quality is None) == ("quality" in found.absent)
         assert bool(found.texts) == (found.case.experiment == "chat")
         if found.case.experiment == "load":
             assert {peak.phase for peak in found.peaks} == {"load"}

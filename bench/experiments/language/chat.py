@@ -75,7 +75,6 @@ def run(case: Case, workspace: Workspace) -> Measurement:
                 for number, answer in enumerate(answers, start=1)
             },
             absent={
-                "quality": "two answers are for reading; perplexity tells quality",
                 "device_seconds": "a turn is timed by the wall clock",
                 "coverage": "see decode",
                 "peaks": "see load, prefill and decode",

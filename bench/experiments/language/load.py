@@ -41,7 +41,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     figures = {"checkpoint_bytes": Figure(value=_checkpoint_bytes(workspace), unit="B", exact=True)}
     if taken.resident_bytes is not None:
         figures["resident_bytes"] = Figure(value=taken.resident_bytes, unit="B", better="lower")
-    absent = {"quality": "perplexity and chat tell it", "coverage FLOPs": "see decode"}
+    absent = {"coverage FLOPs": "see decode"}
     if taken.problem:
         absent["peaks"] = taken.problem
     return Measurement(
@@ -50,7 +50,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             seconds=(subject.load_seconds,),
             peaks=taken.peaks,
             figures=figures,
-            absent={**absent, **subject.facts["absent"]},
+            absent=absent,
         )
     )
 

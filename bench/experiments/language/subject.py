@@ -189,9 +189,8 @@ def facts_of(case: Case, model: Any, precision: Precision, size: Size) -> dict[s
     absent = {
         "serialized_bytes": "the checkpoint is read, not written: figure checkpoint_bytes of load",
         "energy_joules_per_item": "no energy counter is read yet",
+        "quality": RANDOM if spec.random else "see perplexity",
     }
-    if spec.random:
-        absent["quality"] = RANDOM
     reason = memory.why_absent(torch.device(case.device))
     if reason:
         absent["peaks"] = reason
@@ -216,6 +215,8 @@ def measured(subject: Subject, **own: Any) -> dict[str, Any]:
     joined: dict[str, Any] = {**subject.facts, "cold": Cold(load=subject.load_seconds)}
     for name, value in own.items():
         joined[name] = {**joined[name], **value} if isinstance(joined.get(name), dict) else value
+    if "quality" in own:
+        del joined["absent"]["quality"]
     return joined
 
 
