@@ -13,13 +13,13 @@ import models
 from bench.errors import Unsupported
 from bench.measure.memory import bytes_of
 from bench.measure.products import flops_in, products_of
-from bench.precision import PRECISIONS
+from bench.precision import CLASSIFIER_PRECISIONS, PRECISIONS
 from bench.precision.bitsandbytes_layers import even_rows
 from bench.precision.storage import tensors_as_stored, weights_in
 
-LINEAR_ONLY = [name for name, precision in PRECISIONS.items() if precision.layers == "linear layers"]
+LINEAR_ONLY = [name for name in CLASSIFIER_PRECISIONS if PRECISIONS[name].layers == "linear layers"]
 EAGER_HERE = [
-    name for name, precision in PRECISIONS.items() if "cpu" in precision.devices and "eager" in precision.modes
+    name for name in CLASSIFIER_PRECISIONS if "cpu" in PRECISIONS[name].devices and "eager" in PRECISIONS[name].modes
 ]
 QUANTISED_HERE = [name for name in EAGER_HERE if PRECISIONS[name].weight_bits <= 8]
 INT4_KEY = 64
@@ -55,7 +55,10 @@ def test_converted_networks_still_say_nearly_the_same(convert: Any, name: str) -
 def test_coverage_is_what_was_stored(convert: Any, name: str) -> None:
     network = small()
     kinds = (nn.Linear,) if name in LINEAR_ONLY else (nn.Linear, nn.Conv2d)
-    claimed = sum(module.weight.numel() for module in weighted(network) if isinstance(module, kinds))
+    layers = [module for module in weighted(network) if isinstance(module, kinds)]
+    if name == "int4_linear":
+        layers = [module for module in layers if module.in_features % 128 == 0]  # in whole groups
+    claimed = sum(module.weight.numel() for module in layers)
     converted = convert(name, network, torch.randn(2, 3, 32, 32))
     assert weights_in(converted.network, 8) == claimed
 
@@ -126,7 +129,17 @@ def test_a_network_without_weights_is_unsupported(convert: Any, name: str) -> No
         convert(name, nn.Sequential(nn.Flatten()), torch.zeros(1, 3, 8, 8))
 
 
-@pytest.mark.parametrize("name", EAGER_HERE)
+def test_int4_needs_whole_groups(convert: Any) -> None:
+    with pytest.raises(Unsupported, match="no linear layer has a multiple of 128 inputs"):
+        convert("int4_linear", nn.Sequential(nn.Linear(9, 3)), torch.zeros(1, 9))
+
+
+def test_what_is_for_language_models_is_unsupported(convert: Any) -> None:
+    with pytest.raises(Unsupported, match="int8_packed is for language models only"):
+        convert("int8_packed", nn.Sequential(nn.Linear(9, 3)), torch.zeros(1, 9))
+
+
+@pytest.mark.parametrize("name", [name for name in EAGER_HERE if name != "int4_linear"])
 def test_odd_shapes_and_a_batch_of_one(convert: Any, name: str) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 25, 9), nn.Linear(9, 3))
