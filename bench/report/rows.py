@@ -92,15 +92,16 @@ def hardly_converted(row: Row) -> bool:
     return bool(flops < HARDLY)
 
 
-def side_of_one(row: Row, ratio: str) -> Side:
+def side_of_one(row: Row, ratio: str, one_process: float = ONE_PROCESS) -> Side:
     """Where the interval of a ratio of two rows lies: on one side of 1 only if their own intervals do not overlap.
 
-    Rows that one process measured have to be 10 % apart besides: their intervals know nothing of the next process.
+    Rows that one process measured have to be further apart besides, by the factor ``one_process``: their intervals know
+    nothing of the next process.
     """
     low, high = row[f"{ratio} from [1]"], row[f"{ratio} to [1]"]
     if low is None or high is None:
         return "unknown"
-    margin = ONE_PROCESS if row["repeats"] < 2 else 1.0
+    margin = one_process if row["repeats"] < 2 else 1.0
     return "above" if low > margin else "below" if high < 1 / margin else "across"
 
 

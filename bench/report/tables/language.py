@@ -29,9 +29,9 @@ LEGEND = (
     "*Perplexity* is by tokens of this model's own vocabulary: it compares rows of one model. *Change* is the ratio "
     "to fp32's less 1, window by window on the same tokens, ± its standard error over the windows, which are taken to "
     "be independent. It stands only where text, context, stride and tokens are the same.",
-    "Sentences name only what shows: speeds whose intervals do not overlap, and which are 10 % apart besides where one "
-    "process measured a row; changes of perplexity that the spread between windows does not explain, at 95 % by "
-    "Student's t.",
+    "Sentences name only what shows: speeds whose intervals do not overlap, and which are 10 % apart besides (on a "
+    "CPU a factor of 2) where one process measured a row; changes of perplexity that the spread between windows does "
+    "not explain, at 95 % by Student's t.",
     "*Parts from fp32 after*: tokens of greedy answers that are alike, counted over the turns of the conversation, up "
     "to the first that is not. Two answers may part and be equally good.",
 )
