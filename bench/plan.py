@@ -14,6 +14,7 @@ from bench.budgets import FEATURE_SIDE, Budget, Language, Layers, Rows
 from bench.precision import PRECISIONS
 from bench.records import Case, Scalar
 from bench.train.recipes import HELD_OUT, RECIPES, recipe_for
+from bench.training_plan import TRAININGS, arithmetic_options, usual_arithmetic
 
 LANGUAGE_EXPERIMENTS = ("load", "prefill", "decode", "perplexity", "chat")
 """In the order in which they run."""
@@ -129,18 +130,20 @@ class Plan:
         """The case that trains ``model``; its artefact is what inference reads. Its repeats are its seeds."""
         images = self.train_images or self.budget.train_images_by_model.get(model, self.budget.train_images)
         epochs = self.budget.epochs
-        given = {
+        given: dict[str, Scalar] = {
             "train_images": images,
             "epoch_images": -(-images // epochs) if images and epochs else None,
             "test_images": self.test_images or self.budget.test_images,
             "classes": self.user.classes,
             "normalize": self.user.normalize,
         }
+        arithmetic = usual_arithmetic(model)
+        given |= arithmetic_options(arithmetic)
         return self._case(
             experiment="training",
             model=model,
             recipe=recipe,
-            pipeline="dataloader",
+            pipeline=arithmetic.pipeline,
             batch_size=RECIPES[recipe].batch_size,
             seed=seed,
             options={name: value for name, value in given.items() if value is not None},
@@ -264,7 +267,7 @@ class Plan:
         """Seconds after which ``case`` is ended."""
         if self.case_timeout is not None:
             return self.case_timeout
-        return self.budget.training_timeout if case.experiment == "training" else self.budget.case_timeout
+        return self.budget.training_timeout if case.experiment in TRAININGS else self.budget.case_timeout
 
     def _case(self, *, model: str, options: dict[str, Scalar], image_size: int | None = None, **fields: Any) -> Case:
         source = models.classifier(model).source

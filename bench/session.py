@@ -26,11 +26,23 @@ from bench.options import make_plan
 from bench.plan import LANGUAGE_EXPERIMENTS, Plan
 from bench.records import SCHEMA, Case, Failure, Measurement, to_json
 from bench.train.artefacts import artefact_name, training_code
+from bench.training_plan import TRAININGS
 from bench.workspace import Workspace
 
 CASES = Path(__file__).resolve().parent
 """The folder of the case modules."""
-ORDER = ("test_training", "test_inference", "test_layers", "test_language")
+ORDER = (
+    "test_training",
+    "test_ladder",
+    "test_training_step",
+    "test_loading",
+    "test_transfer",
+    "test_ablations",
+    "test_speedrun",
+    "test_inference",
+    "test_layers",
+    "test_language",
+)
 """Case modules in the order in which they run within one repeat."""
 QUIET_SECONDS = 15.0
 """Where no terminal shows progress as it comes, a line of it at most this often."""
@@ -264,8 +276,8 @@ class _JsonFile:
 
 def _group(case: Case) -> str:
     """Seconds of an epoch and milliseconds of a call do not belong into one table of pytest-benchmark's."""
-    if case.experiment == "training":
-        return case.experiment
+    if case.experiment in (*TRAININGS, "training_step", "loading"):
+        return f"{case.experiment} {case.model}"
     if case.experiment in LANGUAGE_EXPERIMENTS:
         return f"{case.experiment} {case.model} b{case.batch_size}"
     what = case.model if case.experiment == "layers" else "inference"

@@ -8,8 +8,9 @@ import io
 import numpy as np
 from PIL import Image
 
+from bench.data.augmentation import Augmentation
 from bench.data.images import ImageDataset
-from bench.data.pipelines import Augmentation, loader_for_epoch
+from bench.data.pipelines import loader_for_epoch
 
 SIDE = 3
 GAP = 4

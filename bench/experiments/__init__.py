@@ -4,6 +4,13 @@ from __future__ import annotations
 
 EXPERIMENTS: dict[str, str] = {
     "training": "bench.experiments.training:run",
+    "ladder": "bench.experiments.training:run",
+    "training_step": "bench.experiments.training_step:run",
+    "loading": "bench.experiments.loading:run",
+    "pretraining": "bench.experiments.training:run",
+    "transfer": "bench.experiments.transfer:run",
+    "ablation": "bench.experiments.ablation:run",
+    "speedrun": "bench.experiments.speedrun:run",
     "inference": "bench.experiments.inference:run",
     "layers": "bench.experiments.layers:run",
     "load": "bench.experiments.language.load:run",

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from bench.data.augmentation import CIFAR10_MEAN, CIFAR10_STD
 from bench.data.images import ImageDataset, dataset_folder, load_dataset
 from bench.data.picture import augmented_grid_png
-from bench.data.pipelines import CIFAR10_MEAN, CIFAR10_STD
 from bench.experiments.subject import build, given_weights
 from bench.labels import pack
 from bench.records import Case

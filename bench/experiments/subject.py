@@ -15,8 +15,9 @@ from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
+from bench.data.augmentation import Normalization
 from bench.data.images import ImageDataset, open_dataset
-from bench.data.pipelines import Normalization, evaluation_batches
+from bench.data.pipelines import evaluation_batches
 from bench.errors import InputError
 from bench.measure.clock import synchronize
 from bench.measure.memory import peak_of

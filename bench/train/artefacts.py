@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import models
-from bench.errors import InputError
+from bench.errors import InputError, Unsupported
 from bench.records import Case, digest_of
 from bench.train.recipes import Recipe, recipe, recipe_for
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAINING_SOURCES = ("models", "bench/train", "bench/data", "bench/experiments/training.py")
+TRAINING_SOURCES = (
+    "models",
+    "bench/train",
+    "bench/data",
+    "bench/experiments/training.py",
+    "bench/experiments/transfer.py",
+)
 NESTED_IN = ("model_state_dict", "state_dict", "model")
 """Keys under which other programs keep a state dict."""
 _SHOWN = 3
@@ -57,6 +63,8 @@ def artefact_name(case: Case, data_digest: str, code: str) -> str:
         "recipe": _plain(dataclasses.asdict(chosen)),
         "data": data_digest,
         "image_size": case.image_size,
+        "experiment": case.experiment,
+        "arithmetic": [case.pipeline, case.mode, case.precision],
         "seed": case.seed,
         "budget": case.budget,
         "options": [list(pair) for pair in case.options if pair[0] not in _TESTING_OPTIONS],
@@ -93,6 +101,22 @@ def load_weights(path: Path, network: nn.Module) -> None:
     from bench.train.checkpoint import read
 
     fit(network, _state_dict(read(path), path), str(path))
+
+
+def imagenet_file(model: str) -> Path:
+    """torchvision's first ImageNet weights of ``model``, where torch keeps what it downloaded. Nothing is downloaded.
+
+    Raises:
+        Unsupported: the file is not there.
+    """
+    import torch
+    import torchvision.models
+
+    url = str(torchvision.models.get_model_weights(model)["IMAGENET1K_V1"].url)
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not file.is_file():
+        raise Unsupported(f"the ImageNet weights of {model} are not there: put {file.name} into {file.parent}")
+    return file
 
 
 def fit(network: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:

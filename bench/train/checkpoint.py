@@ -25,6 +25,8 @@ class Checkpoint:
 
     epoch: int
     model_state_dict: Mapping[str, torch.Tensor]
+    averaged_state_dict: Mapping[str, torch.Tensor]
+    """The running mean of the weights; empty where the recipe has none."""
     optimizer_state_dict: Mapping[str, Any]
     scheduler_state_dict: Mapping[str, Any]
     loss: float
@@ -37,6 +39,7 @@ class Checkpoint:
 FIELDS: dict[str, type] = {
     "epoch": int,
     "model_state_dict": dict,
+    "averaged_state_dict": dict,
     "optimizer_state_dict": dict,
     "scheduler_state_dict": dict,
     "loss": float,

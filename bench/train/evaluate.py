@@ -103,7 +103,6 @@ def evaluate_as_noted(
     device: torch.device,
     seed: int,
     test_images: int,
-    workers: int = 0,
 ) -> Evaluation:
     """Evaluation on the first ``test_images`` of the test set with the faults of the recipe's note on.
 
@@ -120,7 +119,7 @@ def evaluate_as_noted(
         augmentation=noted_test_augmentation(recipe, dataset),
         image_size=image_size,
         batch_size=batch_size,
-        workers=workers,
+        workers=0,
         shuffle=True,
         seed=seed,
     )

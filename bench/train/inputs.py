@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bench.data.augmentation import HALF, USUAL, Augmentation, Normalization
 from bench.data.images import ImageDataset
-from bench.data.pipelines import HALF, USUAL, Augmentation, Normalization
 from bench.errors import InputError
 from bench.train.recipes import Recipe
 
@@ -39,6 +39,7 @@ def training_augmentation(recipe: Recipe, dataset: ImageDataset) -> Augmentation
     return Augmentation(
         crop_padding=recipe.crop_padding,
         flip=recipe.flip and dataset.flip,
+        alternate=recipe.alternate_flip,
         normalize=normalization(recipe.normalize, dataset),
     )
 

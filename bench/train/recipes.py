@@ -45,9 +45,16 @@ class Recipe:
     optimizer: Literal["sgd", "adam"]
     learning_rate: float
     momentum: float = 0.0
+    nesterov: bool = False
     weight_decay: float = 0.0
     milestones: tuple[int, ...] = ()
     """Epochs before which the learning rate is divided by 10."""
+    one_cycle: float | None = None
+    """Instead of milestones: the share of all steps over which the rate rises to ``learning_rate``, to fall to zero
+    after it (L. Smith, *Super-Convergence*, 2018)."""
+    label_smoothing: float = 0.0
+    averaging: float | None = None
+    """What counts is a running mean of the weights; this is the share of it that stays at each step."""
     batch_size: int
     test_batch_size: int | None = None
     """Images a batch when testing as the note does; None is ``batch_size``."""
@@ -55,11 +62,15 @@ class Recipe:
     workers: int = 2
     crop_padding: int | None = None
     flip: bool
+    alternate_flip: bool = False
+    """Each image is mirrored in every other epoch, instead of by chance."""
     normalize: str
     """``none``, ``usual`` (CIFAR-10's constants), ``half`` or ``computed`` (from the training images), or three means,
     a slash and three standard deviations."""
     select: Literal["last", "validation"] = "last"
     """Which epoch counts: the last, or the best on held-out training images."""
+    patience: int | None = None
+    """Stop early after so many epochs in which the loss on held-out images has not fallen below its lowest."""
     faults: TestFaults = field(default_factory=TestFaults)
 
 
@@ -131,6 +142,7 @@ _USER = Recipe(
     flip=True,
     normalize="computed",
     select="validation",
+    patience=5,
 )
 
 # Note 0's rate of 0.1 and its crops need far more steps than a short training has: it ends at chance. With this one
@@ -147,11 +159,44 @@ _SHORT_RESNET18 = Recipe(
     normalize="half",
 )
 
+# Untouched ImageNet weights want ImageNet's statistics, which note 2 does not give them.
+_NOTE_2_TRANSFER = replace(
+    _NOTE_2_CNN,
+    name="note2_transfer",
+    model=None,
+    learning_rate=1e-4,
+    epochs=30,
+    normalize="0.485,0.456,0.406/0.229,0.224,0.225",
+    faults=TestFaults(),
+)
+
+# One rise and fall of a high rate, alternated flips, smoothed labels and a running mean of the weights, as in the short
+# trainings of K. Jordan (2024) and D. Page (2018), in sizes that fit note 0's network.
+_SPEEDRUN = Recipe(
+    name="speedrun_resnet18_cifar",
+    note=None,
+    model="resnet18_cifar",
+    optimizer="sgd",
+    learning_rate=0.4,
+    momentum=0.9,
+    nesterov=True,
+    weight_decay=5e-4,
+    one_cycle=0.2,
+    label_smoothing=0.1,
+    averaging=0.98,
+    batch_size=512,
+    epochs=12,
+    crop_padding=4,
+    flip=True,
+    alternate_flip=True,
+    normalize="usual",
+)
+
 HELD_OUT = "_heldout"
 
 
 def _held_out(recipe: Recipe) -> Recipe:
-    return replace(recipe, name=recipe.name + HELD_OUT, select="validation")
+    return replace(recipe, name=recipe.name + HELD_OUT, select="validation", patience=10)
 
 
 RECIPES: dict[str, Recipe] = {
@@ -171,7 +216,9 @@ RECIPES: dict[str, Recipe] = {
     "note4_resnet18_heldout": _held_out(_NOTE_4_RESNET18),
     "note4_torchvision": _NOTE_4_TORCHVISION,
     "note4_torchvision_heldout": _held_out(_NOTE_4_TORCHVISION),
+    "note2_transfer": _NOTE_2_TRANSFER,
     "short_resnet18_cifar": _SHORT_RESNET18,
+    "speedrun_resnet18_cifar": _SPEEDRUN,
     "user": _USER,
 }
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.data.augmentation import USUAL, Augmentation
 from bench.data.images import ImageDataset
 from bench.data.picture import augmented_grid_png
-from bench.data.pipelines import USUAL, Augmentation
 
 
 def opened(png: bytes) -> Image.Image:

@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
+from bench.data.augmentation import HALF, USUAL, Augmentation, Normalization
 from bench.data.images import ImageDataset, Split
-from bench.data.pipelines import HALF, USUAL, Augmentation, Normalization, evaluation_batches, loader_for_epoch
+from bench.data.pipelines import evaluation_batches, loader_for_epoch
 
 
 @pytest.fixture(scope="module")

@@ -50,8 +50,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One thread and no loader workers: forking them takes longer than these trainings."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr("bench.train.loop.workers", lambda recipe: 0)
-    monkeypatch.setattr(training, "workers", lambda recipe: 0)
+    monkeypatch.setattr("bench.train.feeds.workers_of", lambda recipe, settings: 0)
     yield
     torch.set_num_threads(threads)
 
@@ -223,7 +222,7 @@ def test_what_cannot_be_trained_is_named(workspace: Workspace, tmp_path: Path) -
     for case, said in refusals.items():
         with pytest.raises(InputError, match=said):
             training.run(case, workspace)
-    with pytest.raises(Unsupported, match="training at bf16, eager"):
+    with pytest.raises(Unsupported, match="training at bf16 is not part of the suite: fp32, tf32, bf16_autocast are"):
         training.run(replace(CASE, precision="bf16"), workspace)
 
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from bench.data.images import ImageDataset, Split
+from bench.train.loop import train
+from bench.train.recipes import RECIPES
+from bench.train.schedule import Schedule
+from bench.train.training import Training
 
 SIDE = 8
 CLASSES = 3
@@ -51,3 +61,60 @@ def tiny_network() -> nn.Sequential:
         nn.Dropout(0.3),
         nn.Linear(4 * SIDE * SIDE, CLASSES),
     )
+
+
+class Killed(BaseException):
+    """As if the process were gone."""
+
+
+@pytest.fixture
+def make(tiny_network: nn.Sequential, tiny_dataset: ImageDataset, tmp_path: Path) -> Callable[..., Training]:
+    """A new training of a fresh copy of the tiny network, with fields changed."""
+
+    def training(**changed: Any) -> Training:
+        whole = Training(
+            name="tiny",
+            network=copy.deepcopy(tiny_network),
+            recipe=replace(
+                RECIPES["user"],
+                select="last",
+                batch_size=8,
+                crop_padding=1,
+                learning_rate=0.01,
+                normalize="half",
+            ),
+            schedule=Schedule(epochs=4, images_per_epoch=60, milestones=(2,)),
+            dataset=tiny_dataset,
+            image_size=8,
+            device=torch.device("cpu"),
+            seed=0,
+            checkpoint=tmp_path / "tiny.partial.pt",
+            identity={"model": "tiny"},
+            progress=lambda line: None,
+        )
+        return replace(whole, **changed)
+
+    return training
+
+
+@pytest.fixture
+def kill_after() -> Callable[[Training, int], None]:
+    """Train until the line that reports an epoch, which comes before its checkpoint is written."""
+
+    def run(training: Training, epoch: int) -> None:
+        def progress(line: str) -> None:
+            if line.startswith(f"tiny: epoch {epoch + 1}/") and "took" in line:
+                raise Killed
+
+        with pytest.raises(Killed):
+            train(replace(training, progress=progress))
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -19,6 +19,7 @@ def _checkpoint(epoch: int) -> Checkpoint:
     return Checkpoint(
         epoch=epoch,
         model_state_dict={"weight": torch.full((100, 100), float(epoch))},
+        averaged_state_dict={},
         optimizer_state_dict={"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]},
         scheduler_state_dict={"last_epoch": epoch},
         loss=1.5,

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.data.augmentation import CIFAR10_MEAN, CIFAR10_STD
 from bench.data.images import ImageDataset, Split
-from bench.data.pipelines import CIFAR10_MEAN, CIFAR10_STD
 from bench.errors import InputError
 from bench.train.evaluate import (
     Evaluation,

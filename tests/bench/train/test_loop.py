@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,68 +12,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.data.images import ImageDataset, Split
 from bench.data.pipelines import loader_for_epoch
+from bench.data.tensors import ImageTensors
 from bench.errors import InputError
-from bench.train import checkpoint, loop
+from bench.train import checkpoint
 from bench.train.checkpoint import Checkpoint, best_path
 from bench.train.inputs import training_augmentation
-from bench.train.loop import Diverged, Trained, Training, epoch_indices, split_indices, train
+from bench.train.loop import Diverged, train
 from bench.train.recipes import RECIPES
 from bench.train.schedule import Schedule
+from bench.train.settings import Settings
+from bench.train.training import Trained, Training, epoch_indices, split_indices
 
 RECIPE = replace(
     RECIPES["user"], select="last", batch_size=8, workers=0, crop_padding=1, learning_rate=0.01, normalize="half"
 )
 CHOOSING = replace(RECIPE, select="validation")
+ONE_CYCLE = replace(
+    RECIPE, optimizer="sgd", momentum=0.9, nesterov=True, one_cycle=0.25, averaging=0.9, label_smoothing=0.1
+)
+"""With all that moves by the step."""
 SGD = replace(RECIPE, optimizer="sgd", momentum=0.9, weight_decay=0.01, learning_rate=0.05)
 Make = Callable[..., Training]
-
-
-class Killed(BaseException):
-    """As if the process were gone."""
-
-
-@pytest.fixture
-def make(tiny_network: nn.Sequential, tiny_dataset: ImageDataset, tmp_path: Path) -> Make:
-    """A new training of a fresh copy of the tiny network, with fields changed."""
-
-    def training(**changed: Any) -> Training:
-        whole = Training(
-            name="tiny",
-            network=copy.deepcopy(tiny_network),
-            recipe=RECIPE,
-            schedule=Schedule(epochs=4, images_per_epoch=60, milestones=(2,)),
-            dataset=tiny_dataset,
-            image_size=8,
-            device=torch.device("cpu"),
-            seed=0,
-            checkpoint=tmp_path / "tiny.partial.pt",
-            identity={"model": "tiny"},
-            progress=lambda line: None,
-        )
-        return replace(whole, **changed)
-
-    return training
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def _kill_after(training: Training, epoch: int) -> None:
-    """Train until the line that reports ``epoch``, which comes before its checkpoint is written."""
-
-    def progress(line: str) -> None:
-        if line.startswith(f"tiny: epoch {epoch + 1}/") and "took" in line:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(replace(training, progress=progress))
+Kill = Callable[[Training, int], None]
 
 
 def _weights(training: Training) -> dict[str, list[float]]:
@@ -135,15 +96,15 @@ def test_an_epoch_is_what_a_plain_loop_does(make: Make, recipe: Any) -> None:
     assert trained.history["train_accuracy"][1] == right / 60
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, SGD, CHOOSING], ids=["adam", "sgd", "choosing"])
+@pytest.mark.parametrize("recipe", [RECIPE, SGD, CHOOSING, ONE_CYCLE], ids=["adam", "sgd", "choosing", "one cycle"])
 @pytest.mark.parametrize("images", [48, 30])
-def test_a_resumed_training_gives_the_same_bits(make: Make, recipe: Any, images: int) -> None:
+def test_a_resumed_training_gives_the_same_bits(make: Make, kill_after: Kill, recipe: Any, images: int) -> None:
     plan = Schedule(epochs=4, images_per_epoch=images, milestones=(3,))
     through = make(recipe=recipe, schedule=plan)
     whole = train(through)
     through.checkpoint.unlink()
     torch.manual_seed(99)  # whatever the generators held
-    _kill_after(make(recipe=recipe, schedule=plan), 2)
+    kill_after(make(recipe=recipe, schedule=plan), 2)
     resumed = make(recipe=recipe, schedule=plan)
     for parameter in resumed.network.parameters():
         torch.nn.init.zeros_(parameter)  # all must come from the checkpoint
@@ -174,15 +135,6 @@ def test_a_network_that_comes_in_evaluation_mode_is_trained_all_the_same(make: M
     assert _weights(usual) == _weights(handed_over)
 
 
-def test_loader_workers_change_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Schedule(epochs=1, images_per_epoch=60)
-    alone, helped = make(schedule=plan), make(schedule=plan, recipe=replace(RECIPE, workers=2))
-    train(alone)
-    monkeypatch.setattr(loop, "workers", lambda recipe: recipe.workers and 1)
-    train(helped)
-    assert _weights(alone) == _weights(helped)
-
-
 def test_a_checkpoint_follows_every_epoch_but_the_last(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[int] = []
     save = checkpoint.save
@@ -203,7 +155,9 @@ def test_a_checkpoint_follows_every_epoch_but_the_last(make: Make, monkeypatch: 
 
 def test_the_best_epoch_is_kept_beside_the_last(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     accuracies = iter([0.5, 0.75, 0.75, 0.25])
-    monkeypatch.setattr(loop, "_judge", lambda *_: {"validation_loss": 1.0, "validation_accuracy": next(accuracies)})
+    monkeypatch.setattr(
+        "bench.train.loop._judge", lambda *_: {"validation_loss": 1.0, "validation_accuracy": next(accuracies)}
+    )
     states: list[dict[str, list[float]]] = []
     training = make(recipe=CHOOSING, schedule=Schedule(epochs=4, images_per_epoch=48))
     trained = train(replace(training, progress=lambda line: states.append(_weights(training))))
@@ -223,9 +177,9 @@ def test_a_stale_best_epoch_of_an_earlier_attempt_does_not_count(make: Make, mon
     assert trained.chosen["epoch"] == 1
 
 
-def test_a_best_epoch_of_another_training_is_refused(make: Make) -> None:
+def test_a_best_epoch_of_another_training_is_refused(make: Make, kill_after: Kill) -> None:
     training = make(recipe=CHOOSING, schedule=Schedule(epochs=3, images_per_epoch=48))
-    _kill_after(training, 1)
+    kill_after(training, 1)
     checkpoint.write(best_path(training.checkpoint), {"epoch": 1, "identity": {"model": "other"}})
     with pytest.raises(InputError, match=r"tiny\.partial-best\.pt is not the chosen epoch of this training"):
         train(training)
@@ -236,12 +190,13 @@ def test_held_out_images_are_judged_but_not_trained_on(make: Make, monkeypatch: 
     kept, held_out = split_indices(CHOOSING, training.dataset)
     assert (len(kept), len(held_out), set(kept) & set(held_out)) == (48, 12, set())
     fed: list[set[int]] = []
+    epoch = ImageTensors.epoch
 
-    def noting(split: Split, rows: NDArray[np.int64], **more: Any) -> Any:
+    def noting(tensors: ImageTensors, rows: NDArray[np.int64], **more: Any) -> Any:
         fed.append(set(rows))
-        return loader_for_epoch(split, rows, **more)
+        return epoch(tensors, rows, **more)
 
-    monkeypatch.setattr(loop, "loader_for_epoch", noting)
+    monkeypatch.setattr(ImageTensors, "epoch", noting)
     trained = train(training)
     assert fed == [set(kept), set(kept)]
     assert [len(trained.history[f"validation_{name}"]) for name in ("loss", "accuracy")] == [2, 2]
@@ -267,11 +222,12 @@ def test_a_single_image_left_over_is_not_trained_on(make: Make) -> None:
 
 
 def test_progress_tells_epoch_images_speed_and_loss(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("bench.train.loop.PROGRESS_SECONDS", 0.0)
     lines: list[str] = []
     watched: list[int] = []
+    notes_loop = Settings(pipeline="dataloader", workers=0)
     train(make(recipe=CHOOSING, schedule=Schedule(epochs=2, images_per_epoch=48), progress=lines.append,
-               watch=lambda: watched.append(1)))  # fmt: skip
+               settings=notes_loop, watch=lambda: watched.append(1)))  # fmt: skip
     assert lines[0].startswith("tiny: epoch 1/2, 8/48 images, ")
     assert "images/s, loss " in lines[0]
     assert lines[6].startswith("tiny: epoch 1/2 took ")
@@ -296,8 +252,8 @@ def test_a_loss_that_is_no_number_ends_it(make: Make) -> None:
     assert not training.checkpoint.exists()
 
 
-def test_a_checkpoint_that_does_not_fit_is_refused(make: Make) -> None:
-    _kill_after(make(), 3)
+def test_a_checkpoint_that_does_not_fit_is_refused(make: Make, kill_after: Kill) -> None:
+    kill_after(make(), 3)
     with pytest.raises(InputError, match="checkpoint of model tiny, not of model other"):
         train(make(identity={"model": "other"}))
     with pytest.raises(InputError, match=r"the weights in .*tiny\.partial\.pt do not fit the network: missing weight"):

@@ -63,12 +63,12 @@ def test_note_0_says_its_loader() -> None:
 
 def test_every_reproduction_has_a_twin_that_holds_out_and_is_otherwise_the_same() -> None:
     reproductions = [name for name in PUBLISHED if name != "user"]
-    shortened = {"short_resnet18_cifar"}
+    shortened = {"short_resnet18_cifar", "speedrun_resnet18_cifar", "note2_transfer"}
     assert set(RECIPES) == {*PUBLISHED, *shortened, *(name + HELD_OUT for name in reproductions)}
     for name in reproductions:
         twin = RECIPES[name + HELD_OUT]
-        assert twin.select == "validation"
-        assert replace(twin, name=name, select="last") == RECIPES[name]
+        assert (twin.select, twin.patience) == ("validation", 10)
+        assert replace(twin, name=name, select="last", patience=None) == RECIPES[name]
 
 
 def test_names_in_the_table_are_those_of_the_recipes() -> None:

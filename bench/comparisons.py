@@ -1,0 +1,143 @@
+"""What is compared about training: how fast it can be made, how images are loaded, what helps a network to learn.
+
+Tables only, no logic. Trainings are counted in images, as in ``budgets``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arithmetic:
+    """How a training is fed and computed. The defaults are those of the notes' loops."""
+
+    pipeline: str = "dataloader"
+    workers: int | None = None
+    """Of the loader; None is the recipe's number."""
+    channels_last: bool = False
+    products: bool = False
+    fused: bool = False
+    mode: str = "eager"
+    precision: str = "fp32"
+
+
+FAST = Arithmetic(pipeline="tensor", channels_last=True, products=True, fused=True)
+"""What the suite's own trainings use: float32, and nothing to compile."""
+CAUTIOUS = Arithmetic(pipeline="tensor", fused=True)
+"""What a network of the user's own is trained with: it may depend on how its maps lie in memory."""
+
+LADDER: tuple[tuple[int, Arithmetic], ...] = (
+    (0, Arithmetic(workers=0)),
+    (0, Arithmetic(workers=2)),
+    (1, Arithmetic(pipeline="tensor")),
+    (2, Arithmetic(pipeline="tensor", channels_last=True)),
+    (3, Arithmetic(pipeline="tensor", channels_last=True, products=True)),
+    (4, FAST),
+    (5, Arithmetic(pipeline="tensor", channels_last=True, products=True, fused=True, mode="compiled")),
+    (
+        6,
+        Arithmetic(
+            pipeline="tensor",
+            channels_last=True,
+            products=True,
+            fused=True,
+            mode="compiled",
+            precision="bf16_autocast",
+        ),
+    ),
+)
+"""Rungs from the notes' loop up, one thing at a time. What counts of the lowest is the faster of its two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparisons:
+    """How much of each is run in one budget."""
+
+    seeds: tuple[int, ...]
+    ladder: Mapping[str, int]
+    """Network -> images that each training of its ladder sees."""
+    steps: tuple[str, ...]
+    """Networks whose training step is taken apart, with the notes' arithmetic and with the fast one."""
+    workers: tuple[int, ...]
+    """Of the notes' loader; the tensor pipeline stands beside them."""
+    items: tuple[int, ...]
+    """Sizes of note 3's random data sets."""
+    loading_images: int
+    """Images of a pass over the data set."""
+    loading_steps: tuple[str, ...]
+    """Networks of which a training step follows each batch, besides loading alone."""
+    pretraining: Mapping[str, int]
+    """Network -> images that its training on the first half of the classes sees."""
+    transfer: int
+    """Images that each training on the other half sees."""
+    imagenet: tuple[str, ...]
+    """torchvision's networks that start from ImageNet's weights."""
+    ablations: Mapping[str, int]
+    """Question -> images that the training of each variant sees."""
+    speedruns: Mapping[str, int | None]
+    """Network -> images that a training on time sees; None is the recipe's."""
+
+
+SCOPES = ("scratch", "head", "all")
+"""What learns in a transfer: all of a network that was never trained, the new head alone, all of a trained one."""
+TARGET_ACCURACY = 0.94
+"""Of a speedrun."""
+
+COMPARISONS: dict[str, Comparisons] = {
+    "smoke": Comparisons(
+        seeds=(0,),
+        ladder={"cnn_small": 128},
+        steps=("cnn_small",),
+        workers=(0, 1),
+        items=(200,),
+        loading_images=128,
+        loading_steps=("cnn_small",),
+        pretraining={"resnet14_cifar": 64},
+        transfer=64,
+        imagenet=(),
+        ablations={
+            "dropout": 64,
+            "initialisation": 64,
+            "batch norm": 64,
+            "skip connections": 64,
+            "overfitting": 64,
+        },
+        speedruns={"resnet18_cifar": 64},
+    ),
+    "quick": Comparisons(
+        seeds=(0,),
+        ladder={},
+        steps=("resnet14_cifar",),
+        workers=(0, 1, 2),
+        items=(),
+        loading_images=3_500,
+        loading_steps=(),
+        pretraining={"resnet14_cifar": 2_400},
+        transfer=1_200,
+        imagenet=(),
+        ablations={},
+        speedruns={},
+    ),
+    "full": Comparisons(
+        seeds=(0, 1, 2),
+        ladder={"cnn_small": 60_000, "resnet14_cifar": 24_000, "resnet18": 12_000},
+        steps=("cnn_small", "cnn_vgg", "resnet_custom", "resnet14_cifar", "resnet18_cifar", "resnet18"),
+        workers=(0, 1, 2, 4, 8),
+        items=(5_000, 10_000),
+        loading_images=10_000,
+        loading_steps=("cnn_small", "resnet14_cifar"),
+        pretraining={"resnet18_cifar": 500_000},
+        transfer=50_000,
+        imagenet=("vgg16", "resnet18"),
+        ablations={
+            "dropout": 500_000,
+            "initialisation": 500_000,
+            "batch norm": 500_000,
+            "skip connections": 500_000,
+            "overfitting": 1_500_000,
+        },
+        speedruns={"resnet18_cifar": None},
+    ),
+}

@@ -1,0 +1,32 @@
+"""Part of a data set as a data set of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bench.data.images import ImageDataset, Split
+
+
+def half_of(dataset: ImageDataset, *, second: bool) -> ImageDataset:
+    """The images of the first half of the classes, or of the second, labelled from 0 on.
+
+    Pixel statistics and digest stay those of the whole set.
+    """
+    middle, count = len(dataset.classes) // 2, len(dataset.classes)
+    first, last = (middle, count) if second else (0, middle)
+    train, test = (_between(split, first, last) for split in (dataset.train, dataset.test))
+    return replace(
+        dataset,
+        name=f"{dataset.name}, classes {first + 1} to {last} of {count}",
+        classes=dataset.classes[first:last],
+        train=train,
+        test=test,
+        held_out=round(dataset.held_out * len(train.labels) / len(dataset.train.labels)),
+    )
+
+
+def _between(split: Split, first: int, last: int) -> Split:
+    rows = np.flatnonzero((split.labels >= first) & (split.labels < last))
+    return Split(images=split.images[rows], labels=split.labels[rows] - first)

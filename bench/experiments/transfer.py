@@ -1,0 +1,64 @@
+"""Teach new classes to a network that was trained on others: its head alone, or all of it; or begin from scratch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+import models
+from bench.comparisons import SCOPES
+from bench.data.images import ImageDataset
+from bench.errors import InputError, Unsupported
+from bench.experiments.training import dataset_for, initialised, measured
+from bench.records import Case, Figure, Measurement
+from bench.train.artefacts import imagenet_file, load_weights
+from bench.train.heads import freeze_all_but, replace_head
+from bench.workspace import Workspace
+
+IMAGENET_CLASSES = 1000
+
+
+def run(case: Case, workspace: Workspace) -> Measurement:
+    """Train ``case.model`` on new classes.
+
+    Options of the case besides those of a training: ``source``, ``five_classes`` (the weights in
+    ``workspace.artefact``, of a training on the other half of the classes) or ``imagenet`` (torchvision's); ``scope``,
+    one of ``SCOPES``.
+
+    Raises:
+        InputError: the scope is unknown, or the weights do not fit.
+        Unsupported: there are no weights to start from.
+    """
+    scope = str(case.option("scope"))
+    if scope not in SCOPES:
+        raise InputError(f"scope '{scope}' is unknown: {', '.join(SCOPES)} are allowed")
+    weights = None if scope == "scratch" else _weights(case, workspace)
+    dataset = dataset_for(case, workspace)
+    network = initialised(case, lambda: _network(case, dataset, weights), dataset)
+    trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    measurement = measured(case, workspace, dataset, network)
+    counted = Figure(value=trainable, unit="parameters", better="lower", exact=True)
+    return replace(measurement, figures={**measurement.figures, "trainable_parameters": counted})
+
+
+def _weights(case: Case, workspace: Workspace) -> Path:
+    if case.option("source") == "imagenet":
+        return imagenet_file(case.model)
+    if workspace.artefact is None:
+        raise Unsupported(workspace.untrained or "the training on the other classes gave no weights")
+    return workspace.artefact
+
+
+def _network(case: Case, dataset: ImageDataset, weights: Path | None) -> nn.Module:
+    imagenet = case.option("source") == "imagenet"
+    network = models.classifier(case.model, case.image_size).build(
+        IMAGENET_CLASSES if imagenet else len(dataset.classes)
+    )
+    if weights:
+        load_weights(weights, network)
+    head = replace_head(network, case.model, len(dataset.classes))
+    if case.option("scope") == "head":
+        freeze_all_but(network, head)
+    return network

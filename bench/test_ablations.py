@@ -1,0 +1,19 @@
+"""Ablations: what the notes say that helps a network, with it and without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from bench.training_plan import ablation_case, ablation_rows
+
+if TYPE_CHECKING:
+    from bench.plan import Plan
+
+
+def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
+    return ablation_rows(plan)
+
+
+def test_ablations(measure: Any, plan: Plan, model: str, question: str, variant: str, seed: int) -> None:
+    measure(ablation_case(plan, model=model, question=question, variant=variant, seed=seed))

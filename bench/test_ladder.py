@@ -1,0 +1,19 @@
+"""The ladder: how fast each network trains, from the notes' loop up, one thing at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from bench.training_plan import ladder_case, ladder_rows
+
+if TYPE_CHECKING:
+    from bench.plan import Plan
+
+
+def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
+    return ladder_rows(plan)
+
+
+def test_ladder(measure: Any, plan: Plan, model: str, rung: int, seed: int) -> None:
+    measure(ladder_case(plan, model=model, rung=rung, seed=seed))

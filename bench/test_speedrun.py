@@ -1,0 +1,19 @@
+"""Speedrun: seconds of training until the test accuracy reaches its target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from bench.training_plan import speedrun_case, speedrun_rows
+
+if TYPE_CHECKING:
+    from bench.plan import Plan
+
+
+def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
+    return speedrun_rows(plan)
+
+
+def test_speedrun(measure: Any, plan: Plan, model: str, seed: int) -> None:
+    measure(speedrun_case(plan, model=model, seed=seed))

@@ -1,0 +1,138 @@
+"""What moves while a training is under way, and how it is kept after each epoch and taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+from bench.errors import InputError
+from bench.train import checkpoint as checkpoints
+from bench.train.artefacts import fit
+from bench.train.checkpoint import Checkpoint, best_path
+from bench.train.feeds import Feed, feed_of
+from bench.train.rates import averaged_of, scheduler_of
+from bench.train.recipes import Recipe
+from bench.train.settings import lay_out, optimizer_of
+from bench.train.step import Step, compile_now
+from bench.train.training import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What moves while a training is under way."""
+
+    feed: Feed
+    step: Step
+    scheduler: LRScheduler
+    averaged: AveragedModel | None
+    network: nn.Module
+
+    @property
+    def counting(self) -> nn.Module:
+        """The network with the weights that would count if the training ended now."""
+        return self.averaged.module if self.averaged else self.network
+
+    def after_step(self, recipe: Recipe) -> None:
+        if recipe.one_cycle is not None:
+            self.scheduler.step()
+        if self.averaged:
+            self.averaged.update_parameters(self.network)
+
+
+def begin(training: Training) -> Run:
+    recipe, settings, device = training.recipe, training.settings, training.device
+    network = lay_out(training.network, settings)
+    optimizer = optimizer_of(network, recipe, settings)
+    step = Step(
+        name=training.name,
+        network=torch.compile(network, dynamic=False) if settings.compiled else network,  # type: ignore[arg-type]
+        optimizer=optimizer,
+        recipe=recipe,
+        settings=settings,
+        device=device,
+        classes=len(training.dataset.classes),
+    )
+    return Run(
+        feed=feed_of(
+            training.dataset, recipe, settings, image_size=training.image_size, device=device, seed=training.seed
+        ),
+        step=step,
+        scheduler=scheduler_of(optimizer, recipe, training.schedule),
+        averaged=averaged_of(network, recipe),
+        network=network,
+    )
+
+
+def compile_steps(training: Training, run: Run) -> float | None:
+    """Compile for whole batches and for what is left over at the end of an epoch, outside of every epoch's seconds."""
+    if not training.settings.compiled:
+        return None
+    training.progress(f"{training.name}: compiling")
+    images, size = training.schedule.images_per_epoch, training.recipe.batch_size
+    sizes = {min(size, images), images % size} - {0, 1}
+    return compile_now(run.step, training.image_size, sorted(sizes, reverse=True))
+
+
+def save(training: Training, run: Run, epoch: int, history: Mapping[str, list[float]]) -> None:
+    checkpoints.save(
+        training.checkpoint,
+        Checkpoint(
+            epoch=epoch + 1,
+            model_state_dict=training.network.state_dict(),
+            averaged_state_dict=run.averaged.state_dict() if run.averaged else {},
+            optimizer_state_dict=run.step.optimizer.state_dict(),
+            scheduler_state_dict=run.scheduler.state_dict(),
+            loss=history["last_batch_loss"][-1],
+            history=history,
+            identity=training.identity,
+        ),
+    )
+
+
+def resume(training: Training, run: Run) -> tuple[int, dict[str, list[float]]]:
+    """Epochs done and their history; everything that moves is as it was after them."""
+    if not training.checkpoint.exists():
+        return 0, {}
+    found = checkpoints.load(training.checkpoint, training.identity)
+    fit(training.network, found.model_state_dict, str(training.checkpoint))
+    if run.averaged:
+        run.averaged.load_state_dict(dict(found.averaged_state_dict))
+    run.step.optimizer.load_state_dict(dict(found.optimizer_state_dict))
+    run.scheduler.load_state_dict(dict(found.scheduler_state_dict))
+    training.progress(f"{training.name}: going on after epoch {found.epoch} of {training.schedule.epochs}")
+    return found.epoch, {name: list(values) for name, values in found.history.items()}
+
+
+def keep_best(
+    training: Training, run: Run, epoch: int, results: Mapping[str, float], best: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    """Write the weights if they are the best so far; of equals the earlier stays.
+
+    They are written before the epoch's checkpoint and tell their own epoch and accuracy: a kill between the two leaves
+    a true statement.
+    """
+    if best is not None and results["validation_accuracy"] <= best["validation_accuracy"]:
+        return best
+    found = {
+        "epoch": epoch + 1,
+        "model_state_dict": run.counting.state_dict(),
+        "loss": results["last_batch_loss"],
+        "validation_accuracy": results["validation_accuracy"],
+        "identity": dict(training.identity),
+    }
+    checkpoints.write(best_path(training.checkpoint), found)
+    return {name: value for name, value in found.items() if name != "model_state_dict"}
+
+
+def best_of(training: Training) -> Mapping[str, Any]:
+    path = best_path(training.checkpoint)
+    content = checkpoints.read(path)
+    if not isinstance(content, dict) or content.get("identity") != dict(training.identity):
+        raise InputError(f"{path} is not the chosen epoch of this training: remove it and {training.checkpoint.name}")
+    return content

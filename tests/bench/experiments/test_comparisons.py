@@ -1,0 +1,227 @@
+"""Experiments that compare trainings, each on a few images of the carried digits, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.errors import InputError, Unsupported
+from bench.experiments import ablation, loading, speedrun, training, training_step, transfer
+from bench.records import Case, Measurement, from_json, to_json
+from bench.train.artefacts import load_weights
+from bench.train.heads import freeze_all_but, replace_head
+from bench.workspace import Workspace
+from models import classifier
+from models.ablations import ABLATIONS
+
+FAST: dict[str, Any] = {"channels_last": True, "products": True, "fused": True}
+
+
+def case(experiment: str, model: str = "cnn_small", recipe: str = "note4_cnn_small", **options: Any) -> Case:
+    given = {"train_images": 128, "test_images": 100, **FAST, **options}
+    return Case(
+        experiment=experiment,
+        model=model,
+        dataset="mnist5k",
+        image_size=32,
+        device="cpu",
+        threads=1,
+        budget="smoke",
+        recipe=recipe,
+        pipeline="tensor",
+        batch_size=64,
+        options=tuple(sorted((name, value) for name, value in given.items() if value is not None)),
+    )
+
+
+def values(measurement: Measurement) -> dict[str, float]:
+    assert from_json(Measurement, to_json(measurement)) == measurement
+    return {name: figure.value for name, figure in measurement.figures.items()}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, data_dir: Path) -> Workspace:
+    return Workspace(results=tmp_path, data_dir=data_dir)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_both_pipelines_learn_the_same_and_a_ladder_leaves_no_weights(workspace: Workspace) -> None:
+    tensors = case("ladder", channels_last=None, products=None, fused=None, rung=1)
+    loaded = replace(
+        tensors, pipeline="dataloader", options=tuple(sorted({**dict(tensors.options), "workers": 1}.items()))
+    )
+    found, expected = (training.run(one, workspace) for one in (tensors, loaded))
+    assert found.series["train_loss"] == expected.series["train_loss"]
+    assert found.quality is not None
+    assert expected.quality is not None
+    assert found.quality.value == expected.quality.value
+    assert found.artefact is None
+    assert not list(workspace.artefacts.glob("*.pt"))
+
+
+def test_a_cpu_without_instructions_for_bfloat16_says_so(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "cpu_features", lambda: ("avx2",))
+    with pytest.raises(Unsupported, match="no instructions for bfloat16"):
+        training.run(replace(case("ladder"), precision="bf16_autocast"), workspace)
+
+
+def test_a_step_is_the_sum_of_its_parts_and_counts_three_times_the_forward_flops(workspace: Workspace) -> None:
+    found = training_step.run(case("training_step", min_samples=4, max_seconds=5.0), workspace)
+    parts = [found.series[f"{part}_seconds"] for part in training_step.PARTS]
+    assert {len(part) for part in parts} == {len(found.seconds)}
+    assert [sum(step) for step in zip(*parts, strict=True)] == pytest.approx(list(found.seconds))
+    assert all(second > 0 for part in parts for second in part)
+    assert values(found)["loading_share"] < 1
+    # Convolutions of 8 x 27, 16 x 72, 32 x 144, 64 x 288 weights at 32, 16, 8, 4 pixels a side; 256-64-32-10. The first
+    # needs no gradient of its input.
+    convolutions = [8 * 27 * 1024, 16 * 72 * 256, 32 * 144 * 64, 64 * 288 * 16]
+    multiplied = 3 * (sum(convolutions) + 256 * 64 + 64 * 32 + 32 * 10) - convolutions[0]
+    assert values(found)["flops_per_step"] == 2 * multiplied * 64
+
+
+@pytest.mark.parametrize("source", ["images", "random"])
+@pytest.mark.parametrize("pipeline", ["dataloader", "tensor"])
+def test_a_pass_loads_every_item(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, source: str, pipeline: str
+) -> None:
+    counted: list[int] = []
+    timed = loading._pass
+
+    def counting(batches: Any, step: Any, device: Any) -> float:
+        held = list(batches)
+        counted.append(sum(len(labels) for _, labels in held))
+        assert held[0][0].shape == (64, 3, 32, 32)
+        return timed(held, step, device)
+
+    monkeypatch.setattr(loading, "_pass", counting)
+    given = case("loading", model="none", source=source, items=150, workers=0, min_samples=2, train_images=None)
+    found = loading.run(replace(given, pipeline=pipeline), workspace)
+    assert set(counted) == {150}
+    assert len(counted) == len(found.seconds) + 1  # the first pass is told apart
+    assert found.items_per_step == 150
+
+
+def test_a_step_follows_where_a_network_is_named(workspace: Workspace) -> None:
+    alone, stepping = (
+        loading.run(case("loading", model=model, source="images", items=256, min_samples=2), workspace)
+        for model in ("none", "cnn_small")
+    )
+    assert min(stepping.seconds) > 2 * max(alone.seconds)
+
+
+RESNET = {"model": "resnet14_cifar", "recipe": "note4_resnet14_cifar"}
+
+
+@pytest.fixture
+def pretrained(workspace: Workspace) -> Workspace:
+    found = training.run(case("pretraining", **RESNET, half=1), workspace)
+    assert found.artefact is not None
+    return replace(workspace, artefact=workspace.artefacts / found.artefact)
+
+
+def test_transfer_trains_what_its_scope_says(pretrained: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pretrained.artefact is not None
+    given = classifier("resnet14_cifar").build(5)
+    load_weights(pretrained.artefact, given)
+    ended = {}
+    trained = transfer.measured
+
+    def keeping(case: Case, *rest: Any) -> Measurement:
+        found = trained(case, *rest)
+        ended[str(case.option("scope"))] = rest[2].state_dict()
+        return found
+
+    monkeypatch.setattr(transfer, "measured", keeping)
+    counts = {}
+    for scope in ("scratch", "head", "all"):
+        one = case("transfer", **RESNET, source="five_classes", scope=scope, half=2)
+        found = transfer.run(replace(one, seed=1), pretrained)  # from other random weights than the first training
+        counts[scope] = values(found)["trainable_parameters"]
+    whole = values(found)["parameters"]
+    assert counts == {"scratch": whole, "head": 64 * 5 + 5, "all": whole}
+    features = [name for name in given.state_dict() if name.startswith("features")]
+    same = {
+        scope: [torch.equal(state[name], given.state_dict()[name]) for name in features]
+        for scope, state in ended.items()
+    }
+    assert all(same["head"])  # batch norm's statistics among them
+    assert not any(kept for kept, name in zip(same["all"], features, strict=True) if name.endswith("0.weight"))
+    distance = {
+        scope: sum(
+            float((state[name] - weight).norm()) for name, weight in given.state_dict().items() if weight.ndim == 4
+        )
+        for scope, state in ended.items()
+    }
+    assert distance["all"] < distance["scratch"] / 2
+
+
+def test_transfer_without_weights_is_no_transfer(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(workspace.results))
+    with pytest.raises(Unsupported, match=r"the ImageNet weights of vgg16 are not there: put vgg16-\w+\.pth into "):
+        transfer.run(case("transfer", "vgg16", "note2_transfer", source="imagenet", scope="all"), workspace)
+    with pytest.raises(Unsupported, match="its training failed"):
+        transfer.run(
+            case("transfer", **RESNET, source="five_classes", scope="head", half=2),
+            replace(workspace, untrained="its training failed (error: no)"),
+        )
+    with pytest.raises(InputError, match="scope 'some' is unknown: scratch, head, all are allowed"):
+        transfer.run(case("transfer", **RESNET, source="five_classes", scope="some"), workspace)
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "classes"), [("resnet18", 32, 7), ("vgg16", 32, 7), ("resnet18_cifar", 32, 7)]
+)
+def test_a_frozen_network_learns_in_its_new_head_alone(model: str, side: int, classes: int) -> None:
+    network = classifier(model).build(1000)
+    head = replace_head(network, model, classes)
+    freeze_all_but(network, head)
+    network.train()
+    training_modules = {name.partition(".")[0] for name, module in network.named_modules() if name and module.training}
+    learning = {name.partition(".")[0] for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert training_modules == learning == {head}
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("question", list(ABLATIONS))
+def test_every_variant_trains(workspace: Workspace, question: str) -> None:
+    for variant, changed in ABLATIONS[question].items():
+        one = case("ablation", changed.model, "note4_torchvision", question=question, variant=variant, train_images=32)
+        found = ablation.run(one, workspace)
+        assert found.quality is not None
+        assert found.series["train_accuracy"]
+
+
+def test_a_variant_that_is_not_there_is_named(workspace: Workspace) -> None:
+    with pytest.raises(InputError, match=r"no variant 'much' of 'dropout'; questions are dropout, initialisation, "):
+        ablation.run(case("ablation", question="dropout", variant="much"), workspace)
+
+
+def test_a_speedrun_counts_the_epochs_up_to_the_target(workspace: Workspace) -> None:
+    options = {"train_images": 1_500, "epoch_images": 500}
+    reached = speedrun.run(case("speedrun", target=0.15, **options), workspace)
+    epoch = next(place for place, value in enumerate(reached.series["test_accuracy"]) if value >= 0.15)
+    assert values(reached)["epochs_to_target"] == epoch + 1
+    assert values(reached)["seconds_to_target"] == pytest.approx(sum(reached.seconds[: epoch + 1]))
+    assert reached.quality is not None
+    assert reached.quality.value == reached.series["test_accuracy"][-1]
+    missed = speedrun.run(case("speedrun", target=0.999, **options), workspace)
+    assert "seconds_to_target" not in missed.figures
+    assert "below 0.999" in missed.absent["figures.seconds_to_target"]
