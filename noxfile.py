@@ -19,7 +19,8 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
 SUITE = ROOT / ".nox" / "suite"
 """The environment with torch."""
-REPORT_NEEDS = ("matplotlib", "numpy", "pandas", "scipy", "tabulate")
+COMPARE_NEEDS = ("numpy", "pandas", "scipy", "tabulate")
+REPORT_NEEDS = ("matplotlib", *COMPARE_NEEDS)
 RESULT = "results/run.json"
 REPORT = "reports"
 INTERRUPTED = 2
@@ -78,6 +79,13 @@ def report(session: nox.Session) -> None:
     """Write the report again from JSON files named after -- (default: results/run.json). Needs no torch."""
     session.install("-c", "constraints.txt", *needs(REPORT_NEEDS))
     session.run("python", "-m", "bench.report", "render", *(session.posargs or [RESULT, "--out", REPORT]))
+
+
+@nox.session(reuse_venv=True)
+def compare(session: nox.Session) -> None:
+    """Compare two runs: -- OLD.json NEW.json [--out FILE] [--anyway]. Fails on a regression. Needs no torch."""
+    session.install("-c", "constraints.txt", *needs(COMPARE_NEEDS))
+    session.run("python", "-m", "bench.report", "compare", *session.posargs)
 
 
 def suite_python(session: nox.Session) -> str:

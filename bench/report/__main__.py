@@ -1,4 +1,4 @@
-"""`python -m bench.report render FILE... --out DIR`."""
+"""`python -m bench.report render FILE... --out DIR` and `python -m bench.report compare OLD NEW`."""
 
 from __future__ import annotations
 
@@ -11,23 +11,48 @@ from bench.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 if a report was written, 2 if the input or the folder cannot be used."""
+    """Exit status of ``render``: 0 if a report was written; of ``compare``: 0 without a regression, 1 with one, 2 if
+    the runs are not comparable; of both: 2 if the input or the place to write to cannot be used."""
     options = _parser().parse_args(arguments)
     try:
-        return _render(options.files, options.out)
+        return int(options.run(options))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def _render(files: Sequence[Path], out: Path) -> int:
+def _render(options: argparse.Namespace) -> int:
     from bench.report.render import render  # pandas and matplotlib take a second: not for --help
 
-    rendered = render(files, out)
+    rendered = render(options.files, options.out)
     for line in rendered.refused:
         print(line, file=sys.stderr)
     print(f"report: {rendered.summary}")
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from bench.report.compare.comparison import compare
+    from bench.report.compare.document import document
+
+    comparison = compare(options.old, options.new, anyway=options.anyway)
+    text = document(comparison)
+    if options.out is None:
+        print(text, end="")
+    else:
+        _write(options.out, text)
+        print(f"{text.splitlines()[0]}\ncomparison: {options.out}")
+    return comparison.status
+
+
+def _write(out: Path, text: str) -> None:
+    from bench.report.files import replace
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace(out, text.encode())
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror}): name another file with --out.") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("render", help="summary.md, measurements.csv and figures from one or more runs")
     verb.add_argument("files", metavar="FILE", nargs="+", type=Path, help="JSON written by `nox -s bench`")
     verb.add_argument("--out", metavar="DIR", type=Path, default=Path("reports"), help="default: reports")
+    verb.set_defaults(run=_render)
+    verb = verbs.add_parser("compare", help="what became worse from one run to another; exit status 1 if anything did")
+    verb.add_argument("old", metavar="OLD", type=Path, help="JSON of the run to compare with")
+    verb.add_argument("new", metavar="NEW", type=Path, help="JSON of the run to judge")
+    verb.add_argument("--out", metavar="FILE", type=Path, help="Markdown file to write; default: standard output")
+    verb.add_argument("--anyway", action="store_true", help="compare runs that are not comparable, and say so")
+    verb.set_defaults(run=_compare)
     return parser
 
 

@@ -16,7 +16,7 @@ from bench.report.pairs import add_pairs
 from bench.report.rows import IDENTITY, PEAKS, Row, ends, identity, sort_key
 from bench.report.statistics import summarise
 
-RECORDS = ("timing", "processes", "settings", "figures", "series", "texts")
+RECORDS = ("timing", "processes", "measurements", "settings", "figures", "series", "texts")
 """Columns that hold records for the tables. The CSV has figures as columns of their own, and none of the others."""
 TEXTS = ("absent", "flags", "notes")
 """Columns that are JSON in the CSV."""
@@ -96,6 +96,7 @@ def _row(digest: str, names: Names, group: Sequence[tuple[Run, Measurement]]) ->
         "energy [J/item]": first.energy_joules_per_item,
         "worker time [s]": _worker_seconds(digest, group),
         "repeats differ in": ", ".join(_differences(repeats)) or None,
+        "measurements": tuple(repeats),
         "settings": dict(first.case.options),
         "figures": first.figures,
         "series": first.series,

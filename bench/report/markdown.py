@@ -10,6 +10,8 @@ import pandas as pd
 
 ABSENT = "–"
 """Stands in a cell for what was not measured; the report's last section says why."""
+MESSAGE_LENGTH = 400
+"""Characters of an error's message that a cell shows."""
 
 # An entity never gets a second meaning from Markdown; a backslash would lose its own inside a table's `\|`.
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
@@ -109,3 +111,11 @@ def listing(names: Sequence[str], most: int = 6) -> str:
     if len(names) > most:
         return f"{', '.join(names[:most])} and {len(names) - most} more"
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def shortened(message: str) -> str:
+    """The beginning of an error's message, with its length where that is not all."""
+    text = message.strip()
+    if len(text) <= MESSAGE_LENGTH:
+        return text
+    return f"{text[:MESSAGE_LENGTH]} … ({len(text)} characters, whole in the JSON)"

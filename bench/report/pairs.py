@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,16 @@ import numpy.typing as npt
 from bench.report.load import Run
 from bench.report.names import named_datasets
 from bench.report.rows import BASELINES, IDENTITY, SPEED, Row, ends, throughput
-from bench.report.statistics import Estimate, Timing, binomial_error, mcnemar, paired_difference, quotient, speed_up
+from bench.report.statistics import (
+    Difference,
+    Estimate,
+    Timing,
+    binomial_error,
+    mcnemar,
+    paired_difference,
+    quotient,
+    speed_up,
+)
 
 Labels = npt.NDArray[np.int64]
 Key = tuple[object, ...]
@@ -30,6 +40,37 @@ AGREEMENT = (
 )
 STEADY = ("steady peak, cuda allocated [B]", "steady peak, rss [B]")
 """Peaks that are compared, the first that both rows have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Two classifiers on the same images: the share that they label alike, and accuracy of the first less the other."""
+
+    alike: float
+    images: int
+    change: Difference
+    p: float
+    """Of McNemar's test, exact and two-sided."""
+
+
+def agreement(ours: Labels | None, theirs: Labels | None, truth: Labels | None) -> Agreement | None:
+    """Predicted labels image by image; None where one of the three is missing, or the true labels are too few.
+
+    Both judged the first test images, but perhaps not equally many, where a slow row ran out of time: those that both
+    judged are compared.
+    """
+    if ours is None or theirs is None or truth is None or max(len(ours), len(theirs)) > len(truth):
+        return None
+    images = min(len(ours), len(theirs))
+    ours, theirs, truth = ours[:images], theirs[:images], truth[:images]
+    right, before = ours == truth, theirs == truth
+    lost, gained = int((before & ~right).sum()), int((right & ~before).sum())
+    return Agreement(
+        alike=float((ours == theirs).mean()),
+        images=images,
+        change=paired_difference(lost, gained, images),
+        p=mcnemar(lost, gained),
+    )
 
 
 def add_pairs(rows: Sequence[Row], runs: Sequence[Run]) -> None:
@@ -125,29 +166,20 @@ def _references(rows: Sequence[Row]) -> dict[Key, Row]:
 def _agreement(
     row: Row, reference: Row | None, predictions: Mapping[str, Labels], truth: Labels | None
 ) -> dict[str, float | None]:
-    """Share of images that both label alike, and the paired difference of their accuracies.
-
-    Both judged the first test images, but perhaps not equally many, where a slow row ran out of time: those that both
-    judged are compared.
-    """
+    """The columns of ``AGREEMENT``."""
     nothing = dict.fromkeys(AGREEMENT)
     if reference is None or (row["precision"], row["mode"]) == (FP32, reference["mode"]):
         return nothing
     ours, theirs = (predictions.get(one["predictions sha256"] or "") for one in (row, reference))
-    if ours is None or theirs is None or truth is None or max(len(ours), len(theirs)) > len(truth):
+    found = agreement(ours, theirs, truth)
+    if found is None:
         return nothing
-    samples = min(len(ours), len(theirs))
-    ours, theirs, truth = ours[:samples], theirs[:samples], truth[:samples]
-    alike = float((ours == theirs).mean())
-    right, before = ours == truth, theirs == truth
-    lost, gained = int((before & ~right).sum()), int((right & ~before).sum())
-    change = paired_difference(lost, gained, samples)
     values = (
-        alike,
-        binomial_error(alike, samples),
-        change.value,
-        change.standard_error,
-        mcnemar(lost, gained),
-        samples,
+        found.alike,
+        binomial_error(found.alike, found.images),
+        found.change.value,
+        found.change.standard_error,
+        found.p,
+        found.images,
     )
     return dict(zip(AGREEMENT, values, strict=True))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.report.rows import Row
-from bench.report.statistics import Array, student_factor
+from bench.report.statistics import Array, student_p
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +20,18 @@ class Change:
     windows: int
 
     @property
-    def shows(self) -> bool:
-        """Whether the change is more than the spread between windows explains: at 95 %, by Student's t."""
+    def p(self) -> float | None:
+        """Two-sided p of no change, by Student's t over windows; None for a single window."""
         if self.standard_error is None:
-            return False
-        return abs(self.ratio - 1) > student_factor(self.windows) * self.standard_error
+            return None
+        if self.standard_error == 0:
+            return 1.0 if self.ratio == 1 else 0.0
+        return student_p((self.ratio - 1) / self.standard_error, self.windows)
+
+    @property
+    def shows(self) -> bool:
+        """Whether the change is more than the spread between windows explains: at 95 %."""
+        return self.p is not None and self.p < 0.05
 
 
 def change(row: Row, reference: Row) -> Change | None:

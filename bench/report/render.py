@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.errors import InputError
 from bench.report.contents import Contents
 from bench.report.figures import learning_curves
+from bench.report.files import replace
 from bench.report.frame import flat, rows_of, tidy
 from bench.report.groups import Group, training_groups
 from bench.report.language_figures import decoding_figure
@@ -151,17 +152,10 @@ def _write(out: Path, figures: Mapping[str, bytes], texts: Mapping[str, str]) ->
     folder = out / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in figures.items():
-        _replace(folder / name, content)
+        replace(folder / name, content)
     for name, text in texts.items():
-        _replace(out / name, text.encode())
+        replace(out / name, text.encode())
     for pattern in ("augmented-*.png", "learning-curves-*.svg", "layers-*.svg", "language-*.svg"):
         for old in folder.glob(pattern):
             if old.name not in figures:
                 old.unlink()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Written beside and renamed: a reader never sees half a file."""
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_bytes(content)
-    beside.replace(path)

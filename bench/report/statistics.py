@@ -187,6 +187,13 @@ def student_factor(seeds: int) -> float:
     return float(t.ppf(0.975, seeds - 1))
 
 
+def student_p(errors: float, samples: int) -> float:
+    """Two-sided p of a mean of ``samples`` that lies ``errors`` standard errors from what it should be."""
+    from scipy.stats import t
+
+    return 2 * float(t.sf(abs(errors), samples - 1))
+
+
 def _interval(processes: Sequence[Sequence[float]], pooled: Array, quantile: float) -> Interval | None:
     within = _interval_of(pooled, quantile, 0.95)
     if len(processes) == 1:

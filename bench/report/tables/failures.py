@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from bench.records import Failure
 from bench.report.contents import SHORT, Contents
 from bench.report.frame import sorted_failures
-from bench.report.markdown import ABSENT, table
+from bench.report.markdown import ABSENT, shortened, table
 from bench.report.rows import Row
 
-MESSAGE_LENGTH = 400
 TITLES = {
     "error": "an exception",
     "out_of_memory": "out of memory",
@@ -69,7 +68,7 @@ def _row(group: Sequence[tuple[Row, Failure]], several_machines: bool, listed: S
         "mode": row["mode"],
         **{SHORT.get(name, name): _values(group, name) for name in listed},
         "cases": str(len(group)),
-        "reason": _shortened(failure.message) or "no reason given",
+        "reason": shortened(failure.message) or "no reason given",
     }
 
 
@@ -80,12 +79,3 @@ def _values(group: Sequence[tuple[Row, Failure]], name: str) -> str:
         return ABSENT
     known = sorted(value for value in values if value is not None)
     return ", ".join(map(str, (*known, *(["none"] if None in values else []))))
-
-
-def _shortened(message: str) -> str:
-    text = message.strip()
-    return (
-        text
-        if len(text) <= MESSAGE_LENGTH
-        else f"{text[:MESSAGE_LENGTH]} … ({len(text)} characters, whole in the JSON)"
-    )

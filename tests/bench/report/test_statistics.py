@@ -15,6 +15,7 @@ from bench.report.statistics import (
     quantile_interval,
     speed_up,
     student_factor,
+    student_p,
     summarise,
 )
 
@@ -95,6 +96,12 @@ def test_speed_up_is_the_baseline_over_the_row_with_the_widest_interval() -> Non
 def test_fewer_seeds_need_a_wider_difference() -> None:
     assert student_factor(3) == pytest.approx(4.303, abs=1e-3)  # Student's t, 2 degrees of freedom, two-sided 95 %
     assert student_factor(30) == pytest.approx(2.045, abs=1e-3)
+
+
+def test_the_p_of_a_mean_is_that_of_the_t_test() -> None:
+    values = np.array([0.3, -0.1, 0.4, 0.2, 0.6])
+    errors = float(values.mean() / (values.std(ddof=1) / math.sqrt(5)))
+    assert student_p(errors, 5) == student_p(-errors, 5) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
 
 
 def test_accuracy_of_one_seed_has_the_binomial_error() -> None:

@@ -1,0 +1,85 @@
+"""Two files in, one comparison out: what differs, what became worse, and the exit status that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import InputError
+from bench.report.compare.conditions import Difference, differences
+from bench.report.compare.exact import ExactChange, exact_changes
+from bench.report.compare.matching import Pair, match
+from bench.report.compare.outcome import count
+from bench.report.compare.peaks import PeakChange, peak_changes
+from bench.report.compare.quality import QualityChange, quality_changes
+from bench.report.compare.times import TimeChange, time_changes
+from bench.report.compare.transitions import Transition, transitions
+from bench.report.load import Run, load
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """``new`` against ``old``. Labels of the runs are the paths as given."""
+
+    old: Run
+    new: Run
+    differences: tuple[Difference, ...]
+    """What makes them incomparable; empty where they may be compared."""
+    anyway: bool
+    """Whether they were to be compared all the same."""
+    pairs: tuple[Pair, ...]
+    transitions: tuple[Transition, ...] = ()
+    exact: tuple[ExactChange, ...] = ()
+    peaks: tuple[PeakChange, ...] = ()
+    times: tuple[TimeChange, ...] = ()
+    quality: tuple[QualityChange, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.differences) and not self.anyway
+
+    @property
+    def regressions(self) -> Mapping[str, int]:
+        """How many of what became worse; without what did not."""
+        counts = {
+            "timed row": count(self.times, "worse"),
+            "exact quantity": count(self.exact, "worse"),
+            "peak of memory": count(self.peaks, "worse"),
+            "quality": count(self.quality, "worse"),
+            "newly failing case": sum(item.change == "newly failing" for item in self.transitions),
+        }
+        return {name: number for name, number in counts.items() if number}
+
+    @property
+    def status(self) -> int:
+        """Exit status: 0 without a regression, 1 with one, 2 where the runs were not compared."""
+        return 2 if self.refused else int(bool(self.regressions))
+
+
+def compare(old: Path, new: Path, *, anyway: bool = False) -> Comparison:
+    """The run in ``new`` against the run in ``old``; where they are incomparable only if ``anyway``.
+
+    Raises:
+        InputError: a file is not a run, or the two have no case in common.
+    """
+    runs = load(old, label=str(old)), load(new, label=str(new))
+    pairs = match(*runs)
+    if not any(pair.both for pair in pairs):
+        raise InputError(f"{old} and {new} have no case in common: compare two runs of the same cases.")
+    found = differences(*runs, pairs)
+    refusal = Comparison(old=runs[0], new=runs[1], differences=found, anyway=anyway, pairs=pairs)
+    if refusal.refused:
+        return refusal
+    return Comparison(
+        old=runs[0],
+        new=runs[1],
+        differences=found,
+        anyway=anyway,
+        pairs=pairs,
+        transitions=transitions(pairs),
+        exact=exact_changes(pairs),
+        peaks=peak_changes(pairs),
+        times=time_changes(pairs),
+        quality=quality_changes(*runs, pairs),
+    )

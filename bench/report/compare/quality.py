@@ -1,0 +1,159 @@
+"""Accuracy image by image and perplexity window by window, in the one run against the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.report.compare.conditions import data_digest
+from bench.report.compare.matching import Entry, Pair, cell
+from bench.report.compare.outcome import Outcome
+from bench.report.compare.significance import holm
+from bench.report.compare.thresholds import ACCURACY_OF_SAME_WEIGHTS, ACCURACY_TRAINED_ANEW, ALPHA, PERPLEXITY
+from bench.report.load import Run
+from bench.report.pairs import FP32, Agreement, Labels, agreement
+from bench.report.perplexity import change
+from bench.report.rows import Row, is_meaningless
+
+NETWORK_WITHOUT = ("experiment", "precision", "mode", "batch size", "pipeline")
+"""What trained weights do not depend on, of what says which case it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityChange:
+    """Quality of one case in both runs. ``change`` is new less old for an accuracy, new over old less 1 otherwise."""
+
+    pair: Pair
+    """The first of them where batch sizes share their predictions."""
+    metric: str
+    old: float | None
+    new: float | None
+    obstacle: str | None = None
+    change: float | None = None
+    standard_error: float | None = None
+    samples: int | None = None
+    """Images or windows that both were judged on."""
+    p: float | None = None
+    """Of the paired test, corrected by Holm for all judged rows of the comparison."""
+    threshold: float = 0.0
+    remark: str | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.obstacle is not None or self.change is None or self.p is None:
+            return "cannot tell"
+        loss = -self.change if self.metric == "accuracy" else self.change
+        if self.p <= ALPHA and abs(loss) > self.threshold:
+            return "worse" if loss > 0 else "better"
+        return "same" if self.standard_error == 0 and loss == 0 else "not told apart"
+
+
+def quality_changes(old: Run, new: Run, pairs: Sequence[Pair]) -> tuple[QualityChange, ...]:
+    """Every quality that either run has of the cases that both measured; shared predictions count once."""
+    distinct: dict[tuple[object, ...], Pair] = {}
+    for pair in pairs:
+        if pair.rows is not None:
+            distinct.setdefault(_predicted(pair), pair)
+    judged = [(pair, _agreement(old, new, pair)) for pair in distinct.values()]
+    kept = {
+        cell(pair, NETWORK_WITHOUT)
+        for pair, found in judged
+        if found is not None and found.alike == 1 and pair.identity["precision"] == FP32
+    }
+    changes = [
+        item for pair, found in judged for item in _of(old, new, pair, found, cell(pair, NETWORK_WITHOUT) in kept)
+    ]
+    values = iter(holm([item.p for item in changes if item.p is not None]))
+    return tuple(item if item.p is None else replace(item, p=next(values)) for item in changes)
+
+
+def _predicted(pair: Pair) -> tuple[object, ...]:
+    """The same for cases with the same predictions: batch sizes have them in common. Others stand alone."""
+    old, new = pair.rows or ({}, {})
+    digests = old["predictions sha256"], new["predictions sha256"]
+    return (cell(pair, ("batch size",)), *digests) if all(digests) else (id(pair),)
+
+
+def _of(old: Run, new: Run, pair: Pair, found: Agreement | None, same_network: bool) -> list[QualityChange]:
+    assert pair.both is not None
+    assert pair.rows is not None
+    metrics = [row["quality metric"] for row in pair.rows]
+    if metrics == [None, None]:
+        return []
+    before, after = (row["quality [1]"] for row in pair.rows)
+    told = QualityChange(pair=pair, metric=metrics[1] or metrics[0], old=before, new=after)
+    if metrics[0] != metrics[1]:
+        return [replace(told, obstacle=f"judged by {metrics[0] or 'nothing'} and {metrics[1] or 'nothing'}")]
+    if any(is_meaningless(row) for row in pair.rows):
+        return [replace(told, obstacle="smoke run")]
+    if told.metric == "perplexity":
+        return [_perplexity(told, *pair.both, *pair.rows)]
+    return [_accuracy(told, found, _other_images(old, new, pair), same_network)]
+
+
+def _accuracy(told: QualityChange, found: Agreement | None, other_images: bool, same_network: bool) -> QualityChange:
+    if other_images:
+        return replace(told, obstacle="judged on other images")
+    if found is None:
+        return replace(told, obstacle="no predictions or true labels in the files")
+    before, after = told.pair.rows or ({}, {})
+    same = same_network or (before["artefact"] == after["artefact"])
+    partly = before["quality samples"] != after["quality samples"]
+    remarks = (
+        f"on the {found.images} images that both judged" if partly else None,
+        None if same else "trained anew",
+    )
+    return replace(
+        told,
+        change=found.change.value,
+        standard_error=found.change.standard_error,
+        samples=found.images,
+        p=found.p,
+        threshold=ACCURACY_OF_SAME_WEIGHTS if same else ACCURACY_TRAINED_ANEW,
+        remark="; ".join(filter(None, remarks)) or None,
+    )
+
+
+def _perplexity(told: QualityChange, old: Entry, new: Entry, before: Row, after: Row) -> QualityChange:
+    if old.case.option("text_digest") != new.case.option("text_digest"):
+        return replace(told, obstacle="judged on other text")
+    found = change(after, before)
+    if found is None:
+        return replace(told, obstacle="other windows, or none in the files")
+    if found.p is None:
+        return replace(told, obstacle="a single window")
+    return replace(
+        told,
+        change=found.ratio - 1,
+        standard_error=found.standard_error,
+        samples=found.windows,
+        p=found.p,
+        threshold=PERPLEXITY,
+    )
+
+
+def _agreement(old: Run, new: Run, pair: Pair) -> Agreement | None:
+    """Predictions of both runs on the same images; None where they are not there."""
+    if pair.rows is None or pair.both is None or _other_images(old, new, pair):
+        return None
+    before, after = (_labels(run, row["predictions sha256"]) for run, row in zip((old, new), pair.rows, strict=True))
+    truths = [_truth(run, entry) for run, entry in zip((old, new), pair.both, strict=True)]
+    return agreement(after, before, next((truth for truth in truths if truth is not None), None))
+
+
+def _other_images(old: Run, new: Run, pair: Pair) -> bool:
+    assert pair.both is not None
+    digests = [data_digest(entry, run) for entry, run in zip(pair.both, (old, new), strict=True)]
+    return digests[0] is None or digests[0] != digests[1]
+
+
+def _labels(run: Run, digest: str | None) -> Labels | None:
+    labels = run.predictions.get(digest or "")
+    return None if labels is None else np.array(labels)
+
+
+def _truth(run: Run, entry: Entry) -> Labels | None:
+    labels = next((item.test_labels for item in run.datasets if item.spec == entry.case.dataset), None)
+    return None if labels is None else np.array(labels)

@@ -1,0 +1,42 @@
+"""What counts as a change: every number that `compare` decides by, as literal tables to be edited by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ALPHA = 0.05
+"""False alarms allowed in a whole comparison: p-values are corrected for the number of rows first."""
+PROCESSES = 5
+"""Fresh processes that each run needs. The smallest p of 4 against 4 is 0.029, before any correction."""
+
+TIMES: Mapping[str, Mapping[str, float]] = {
+    "training": {"seconds per epoch": 0.05, "energy": 0.10},
+    "inference": {"latency": 0.05, "throughput": 0.05, "energy": 0.10},
+    "layers": {"latency": 0.10},
+    "load": {"load time": 0.10},
+    "prefill": {"time to first token": 0.05, "energy": 0.10},
+    "decode": {"time between tokens": 0.10, "throughput": 0.10, "energy": 0.10},
+    "perplexity": {},
+    "chat": {},
+}
+"""Experiment -> what is timed (or metered) of it -> relative change from which on it counts."""
+OTHER_TIMES: Mapping[str, float] = {"time": 0.10}
+"""Of experiments that the table above does not name."""
+
+PEAKS: Mapping[str, float] = {
+    "rss": 0.10,
+    "cuda_allocated": 0.02,
+    "cuda_reserved": 0.05,
+    "device_process": 0.05,
+    "resident": 0.05,
+}
+"""Kind of peak -> relative change. ``resident`` is what stays in memory once a language model is loaded."""
+PEAK_GRAIN = 1_000_000
+"""Bytes that a peak has to change by as well: the peak of a small step is off by some hundred kB."""
+
+ACCURACY_OF_SAME_WEIGHTS = 0.0
+"""Loss of accuracy, a fraction of 1, that a significant loss has to exceed."""
+ACCURACY_TRAINED_ANEW = 0.02
+"""The same where each run trained weights of its own: McNemar's test knows nothing of the spread between trainings."""
+PERPLEXITY = 0.0
+"""Relative rise of perplexity that a significant rise has to exceed."""

@@ -1,0 +1,123 @@
+"""Times, throughputs and energy: tested over fresh processes, and measured against a threshold."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bench.records import Better, Measurement
+from bench.report.compare.exact import other_work
+from bench.report.compare.matching import PLACE, Pair, cell
+from bench.report.compare.outcome import Outcome
+from bench.report.compare.significance import holm, processes_needed, rank_test, ratio_interval, smallest_p
+from bench.report.compare.thresholds import ALPHA, OTHER_TIMES, PROCESSES, TIMES
+from bench.report.rows import is_meaningless
+from bench.report.statistics import Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeChange:
+    """One timed quantity in both runs: one value a process, in seconds, items per second or joules per item."""
+
+    pair: Pair
+    """The first of them where seeds were joined."""
+    metric: str
+    threshold: float
+    old: tuple[float, ...]
+    new: tuple[float, ...]
+    obstacle: str | None = None
+    """Why nothing can be told; None where it was tested and could have shown."""
+    interval: Interval | None = None
+    """95 % interval of `ratio`, bootstrapped over processes."""
+    p: float | None = None
+    """Of the Mann-Whitney test over processes, corrected by Holm for all tested rows of the comparison."""
+
+    @property
+    def better(self) -> Better:
+        return "higher" if self.metric == "throughput" else "lower"
+
+    @property
+    def ratio(self) -> float | None:
+        """Median over processes, new over old."""
+        return statistics.median(self.new) / statistics.median(self.old) if self.old and self.new else None
+
+    @property
+    def outcome(self) -> Outcome:
+        """``worse`` and ``better`` take both: a p that shows, and a ratio beyond the threshold."""
+        if self.obstacle is not None or self.ratio is None or self.interval is None or self.p is None:
+            return "cannot tell"
+        low, high = 1 / (1 + self.threshold), 1 + self.threshold
+        if self.p <= ALPHA and not low <= self.ratio <= high:
+            return "worse" if (self.ratio > 1) == (self.better == "lower") else "better"
+        return "same" if low <= self.interval.low and self.interval.high <= high else "not told apart"
+
+
+def time_changes(pairs: Sequence[Pair]) -> tuple[TimeChange, ...]:
+    """Everything timed that either run has of the cases that both measured."""
+    changes = [change for group in _groups(pairs) for change in _of(group)]
+    tested = [change for change in changes if change.obstacle is None]
+    values = iter(holm([rank_test(change.old, change.new) for change in tested]))
+    return tuple(
+        change if change.obstacle is not None else _tested(change, next(values), len(tested)) for change in changes
+    )
+
+
+def _groups(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    """Cases that differ in their seed alone, together: a training has seeds instead of repeats."""
+    groups: dict[tuple[object, ...], list[Pair]] = {}
+    for pair in (pair for pair in pairs if pair.rows is not None):
+        alike = (*cell(pair, without=("seed",)), *(pair.identity[name] for name in (*PLACE, "options")))
+        groups.setdefault(alike, []).append(pair)
+    return list(groups.values())
+
+
+def _of(group: Sequence[Pair]) -> list[TimeChange]:
+    first = group[0]
+    found = []
+    for metric, threshold in TIMES.get(first.identity["experiment"], OTHER_TIMES).items():
+        old, new = (
+            tuple(
+                value
+                for pair in group
+                for measurement in (pair.both[side].measurements if pair.both else ())
+                if (value := _value(measurement, metric)) is not None
+            )
+            for side in (0, 1)
+        )
+        if old or new:
+            obstacle = _obstacle(group, old, new)
+            found.append(
+                TimeChange(pair=first, metric=metric, threshold=threshold, old=old, new=new, obstacle=obstacle)
+            )
+    return found
+
+
+def _value(measurement: Measurement, metric: str) -> float | None:
+    """Of one process; None where it has no such value above 0, which a ratio needs."""
+    if metric == "throughput":
+        figure = measurement.figures.get("throughput")
+        value = figure.value if figure else None
+    elif metric == "energy":
+        value = measurement.energy_joules_per_item
+    else:
+        value = statistics.median(measurement.seconds)
+    return value if value is not None and value > 0 else None
+
+
+def _obstacle(group: Sequence[Pair], old: Sequence[float], new: Sequence[float]) -> str | None:
+    if not old or not new:
+        return f"not measured in {'NEW' if old else 'OLD'}"
+    if any(is_meaningless(row) for pair in group for row in pair.rows or ()):
+        return "smoke run"
+    if min(len(old), len(new)) < PROCESSES:
+        return f"fewer than {PROCESSES} processes a side"
+    return next((work for pair in group if (work := other_work(pair)) is not None), None)
+
+
+def _tested(change: TimeChange, p: float, rows: int) -> TimeChange:
+    """What so few processes could never have shown among so many rows is said to be so."""
+    counts = len(change.old), len(change.new)
+    hopeless = p > ALPHA and rows * smallest_p(*counts) > ALPHA
+    obstacle = f"{rows} rows need {processes_needed(rows, ALPHA)} processes a side" if hopeless else None
+    return replace(change, p=p, interval=ratio_interval(change.old, change.new), obstacle=obstacle)
