@@ -14,12 +14,13 @@ from pathlib import Path
 from bench.errors import InputError
 from bench.report.contents import Contents
 from bench.report.figures import learning_curves
-from bench.report.frame import flat, rows_of, tidy
+from bench.report.frame import rows_of, tidy
 from bench.report.groups import Group, training_groups
 from bench.report.language_figures import decoding_figure
 from bench.report.language_lines import EXPERIMENTS, LanguageGroup, language_groups, of_language_alone
 from bench.report.layer_figures import speed_up_figure
 from bench.report.load import DatasetFacts, load_all
+from bench.report.measurements import csv_of, measurements
 from bench.report.names import distinct_datasets, names_of
 from bench.report.rows import Row, grouped
 from bench.report.tables import SECTIONS
@@ -71,7 +72,7 @@ def render(paths: Sequence[Path], out: Path) -> Rendered:
         method=_method_link(out),
     )
     summary = "\n\n".join(filter(None, (section(contents) for section in SECTIONS))) + "\n"
-    table = flat(contents.frame).to_csv(index=False, lineterminator="\n")
+    table = csv_of(measurements(frame, runs))
     try:
         drawn = dict(
             (*pictures.values(), *curves.values(), *layer_pictures.values(), *language_pictures.values()),
@@ -153,7 +154,7 @@ def _write(out: Path, figures: Mapping[str, bytes], texts: Mapping[str, str]) ->
     for name, content in figures.items():
         _replace(folder / name, content)
     for name, text in texts.items():
-        _replace(out / name, text.encode())
+        _replace(out / name, text.encode(errors="replace"))  # half a surrogate pair, which JSON may hold
     for pattern in ("augmented-*.png", "learning-curves-*.svg", "layers-*.svg", "language-*.svg"):
         for old in folder.glob(pattern):
             if old.name not in figures:
