@@ -1,4 +1,4 @@
-"""Files in, report out: DIR/summary.md, DIR/measurements.csv and DIR/figures."""
+"""Files in, report out: DIR/summary.md, DIR/index.html, DIR/measurements.csv and DIR/figures."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from bench.report.layer_figures import speed_up_figure
 from bench.report.load import DatasetFacts, load_all
 from bench.report.measurements import csv_of, measurements
 from bench.report.names import distinct_datasets, names_of
+from bench.report.page.document import index_html
 from bench.report.rows import Row, grouped
 from bench.report.tables import SECTIONS
 
@@ -73,11 +74,10 @@ def render(paths: Sequence[Path], out: Path) -> Rendered:
     )
     summary = "\n\n".join(filter(None, (section(contents) for section in SECTIONS))) + "\n"
     table = csv_of(measurements(frame, runs))
+    drawn = dict((*pictures.values(), *curves.values(), *layer_pictures.values(), *language_pictures.values()))
+    page = index_html(summary, {f"figures/{name}": content for name, content in drawn.items()})
     try:
-        drawn = dict(
-            (*pictures.values(), *curves.values(), *layer_pictures.values(), *language_pictures.values()),
-        )
-        _write(out, drawn, {"measurements.csv": table, "summary.md": summary})
+        _write(out, drawn, {"measurements.csv": table, "index.html": page, "summary.md": summary})
     except OSError as error:
         raise InputError(
             f"{out} cannot hold the report ({error.strerror}): name a folder that can be written."
