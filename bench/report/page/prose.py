@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
@@ -19,7 +20,8 @@ _TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 _PLAIN = re.compile(r"(?:[^\W_]|[ .,:;±–+×%()↓↑/-])*")
 """Cells without any sign that Markdown or HTML gives a meaning to, as most: they stand as they are."""
 _BREAK = "<br>"
-"""The one tag that our tables have in their cells; any other stays text."""
+_FOLD, _UNFOLD = re.compile("<details><summary>(.*)</summary>"), "</details>"
+"""The only tags that sections write, the latter on lines of their own. Any other stays text."""
 
 
 class Prose:
@@ -35,8 +37,9 @@ class Prose:
         self._ids: Counter[str] = Counter()
         self._parser = MarkdownIt("commonmark", {"html": False})
         self._parser.inline.ruler.before("autolink", "line_break", _line_break)
+        self._parser.block.ruler.before("paragraph", "fold", _fold)
         rules: dict[str, Any] = cast(RendererHTML, self._parser.renderer).rules
-        rules |= {"heading_open": self._heading, "image": self._image}
+        rules |= {"heading_open": self._heading, "image": self._image, "fold": self._folded}
         self._inline = functools.lru_cache(maxsize=2**16)(self._parser.renderInline)
 
     def html(self, markdown: str) -> str:
@@ -68,7 +71,12 @@ class Prose:
         if content is None or suffix not in _TYPES:
             return f"<em>{description}</em>"
         data = base64.b64encode(content).decode()
-        return f'<img src="data:{_TYPES[suffix]};base64,{data}" alt="{description}">'
+        kind = ' class="drawing"' if suffix == ".svg" else ""
+        return f'<img{kind} src="data:{_TYPES[suffix]};base64,{data}" alt="{description}">'
+
+    def _folded(self, tokens: Sequence[Token], index: int, *_: Any) -> str:
+        title = tokens[index].content
+        return f"<details><summary>{self._inline(title)}</summary>\n" if title else "</details>\n"
 
 
 def _line_break(state: StateInline, silent: bool) -> bool:
@@ -77,4 +85,16 @@ def _line_break(state: StateInline, silent: bool) -> bool:
     if not silent:
         state.push("hardbreak", "br", 0)
     state.pos += len(_BREAK)
+    return True
+
+
+def _fold(state: StateBlock, line: int, _: int, silent: bool) -> bool:
+    """The line that begins or ends what is folded away, as a token with its title, or without one."""
+    text = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]
+    opening = _FOLD.fullmatch(text)
+    if not opening and text != _UNFOLD:
+        return False
+    if not silent:
+        state.push("fold", "details", 1 if opening else -1).content = opening[1] if opening else ""
+        state.line = line + 1
     return True

@@ -16,7 +16,26 @@ from bench.report.render import render
 
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "a", "nav", "main", "script", "div", "img", "blockquote"),
-    *("h1", "h2", "h3", "p", "ul", "li", "strong", "em", "code", "br", "table", "thead", "tbody", "tr", "th", "td"),
+    *(
+        "details",
+        "summary",
+        "h1",
+        "h2",
+        "h3",
+        "p",
+        "ul",
+        "li",
+        "strong",
+        "em",
+        "code",
+        "br",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+    ),
 }
 ATTRIBUTES = {
     *("lang", "charset", "http-equiv", "content", "name", "class", "href", "id", "aria-label", "aria-labelledby"),
@@ -129,6 +148,12 @@ def test_the_page_needs_no_other_file(report: Path) -> None:
     assert not {"link", "iframe", "object"} & {tag for tag, _ in page.elements}
     shown = {base64.b64decode(source.partition(",")[2]) for source in page.all("src")}
     assert shown == {file.read_bytes() for file in (report / "figures").iterdir()}
+
+
+def test_no_tag_of_ours_is_shown_as_text(report: Path) -> None:
+    page = Page((report / "index.html").read_text(encoding="utf-8"))
+    assert not re.search("</?[a-z]", "".join(page.content["text"]))
+    assert len(page.of("details")) == len(page.of("summary")) == 1
 
 
 def test_a_picture_that_is_not_at_hand_is_its_description() -> None:

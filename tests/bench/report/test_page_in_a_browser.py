@@ -147,7 +147,8 @@ def test_it_fits_a_telephone_and_follows_the_colours_of_the_system(open_page: An
 
 def test_nothing_that_a_report_names_runs(make: Any, open_page: Any) -> None:
     outcomes = [make.inference(model=text, notes=(text,)) for text in NASTY]
-    opened = open_page(*outcomes, *(make.failure("error", text, model=text) for text in NASTY))
+    outcomes += [make.failure("error", text, model=text) for text in NASTY]
+    opened = open_page(*outcomes, *(make.chat(said=text, model=text) for text in NASTY))
     assert opened.page.evaluate("window.hacked") is None
     assert opened.page.locator("script").count() == 1
     assert opened.page.get_by_text(NASTY[0]).count() > 1
