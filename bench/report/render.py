@@ -22,6 +22,7 @@ from bench.report.layer_figures import speed_up_figure
 from bench.report.load import DatasetFacts, load_all
 from bench.report.measurements import csv_of, measurements
 from bench.report.names import distinct_datasets, names_of
+from bench.report.page import networks
 from bench.report.page.document import index_html
 from bench.report.rows import Row, grouped
 from bench.report.tables import SECTIONS
@@ -75,7 +76,9 @@ def render(paths: Sequence[Path], out: Path) -> Rendered:
     summary = "\n\n".join(filter(None, (section(contents) for section in SECTIONS))) + "\n"
     table = csv_of(measurements(frame, runs))
     drawn = dict((*pictures.values(), *curves.values(), *layer_pictures.values(), *language_pictures.values()))
-    page = index_html(summary, {f"figures/{name}": content for name, content in drawn.items()})
+    page = index_html(
+        f"{summary}\n{networks.section(contents)}", {f"figures/{name}": content for name, content in drawn.items()}
+    )
     try:
         _write(out, drawn, {"measurements.csv": table, "index.html": page, "summary.md": summary})
     except OSError as error:

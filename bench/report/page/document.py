@@ -20,7 +20,7 @@ _TABLES = re.compile(r"^((?:\|.*\n\|[-:|]+\|\n(?:\|.*\n)*\n?)+)", re.MULTILINE)
 
 
 def index_html(summary: str, pictures: Mapping[str, bytes]) -> str:
-    """``summary`` (of summary.md, to the letter) as a page; ``pictures`` are the files that it shows, by their links.
+    """``summary`` (summary.md, to the letter) as a page; ``pictures`` are the files that it shows, by their links.
 
     Tables are cut out before the rest is parsed: for 10,000 rows markdown-it-py takes ten times as long, and 570 MB.
     """

@@ -5,7 +5,7 @@
 
 const ABSENT = "–";
 const WORTH_FILTERING = 8; // rows from which a table gets a field to filter them
-const SHOWN = 200; // rows laid out at first: browsers need seconds for the layout of ten thousand
+const SHOWN = 200; // rows shown at first, as in the style: browsers need seconds for the layout of ten thousand
 const words = new Intl.Collator("en", { numeric: true });
 const NUMBER = /^<?([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?)/i;
 
@@ -95,6 +95,7 @@ class SortableTable {
   unfold() {
     this.unfolded = true;
     this.more.hidden = true;
+    this.table.classList.add("unfolded");
     this.show();
   }
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bench.records import Peak
 from bench.report.page.document import index_html
 from bench.report.render import render
 
@@ -130,6 +132,22 @@ def test_tables_are_those_of_the_summary_cell_by_cell(report: Path) -> None:
     wanted = columns_of(tables_of((report / "summary.md").read_text(encoding="utf-8").replace("**", "")))
     assert len(wanted) > 60
     assert columns_of(page.tables) == wanted
+
+
+def test_all_networks_stand_in_one_table_with_the_figures_of_their_own(make: Any, tmp_path: Path) -> None:
+    peak = Peak(phase="steady", kind="rss", bytes=3_000_000)
+    some = [
+        make.inference([(2 + index) / 1e3] * 30, (50 + index) / 100, model=model, precision=precision, peaks=(peak,))
+        for index, (model, precision) in enumerate(itertools.product(("cnn_small", "other"), ("fp32", "bf16")))
+    ]
+    folder = render([make.write(tmp_path / "run.json", some)], tmp_path).summary.parent
+    *own, together = Page((folder / "index.html").read_text(encoding="utf-8")).tables
+    head, *rows = [[cell.strip() for cell in row] for row in together]
+    assert [row[head.index("model")] for row in rows] == ["cnn_small", "cnn_small", "other", "other"]
+    assert {"p50 [ms]\N{NO-BREAK SPACE}↓", "accuracy [%]\N{NO-BREAK SPACE}↑"} < set(head)
+    known = {(name, cell) for column in columns_of(own) for name, cell in itertools.product(column[:1], column[1:])}
+    seen = {(re.sub(r"\s", " ", name), cell) for row in rows for name, cell in zip(head, row, strict=True)}
+    assert {pair for pair in seen if pair[0] != "model"} <= known
 
 
 def test_every_number_is_one_of_the_summary(report: Path) -> None:
