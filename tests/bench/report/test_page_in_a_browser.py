@@ -131,6 +131,7 @@ def test_long_tables_are_folded_and_unfolded(make: Any, open_page: Any) -> None:
     assert rows.count() == 200
     opened.page.get_by_role("button", name="Show all 201 rows").first.click()
     assert rows.count() == 201
+    assert rows.last.is_visible()
     opened.finish()
 
 
