@@ -20,7 +20,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 SUITE = ROOT / ".nox" / "suite"
 """The environment with torch."""
 COMPARE_NEEDS = ("numpy", "pandas", "scipy", "tabulate")
-REPORT_NEEDS = ("matplotlib", *COMPARE_NEEDS)
+REPORT_NEEDS = ("markdown-it-py", "matplotlib", *COMPARE_NEEDS)
 RESULT = "results/run.json"
 REPORT = "reports"
 INTERRUPTED = 2
@@ -29,7 +29,7 @@ INTERRUPTED = 2
 
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
-    """Train, evaluate and time; then write reports/summary.md. Options after -- go to pytest."""
+    """Train, evaluate and time; then write reports/index.html and summary.md. Options after -- go to pytest."""
     if any(option.startswith("--benchmark-json") for option in session.posargs):
         session.error(f"bench writes {RESULT} and reports on it: to write elsewhere, run pytest in {SUITE}")
     python, result = suite_python(session), ROOT / RESULT
@@ -39,7 +39,7 @@ def bench(session: nox.Session) -> None:
     if not result.exists() or result.stat().st_mtime_ns == earlier:
         session.error(f"nothing was measured (pytest ended with status {status})")
     session.run(python, "-m", "bench.report", "render", RESULT, "--out", REPORT, external=True)
-    session.log(f"read {REPORT}/summary.md; every number of it is in {RESULT}")
+    session.log(f"open {REPORT}/index.html in a browser or read {REPORT}/summary.md; every number of it is in {RESULT}")
     if status == INTERRUPTED:
         session.error("interrupted: the report holds what was finished, and --resume goes on from it")
     if status:

@@ -58,7 +58,7 @@ def _write(out: Path, text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.report", description="Reports from the JSON of runs.")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    verb = verbs.add_parser("render", help="summary.md, measurements.csv and figures from one or more runs")
+    verb = verbs.add_parser("render", help="summary.md, index.html, measurements.csv and figures from one or more runs")
     verb.add_argument("files", metavar="FILE", nargs="+", type=Path, help="JSON written by `nox -s bench`")
     verb.add_argument("--out", metavar="DIR", type=Path, default=Path("reports"), help="default: reports")
     verb.set_defaults(run=_render)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,9 +16,9 @@ from bench.report.rows import IDENTITY, PEAKS, Row, ends, identity, sort_key
 from bench.report.statistics import summarise
 
 RECORDS = ("timing", "processes", "measurements", "settings", "figures", "series", "texts")
-"""Columns that hold records for the tables. The CSV has figures as columns of their own, and none of the others."""
+"""Columns that hold records for the tables. measurements.csv has figures as columns of their own, and no other."""
 TEXTS = ("absent", "flags", "notes")
-"""Columns that are JSON in the CSV."""
+"""Columns that are JSON in measurements.csv."""
 
 
 def tidy(runs: Sequence[Run]) -> pd.DataFrame:
@@ -48,18 +47,6 @@ def rows_of(frame: pd.DataFrame, experiment: str) -> list[Row]:
     chosen = frame[frame["experiment"] == experiment]
     names = [str(name) for name in chosen.columns]
     return [dict(zip(names, values, strict=True)) for values in chosen.itertuples(index=False, name=None)]
-
-
-def flat(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame for a CSV file: figures in columns of their own with their units, reasons and flags as JSON."""
-    kept = frame.drop(columns=[*RECORDS, *TEXTS])
-    figures = pd.DataFrame(
-        [{f"{name} [{item.unit}]": item.value for name, item in row.items()} for row in frame["figures"]],
-        index=frame.index,
-    )
-    figures = figures.rename(columns={name: f"figure: {name}" for name in figures.columns})
-    texts = {name: [json.dumps(to_json(value), sort_keys=True) for value in frame[name]] for name in TEXTS}
-    return pd.concat([kept, figures[sorted(figures.columns)], pd.DataFrame(texts, index=frame.index)], axis=1)
 
 
 def sorted_failures(runs: Sequence[Run]) -> list[tuple[Row, Failure]]:

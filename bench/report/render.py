@@ -1,4 +1,4 @@
-"""Files in, report out: DIR/summary.md, DIR/measurements.csv and DIR/figures."""
+"""Files in, report out: DIR/summary.md, DIR/index.html, DIR/measurements.csv and DIR/figures."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from bench.errors import InputError
 from bench.report.contents import Contents
 from bench.report.figures import learning_curves
 from bench.report.files import replace
-from bench.report.frame import flat, rows_of, tidy
+from bench.report.frame import rows_of, tidy
 from bench.report.groups import Group, training_groups
 from bench.report.language_figures import decoding_figure
 from bench.report.language_lines import EXPERIMENTS, LanguageGroup, language_groups, of_language_alone
 from bench.report.layer_figures import speed_up_figure
 from bench.report.load import DatasetFacts, load_all
+from bench.report.measurements import csv_of, measurements
 from bench.report.names import distinct_datasets, names_of
+from bench.report.page import networks
+from bench.report.page.document import index_html
 from bench.report.rows import Row, grouped
 from bench.report.tables import SECTIONS
 
@@ -72,12 +75,13 @@ def render(paths: Sequence[Path], out: Path) -> Rendered:
         method=_method_link(out),
     )
     summary = "\n\n".join(filter(None, (section(contents) for section in SECTIONS))) + "\n"
-    table = flat(contents.frame).to_csv(index=False, lineterminator="\n")
+    table = csv_of(measurements(frame, runs))
+    drawn = dict((*pictures.values(), *curves.values(), *layer_pictures.values(), *language_pictures.values()))
+    page = index_html(
+        f"{summary}\n{networks.section(contents)}", {f"figures/{name}": content for name, content in drawn.items()}
+    )
     try:
-        drawn = dict(
-            (*pictures.values(), *curves.values(), *layer_pictures.values(), *language_pictures.values()),
-        )
-        _write(out, drawn, {"measurements.csv": table, "summary.md": summary})
+        _write(out, drawn, {"measurements.csv": table, "index.html": page, "summary.md": summary})
     except OSError as error:
         raise InputError(
             f"{out} cannot hold the report ({error.strerror}): name a folder that can be written."
@@ -154,7 +158,7 @@ def _write(out: Path, figures: Mapping[str, bytes], texts: Mapping[str, str]) ->
     for name, content in figures.items():
         replace(folder / name, content)
     for name, text in texts.items():
-        replace(out / name, text.encode())
+        replace(out / name, text.encode(errors="replace"))  # half a surrogate pair, which JSON may hold
     for pattern in ("augmented-*.png", "learning-curves-*.svg", "layers-*.svg", "language-*.svg"):
         for old in folder.glob(pattern):
             if old.name not in figures:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from bench.records import Figure, Measurement
-from bench.report.frame import flat, rows_of, tidy
-from bench.report.rows import figure
+from bench.report.frame import rows_of, tidy
 
 
 def test_repeats_are_joined_by_the_row_of_their_case(make: Any, run_of: Any) -> None:
@@ -68,17 +67,6 @@ def test_repeats_that_ought_to_agree_and_do_not_are_named(make: Any, run_of: Any
 
     row = rows_of(tidy([run_of(counted(0, 1), counted(1, 2))]), "inference")[0]
     assert row["repeats differ in"] == "weights, serialised size, graph_breaks"
-
-
-def test_the_csv_has_units_figures_and_reasons_and_no_zero_for_what_is_absent(make: Any, run_of: Any) -> None:
-    frame = tidy([run_of(make.inference(accuracy=None, absent={"quality": "not trained"}))])
-    line = flat(frame).iloc[0]
-    assert line["figure: throughput [images/s]"] == 1234.0
-    assert line["absent"] == '{"quality": "not trained"}'
-    assert line["quality [1]"] is None
-    assert line["device median [s]"] is None
-    assert "timing" not in line
-    assert figure(rows_of(frame, "inference")[0], "no such figure") is None
 
 
 def test_eager_fp32_comes_before_what_is_compared_with_it(make: Any, run_of: Any) -> None:

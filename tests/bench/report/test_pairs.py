@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from bench.records import Measurement, Peak
-from bench.report.frame import flat, rows_of, tidy
+from bench.report.frame import rows_of, tidy
+from bench.report.measurements import measurements
 from bench.report.pairs import AGREEMENT
 from bench.report.rows import Row
 
@@ -33,7 +34,7 @@ def test_agreement_change_and_p_by_hand(make: Any, run_of: Any) -> None:
     # Two lost, one gained: (1 - 2) / 10; sqrt(3 - 1/10) / 10; P(X <= 1 of 3) = 1/2.
     assert values == pytest.approx([0.6, math.sqrt(0.6 * 0.4 / 10), -0.1, math.sqrt(2.9) / 10, 1.0, 10])
     assert nothing_said(row_at(run, "fp32"))
-    line = flat(tidy([run])).set_index("precision").loc["int8"]
+    line = measurements(tidy([run]), [run]).set_index("precision").loc["int8"]
     assert [line[name] for name in AGREEMENT] == pytest.approx(values)
 
 

@@ -144,6 +144,7 @@ def test_the_same_input_gives_the_same_bytes(make: Any, tmp_path: Path) -> None:
     assert one == two
     assert set(one) == {
         "summary.md",
+        "index.html",
         "measurements.csv",
         "augmented-cifar10-jpeg.png",
         "learning-curves-cifar10-jpeg.svg",

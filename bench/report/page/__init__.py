@@ -1,0 +1,1 @@
+"""index.html: summary.md as one page that needs no other file, with tables to sort and filter."""
