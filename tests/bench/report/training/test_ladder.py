@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
+from bench.comparisons import LADDER
+from bench.report.arithmetic import words_of
 from bench.report.render import render
+from bench.training_plan import arithmetic_options
 
 RATES = (100.0, 130.0, 200.0, 240.0, 250.0, 400.0)
 """Images a second of each place of the ladder, but the last."""
@@ -47,6 +50,28 @@ def test_rungs_are_named_by_what_they_add(make: Any, learn: Any, summary_of: Any
         "+ compiled",
     ]
     assert len(found["+ compiled"]) <= 9
+
+
+def test_every_rung_of_the_suite_has_a_name() -> None:
+    facts = [
+        {
+            "pipeline": arithmetic.pipeline,
+            "mode": arithmetic.mode,
+            "precision": arithmetic.precision,
+            "settings": {"rung": position, "train_images": 100, **arithmetic_options(arithmetic)},
+        }
+        for position, arithmetic in LADDER
+    ]
+    names = [words_of(row) for row in facts]
+    assert len(set(names)) == len(LADDER)
+    assert names[-1] == (
+        "tensor pipeline",
+        "channels last",
+        "small maps as matrix products",
+        "fused optimiser",
+        "compiled",
+        "bf16 autocast",
+    )
 
 
 def test_speeds_go_to_the_rung_before_and_to_the_faster_of_the_lowest(make: Any, learn: Any, summary_of: Any) -> None:

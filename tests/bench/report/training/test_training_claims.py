@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.report.render import render
+from models.ablations import ABLATIONS
 
 NOT_BOTH = "cannot be judged: not both sides of it were measured"
 NO_SPREAD = "cannot be judged: the spread between seeds is not known"
@@ -129,6 +130,23 @@ def test_ablations_hold_where_the_interval_lies_above(make: Any, learn: Any, sum
     assert verdict(make, summary, "skip connections")[0] == "does not hold"
     assert verdict(make, summary, "He beats Xavier")[0] == LEVEL
     assert verdict(make, summary, "dropout helps")[0] == "holds in 1 of 2"
+
+
+def test_every_ablation_of_the_suite_is_judged(make: Any, learn: Any, summary_of: Any) -> None:
+    """Questions and variants go by the names that the experiments write, the first variant first."""
+    rows = [
+        learn.ablation(question, name, 0.5 + 0.1 * place + 0.01 * seed * place, 0.9, model=variant.model, seed=seed)
+        for question, variants in ABLATIONS.items()
+        for place, (name, variant) in enumerate(variants.items())
+        for seed in range(3)
+    ]
+    summary = summary_of(*rows)
+    found = {claim: words for claim, (words, _) in verdicts(make, summary).items() if claim.startswith("7")}
+    assert len(found) == 6
+    assert NOT_BOTH not in found.values()
+    section = summary.split("## What helps a network to learn")[1]
+    firsts = [part.split("| baseline")[0].splitlines()[-1].split("|")[1].strip() for part in section.split("### ")[1:]]
+    assert sorted(firsts[: len(ABLATIONS)]) == sorted(next(iter(variants)) for variants in ABLATIONS.values())
 
 
 def test_no_difference_asks_for_a_narrow_interval(make: Any, learn: Any, summary_of: Any) -> None:
