@@ -99,10 +99,16 @@ def side_of_one(row: Row, ratio: str, one_process: float = ONE_PROCESS) -> Side:
     nothing of the next process.
     """
     low, high = row[f"{ratio} from [1]"], row[f"{ratio} to [1]"]
-    if low is None or high is None:
+    interval = None if low is None or high is None else Interval(low=low, high=high)
+    return side_of(interval, 1.0, row["repeats"], one_process)
+
+
+def side_of(interval: Interval | None, neutral: float, processes: int, one_process: float = ONE_PROCESS) -> Side:
+    """Where an interval lies beside ``neutral``: 0 for differences, 1 for ratios (see `side_of_one`)."""
+    if interval is None:
         return "unknown"
-    margin = one_process if row["repeats"] < 2 else 1.0
-    return "above" if low > margin else "below" if high < 1 / margin else "across"
+    margin = one_process if processes < 2 else 1.0
+    return "above" if interval.low > neutral * margin else "below" if interval.high < neutral / margin else "across"
 
 
 def grouped(rows: Sequence[Row], names: Sequence[str]) -> dict[tuple[object, ...], list[Row]]:

@@ -180,6 +180,27 @@ def over_seeds(values: Sequence[float], samples: int) -> Accuracy:
     )
 
 
+def student(values: Sequence[float]) -> Estimate:
+    """Mean of independent ``values`` (of seeds, or of differences between pairs of them) with its 95 % t interval.
+
+    One value has no interval. Neither have several that agree by chance in anything but 0, as shares of few images do:
+    that is no spread of nothing.
+    """
+    mean = float(np.mean(values))
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    if len(values) < 2 or (mean and spread < 1e-9 * abs(mean)):
+        return Estimate(value=mean, interval=None)
+    error = student_factor(len(values)) * spread / math.sqrt(len(values))
+    return Estimate(value=mean, interval=Interval(low=mean - error, high=mean + error))
+
+
+def per_second(timing: Timing, items: int) -> Estimate:
+    """Items a second, of samples that hold ``items`` each."""
+    found = timing.interval
+    turned = Interval(low=items / found.high, high=items / found.low) if found else None
+    return Estimate(value=items / timing.median, interval=turned)
+
+
 def student_factor(seeds: int) -> float:
     """Standard errors beyond which a difference over ``seeds`` counts at 95 %: Student's t with one seed less."""
     from scipy.stats import t  # a second of import, which most reports do without

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from bench.report.cells import flag_cell, ratio_range, sides
 from bench.report.contents import SHORT, Contents, identity_cells
@@ -23,6 +22,7 @@ from bench.report.rows import (
     throughput,
 )
 from bench.report.statistics import Difference
+from bench.report.verdicts import Verdict, by_sides, holds_in, unjudged
 
 FAMILIES = (8, 4)
 """Bits of a stored weight: the families that are judged apart."""
@@ -42,14 +42,6 @@ not overlap, of rows measured in one process 10 % apart besides, against fp32 in
 Claim 2 is judged by rows that compute less: {100 * HARDLY:.0f} % of their FLOPs or more are multiplied in low
 precision. Claim 3 is judged by rows in which {100 * MOSTLY:.0f} % or more are multiplied in int8: operations per second
 are the FLOPs of an image times images a second, an operation on integers counted like one in floating point."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """``words`` is *holds*, *does not hold*, *holds in n of m*, or *cannot be judged* and why."""
-
-    words: str
-    rows: str
 
 
 def section(contents: Contents) -> str:
@@ -104,7 +96,7 @@ def _lines(rows: Sequence[Row], shown: Sequence[str]) -> list[dict[str, str]]:
 
 def _cells(judge: Callable[[Sequence[Row]], Verdict], rows: Sequence[Row], bits: int) -> dict[str, str]:
     members = _family(rows, bits)
-    verdict = judge(members) if members else _unjudged(_why_none(rows, (bits,)))
+    verdict = judge(members) if members else unjudged(_why_none(rows, (bits,)))
     return {"verdict": verdict.words, "what the rows show": verdict.rows}
 
 
@@ -113,7 +105,7 @@ def smaller(rows: Sequence[Row]) -> Verdict:
     stored = [members[0]["weights over fp32 [1]"] for members in grouped(rows, NETWORK).values()]
     ratios = [ratio for ratio in stored if ratio is not None]
     if not ratios:
-        return _unjudged("no fp32 weights to compare with")
+        return unjudged("no fp32 weights to compare with")
     what = "1 network" if len(ratios) == 1 else f"{len(ratios)} networks and precisions"
     shown = f"weights {ratio_range([100 * ratio for ratio in ratios], 1)} % of fp32's in {what}"
     peaks = [value for row in rows if (value := row["steady peak over fp32 same mode [1]"]) is not None]
@@ -121,20 +113,20 @@ def smaller(rows: Sequence[Row]) -> Verdict:
         lower = sum(peak < 1 for peak in peaks)
         shown += f"; weights and steady peak together lower in {lower} of {_rows(len(peaks))} "
         shown += f"({ratio_range(peaks)} of fp32's)"
-    return Verdict(words=_holds_in(sum(ratio < 1 for ratio in ratios), len(ratios)), rows=shown)
+    return Verdict(words=holds_in(sum(ratio < 1 for ratio in ratios), len(ratios)), rows=shown)
 
 
 def faster(rows: Sequence[Row]) -> Verdict:
     """Latency of the rows that do less arithmetic; what the others do is shown beside it."""
     pairs = [row for row in rows if row[f"{SPEED} [1]"] is not None]
     if not pairs:
-        return _unjudged(NO_BASELINE)
+        return unjudged(NO_BASELINE)
     less = [row for row in pairs if (row["converted FLOPs [1]"] or 0) >= HARDLY]
     others = [row for row in pairs if row["converted FLOPs [1]"] is not None and row not in less]
     words = ("faster", "slower")
     shown = f"of {_rows(len(others))} computing nothing less {sides(others, SPEED, words)}" if others else ""
     if not less:
-        return _unjudged("no row computes less", shown or ABSENT)
+        return unjudged("no row computes less", shown or ABSENT)
     return _by_intervals(less, SPEED, words, f"; {shown}" if shown else "")
 
 
@@ -143,7 +135,7 @@ def better_used(rows: Sequence[Row]) -> Verdict:
     integer = [row for row in rows if flag_cell(row, "compute") == "int8"]
     judged = [row for row in integer if (row["converted FLOPs [1]"] or 0) >= MOSTLY]
     if not judged:
-        return _unjudged(f"no row multiplies {100 * MOSTLY:.0f} % of its FLOPs or more in int8")
+        return unjudged(f"no row multiplies {100 * MOSTLY:.0f} % of its FLOPs or more in int8")
     rates = [rate for row in judged if (rate := _operations(row)) is not None]
     shown = f"; {ratio_range([rate / 1e9 for rate in rates], 1)} × 10^9 operations per second" if rates else ""
     pairs = [row for row in judged if row[f"{RATE} [1]"] is not None]
@@ -160,31 +152,17 @@ CLAIMS: dict[str, Callable[[Sequence[Row]], Verdict]] = {
 
 def _by_intervals(pairs: Sequence[Row], ratio: str, words: tuple[str, str], shown: str) -> Verdict:
     if not pairs:
-        return _unjudged(NO_BASELINE)
+        return unjudged(NO_BASELINE)
     found = [side_of_one(row, ratio) for row in pairs]
-    known = [side for side in found if side != "unknown"]
     rows = sides(pairs, ratio, words) + shown
-    if not known:
-        return _unjudged("too few samples for an interval", rows)
-    if set(known) == {"across"}:
-        return _unjudged("no row can be told apart from fp32", rows)
-    return Verdict(words=_holds_in(known.count("above"), len(known)), rows=rows)
+    few, level = "too few samples for an interval", "no row can be told apart from fp32"
+    return by_sides(found, rows, unknown=few, across=level)
 
 
 def _operations(row: Row) -> float | None:
     """Per second."""
     each, rate = figure(row, "flops_per_image"), throughput(row)
     return None if each is None or rate is None else each * rate.value
-
-
-def _holds_in(count: int, total: int) -> str:
-    if count == 0:
-        return "does not hold"
-    return "holds" if count == total else f"holds in {count} of {total}"
-
-
-def _unjudged(why: str, rows: str = ABSENT) -> Verdict:
-    return Verdict(words=f"cannot be judged: {why}", rows=rows)
 
 
 def _rows(count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.report.language_lines import LanguageGroup, LanguageLine
 from bench.report.markdown import escape
+from bench.report.operators import is_operator
 from bench.report.parting import parting
 from bench.report.rows import Row
 
@@ -34,7 +35,8 @@ def _line(line: str) -> str:
 
 def _fold(group: LanguageGroup, line: LanguageLine, row: Row) -> str:
     title = escape(f"{group.model}, {line.name}: {_parted(group, row)}")
-    turns = [f"**{escape(speaker)}**<br>{spoken(text)}" for speaker, text in row["texts"].items()]
+    said = {speaker: text for speaker, text in row["texts"].items() if not is_operator(speaker)}
+    turns = [f"**{escape(speaker)}**<br>{spoken(text)}" for speaker, text in said.items()]
     return "\n\n".join((f"<details><summary>{title}</summary>", *turns, "</details>"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.records import Failure
-from bench.report.contents import SHORT, Contents
+from bench.report.contents import SHORT, Contents, identity_cells, varying
 from bench.report.frame import sorted_failures
 from bench.report.markdown import ABSENT, shortened, table
 from bench.report.rows import Row
@@ -50,14 +50,32 @@ def _table(pairs: Sequence[tuple[Row, Failure]], listed: Sequence[str]) -> str:
         same = (value for name, value in row.items() if name not in listed)
         groups.setdefault((failure.kind, failure.message, *map(str, same)), []).append((row, failure))
     several = len({row["machine"] for row, _ in pairs}) > 1
+    firsts = [group[0][0] for group in groups.values()]
+    shown = ("experiment", "dataset", "machine", "precision", "mode", *listed)
+    apart = [name for name in varying(firsts, shown) if name in ("pipeline", "options")]
     return table(
-        [_row(group, several, listed) for group in groups.values()],
-        left=("what", "experiment", "model", "recipe", "precision", "mode", "options", "data set", "machine", "reason"),
+        [_row(group, several, listed, apart) for group in groups.values()],
+        left=(
+            "what",
+            "experiment",
+            "model",
+            "recipe",
+            "precision",
+            "mode",
+            "pipeline",
+            "options",
+            "data set",
+            "machine",
+            "reason",
+        ),
         keep=("reason",),
     )
 
 
-def _row(group: Sequence[tuple[Row, Failure]], several_machines: bool, listed: Sequence[str]) -> dict[str, str]:
+def _row(
+    group: Sequence[tuple[Row, Failure]], several_machines: bool, listed: Sequence[str], apart: Sequence[str]
+) -> dict[str, str]:
+    """One line; ``apart`` are columns without which it would look like another one."""
     row, failure = group[0]
     return {
         "what": TITLES[failure.kind],
@@ -67,6 +85,7 @@ def _row(group: Sequence[tuple[Row, Failure]], several_machines: bool, listed: S
         "precision": row["precision"],
         "mode": row["mode"],
         **{SHORT.get(name, name): _values(group, name) for name in listed},
+        **identity_cells(row, apart),
         "cases": str(len(group)),
         "reason": shortened(failure.message) or "no reason given",
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bench.report.contents import Contents
-from bench.report.language_lines import of_language
+from bench.report.language_lines import EXPERIMENTS
+from bench.report.markdown import listing
 
 LINES = """\
 - Every case runs in a fresh process: its peak memory is its own, and nothing that it does reaches the next case.
@@ -35,13 +36,34 @@ LANGUAGE_LINES = """\
 - Language models make a forced number of tokens when they are timed; first token and decoding are timed apart.
 - Greedy answers and perplexity are compared with fp32's token by token and window by window, on the same text."""
 
-MISSING = """\
-Not run yet by this suite: {language}transfer, loading and ablations. Whether quantisation also makes training
-cheaper, as note 0 says, is not tested."""
+TRAINING_LINES = """\
+- Trainings that are compared share their seeds, each a process of its own, interleaved: differences and ratios are
+  paired by seed, with the 95 % interval of Student's t over the pairs (of logarithms for ratios)."""
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "language models": EXPERIMENTS,
+    "ladders of training speed": ("ladder",),
+    "training steps": ("training_step",),
+    "loading": ("loading",),
+    "transfer": ("transfer",),
+    "ablations": ("ablation",),
+    "speedruns": ("speedrun",),
+}
+"""What the suite measures besides inference and training of classifiers, by the experiments that do."""
+UNTESTED = "Whether quantisation also makes training cheaper, as note 0 says, is not tested."
 
 
 def section(contents: Contents) -> str:
     document = f"[docs/method.md]({contents.method})" if contents.method else "docs/method.md in the suite's checkout"
-    lines = f"{LINES}\n{LANGUAGE_LINES}" if contents.languages else LINES
-    missing = MISSING.format(language="" if of_language(contents.experiments) else "language models, ")
-    return f"## How it was measured\n\n{lines}\n\nAll of it, with the known sources of error: {document}.\n\n{missing}"
+    lines = [LINES, LANGUAGE_LINES if contents.languages else "", TRAINING_LINES if _compared(contents) else ""]
+    known = f"All of it, with the known sources of error: {document}."
+    return "\n\n".join(("## How it was measured", "\n".join(filter(None, lines)), known, _missing(contents)))
+
+
+def _compared(contents: Contents) -> bool:
+    return not contents.experiments.isdisjoint(("ladder", "transfer", "ablation"))
+
+
+def _missing(contents: Contents) -> str:
+    absent = [name for name, experiments in PARTS.items() if contents.experiments.isdisjoint(experiments)]
+    return " ".join(filter(None, (f"Not in this report: {listing(absent)}." if absent else "", UNTESTED)))

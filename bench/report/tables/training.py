@@ -121,9 +121,9 @@ def _cost_row(group: Group, columns: Sequence[str]) -> dict[str, str]:
         "parameters": integer(group.mean("parameters")),
         "published parameters": integer(group.published.parameters if group.published else None),
         "weights [MB]": megabytes(group.first["weights [B]"]),
-        "steady peak, process [MB] ↓": _peak(group, "steady peak, rss [B]"),
-        "steady peak, CUDA allocated [MB] ↓": _peak(group, "steady peak, cuda allocated [B]"),
-        "steady peak, CUDA reserved [MB] ↓": _peak(group, "steady peak, cuda reserved [B]"),
+        "steady peak, process [MB] ↓": peak_cell(group, "steady peak, rss [B]"),
+        "steady peak, CUDA allocated [MB] ↓": peak_cell(group, "steady peak, cuda allocated [B]"),
+        "steady peak, CUDA reserved [MB] ↓": peak_cell(group, "steady peak, cuda reserved [B]"),
         "loss of the last mini-batch": number(group.mean("last_batch_loss")),
         "marks": f"unstable: {timing.unstable}" if timing.unstable else ABSENT,
     }
@@ -140,7 +140,13 @@ def _trained_on(group: Group) -> dict[str, str]:
     }
 
 
-def _peak(group: Group, column: str) -> str:
+def group_marks(group: Group) -> list[str]:
+    """What a reader must know before trusting times and accuracies of the group."""
+    unstable = [f"unstable: {group.timing.unstable}"] if group.timing.unstable else []
+    return [*unstable, *(["no better than guessing"] if group.at_chance else [])]
+
+
+def peak_cell(group: Group, column: str) -> str:
     """The highest of all seeds."""
     return megabytes(max((row[column] for row in group.rows if row[column] is not None), default=None))
 

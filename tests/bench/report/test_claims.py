@@ -124,7 +124,7 @@ def test_hardly_converted_and_smoke_rows_are_not_judged(make: Any, summary_of: A
     smoke = summary_of(fp32(make, budget="smoke"), measured(make, 1.0, budget="smoke"), budget="smoke")
     assert "Cannot be judged: the smoke budget's figures mean nothing." in smoke
     assert "Cannot be judged: no row with 8-bit or 4-bit weights was measured." in summary_of(fp32(make))
-    assert "What the notes claim" not in summary_of(make.training())
+    assert "What the notes claim of quantisation" not in summary_of(make.training())
 
 
 def test_machines_have_verdicts_of_their_own(make: Any, tmp_path: Any) -> None:

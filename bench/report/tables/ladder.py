@@ -1,0 +1,123 @@
+"""Ladders: how fast each network trains, one thing at a time, and whether it learns as much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.records import Failure
+from bench.report.cells import BASELINE
+from bench.report.contents import Contents, common_line
+from bench.report.frame import rows_of, sorted_failures
+from bench.report.ladders import Ladder, Rung, ladders
+from bench.report.markdown import ABSENT, escape, listing, number, percent, plus_minus, table
+from bench.report.rows import is_meaningless
+from bench.report.seeds import FEW, Comparison, difference, difference_cell, ratio_cell, seeds_words
+from bench.report.tables.failures import TITLES
+from bench.report.tables.training import group_marks
+
+COMMON = ("machine", "code", "recipe", "dataset", "image size [px]", "batch size", "device", "threads", "budget")
+WORDS = ("rung", "marks")
+TEXT = f"""\
+From the notes' loop up, each rung with one thing more than the one before. *Images/s* are those of the training part of
+an epoch, from the median over epochs and seeds; compiling happened before. *To the rung before* goes to the last one
+that was measured, *to the notes' loop* to the faster of its lines. Ratios are paired by seed, each a process of its
+own: their geometric mean, ± the longer side of its 95 % interval (Student's t, of logarithms). Fewer than {FEW} seeds
+leave that interval wide; of one seed it is that of the epochs, and counts from 10 % on. The *change* of the accuracy is
+paired by seed as well, ± its 95 % t interval over seeds: *0 inside* means that no difference shows. The ± of an
+accuracy is one standard error."""
+
+
+def section(contents: Contents) -> str:
+    failures = [pair for pair in sorted_failures(contents.runs) if pair[1].case.experiment == "ladder"]
+    found = ladders(rows_of(contents.frame, "ladder"), failures, contents.datasets)
+    if not found:
+        return ""
+    firsts = [ladder.first for ladder in found]
+    parts = ["## Training made faster", common_line(contents, firsts, COMMON), TEXT]
+    for ladder in found:
+        own = [name for name in COMMON if len({first[name] for first in firsts}) > 1]
+        parts += [f"### {escape(ladder.first['model'])}", common_line(contents, [ladder.first], own)]
+        parts += [_finding(ladder), table([_line(ladder, rung) for rung in ladder.rungs], left=WORDS)]
+    return "\n\n".join(filter(None, parts))
+
+
+def _line(ladder: Ladder, rung: Rung) -> dict[str, str]:
+    group, rate = rung.group, rung.rate
+    if group is None or rate is None:
+        return {"rung": ladder.name(rung), "marks": _why(rung.failures)}
+    accuracy = group.accuracy
+    return {
+        "rung": ladder.name(rung),
+        "images/s ↑": plus_minus(rate.value, rate.interval.error(rate.value) if rate.interval else None),
+        "to the rung before [×] ↑": ratio_cell(ladder.over_before(rung)),
+        "to the notes' loop [×] ↑": BASELINE if rung is ladder.start else ratio_cell(ladder.over_start(rung)),
+        "test accuracy [%] ↑": percent(accuracy.mean, accuracy.standard_error) if accuracy else ABSENT,
+        "change [points] ↑": difference_cell(_change(ladder, rung)),
+        "seeds": str(len(group.rows)),
+        "compile [s] ↓": number(_compile(rung)),
+        "marks": _marks(rung),
+    }
+
+
+def _compile(rung: Rung) -> float | None:
+    """Of the first seed: the others may find its compiled code in the cache."""
+    return rung.group.first["cold compile [s]"] if rung.group else None
+
+
+def _change(ladder: Ladder, rung: Rung) -> Comparison | None:
+    start = ladder.start
+    if start is None or start is rung or start.group is None or rung.group is None:
+        return None
+    return difference(rung.group, start.group)
+
+
+def _marks(rung: Rung) -> str:
+    found = group_marks(rung.group) if rung.group else []
+    return "; ".join((*found, *([_why(rung.failures)] if rung.failures else []))) or ABSENT
+
+
+def _why(failures: Sequence[Failure]) -> str:
+    """Every reason once, with its seeds."""
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for failure in failures:
+        seeds.setdefault((failure.kind, failure.message.strip()), []).append(str(failure.case.seed))
+    return "; ".join(
+        f"{TITLES[kind]} (seed {', '.join(some)}): {message or 'no reason given'}"
+        for (kind, message), some in seeds.items()
+    )
+
+
+def _finding(ladder: Ladder) -> str:
+    start, fastest = ladder.start, ladder.fastest
+    if is_meaningless(ladder.first) or start is None or fastest is None:
+        return ""
+    model, gain = escape(ladder.first["model"]), ladder.over_start(fastest)
+    slow = escape(", ".join(start.words))
+    if gain is None or gain.side != "above":
+        told = f"{model}: no rung trains faster than {slow} by more than the intervals leave open"
+    else:
+        how, seeds = escape(", ".join(fastest.words)), seeds_words(gain.processes)
+        told = f"{model} trains {ratio_cell(gain)} times as fast with {how} as with {slow} ({seeds}){_largest(ladder)}"
+    return f"**{told}; {_accuracies(ladder)}.**"
+
+
+def _largest(ladder: Ladder) -> str:
+    """The rung that gained most over the one before, if it can be told from nothing."""
+    steps = [(step, rung) for rung in ladder.rungs if (step := ladder.over_before(rung)) and step.side == "above"]
+    if not steps:
+        return ""
+    step, rung = max(steps, key=lambda pair: pair[0].estimate.value)
+    return f", the largest step of it *{escape(ladder.name(rung))}* ({ratio_cell(step)} ×)"
+
+
+def _accuracies(ladder: Ladder) -> str:
+    changes = [(found, rung) for rung in ladder.rungs if (found := _change(ladder, rung))]
+    judged = [(found, rung) for found, rung in changes if found.side != "unknown"]
+    if not judged:
+        return "whether accuracies differ cannot be judged with one seed" if changes else "no accuracies to compare"
+    apart = [f"{ladder.name(rung)} {difference_cell(found)}" for found, rung in judged if found.side != "across"]
+    seeds = seeds_words(min(found.processes for found, _ in judged))
+    if not apart:
+        return f"no accuracy differs beyond its interval ({seeds})"
+    where = f"{len(apart)} of {len(judged)} rungs"
+    return f"accuracy differs beyond its interval in {where} ({seeds}): {escape(listing(apart))}"
