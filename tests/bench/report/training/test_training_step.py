@@ -45,3 +45,9 @@ def test_each_network_has_a_table(make: Any, learn: Any, summary_of: Any) -> Non
     summary = summary_of(learn.step(0, parts), learn.step(0, parts, model="cnn_vgg"))
     section = summary.split("## Where a training step goes")[1].split("\n## ")[0]
     assert [line for line in section.splitlines() if line.startswith("###")] == ["### cnn_small", "### cnn_vgg"]
+
+
+def test_the_slowest_stands_first_whatever_its_name(make: Any, learn: Any, summary_of: Any) -> None:
+    summary = summary_of(learn.step(0, (1.0, 1.0, 1.0, 1.0)), learn.step(2, (2.0, 2.0, 2.0, 2.0)))
+    rows = make.table(summary, "optimiser [ms] ↓ (share [%])")
+    assert [row["settings"] for row in rows] == ["tensor pipeline", "the notes' loop, 0 workers"]
