@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from bench.engine.journal import Journal
+
 ROOT = Path(__file__).resolve().parents[2]
 LAZY = """
 import torch
@@ -252,7 +254,7 @@ def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networ
     inference = command(*options, cases="bench/test_inference.py")
     process = subprocess.Popen(inference, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "results" / "journal.jsonl"
-    wait_for(lambda: journal.is_file() and len(journal.read_text().splitlines()) == 2)  # the training, the batch of 8
+    wait_for(lambda: len(Journal(journal).read().entries) == 2)  # the training, the batch of 8
     wait_for(lambda: len(descendants(process.pid)) >= 3)  # the fork server, the resource tracker, the worker
     family = descendants(process.pid)
     process.send_signal(signal.SIGINT)
@@ -260,13 +262,16 @@ def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networ
     assert process.returncode == 2, output
     rows = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
     assert [row["params"]["batch_size"] for row in rows] == [8]
+    assert rebuilt(tmp_path / "results") == comparable(tmp_path / "results" / "run.json")
     wait_for(lambda: not any(alive(pid) for pid in family))
 
     done = run([*command(*options, cases="bench/test_inference.py"), "-k", "b8", "--resume"])
     assert done.returncode == 0, done.stdout
     assert "resuming: 2 measurements" in done.stdout
+    assert "resumed: took 2 of 2 measurements" in done.stdout
     stored = json.loads((tmp_path / "results" / "run.json").read_text())
     assert stored["halfbyte"]["deselected"] == 1  # the batch of 7
+    assert rebuilt(tmp_path / "results") == comparable(tmp_path / "results" / "run.json")
     again = stored["benchmarks"]
     assert [row["extra_info"]["seconds"] for row in again] == [row["extra_info"]["seconds"] for row in rows]
 
@@ -280,12 +285,31 @@ def test_kill_leaves_no_process(command: Any, networks: Path, tmp_path: Path) ->
         stderr=subprocess.DEVNULL,
     )
     journal = tmp_path / "results" / "journal.jsonl"
-    wait_for(lambda: journal.is_file() and len(journal.read_text().splitlines()) == 1)
+    wait_for(lambda: len(Journal(journal).read().entries) == 1)
     wait_for(lambda: len(descendants(process.pid)) >= 3)
     family = descendants(process.pid)
     process.kill()
     process.wait()
     wait_for(lambda: not any(alive(pid) for pid in family))
+
+
+def rebuilt(results: Path) -> Any:
+    """What the journal says of the last run, as a JSON file that a report is then written from."""
+    out = results / "rebuilt.json"
+    out.unlink(missing_ok=True)
+    done = run([sys.executable, "-m", "bench.engine.rebuild", str(results / "journal.jsonl"), "--out", str(out)])
+    assert done.returncode == 0, done.stderr
+    rendered = run([sys.executable, "-m", "bench.report", "render", str(out), "--out", str(results / "report")])
+    assert rendered.returncode == 0, rendered.stderr
+    return comparable(out)
+
+
+def comparable(path: Path) -> Any:
+    """All that a run's JSON says but what differs by nature: how long it took, and pytest-benchmark of itself."""
+    content = json.loads(path.read_text())
+    assert content["halfbyte"].pop("seconds") > 0
+    rows = [{name: value for name, value in row.items() if name != "options"} for row in content["benchmarks"]]
+    return rows, content["halfbyte"], content["commit_info"]
 
 
 def wait_for(condition: Any, seconds: float = 120) -> None:

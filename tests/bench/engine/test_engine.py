@@ -182,16 +182,21 @@ def test_resume_takes_measurements_but_not_failures(engine: Engine, space: Works
     kept, _ = engine.run(good), engine.run(bad)
     again = make_engine(space, ProcessRunner())
     facts = again.prepare(a_case("cnn_small"), [])
-    taken = again.resume([facts["dataset"]["digest"]], take=True)
-    assert taken >= 1
+    adoption = again.resume([facts["dataset"]["digest"]], take=True)
     assert again.run(good) == kept
     assert again.resumed == 1
-    assert bad.id not in again.adopted
+    assert bad.id not in adoption.entries
+    assert adoption.left_out["failed, and are tried again"] >= 1
+    assert f" of run {engine.run_id}" in adoption.lines()[0]
 
 
 def test_resume_takes_nothing_of_other_data(space: Workspace) -> None:
     again = make_engine(space, ProcessRunner())
-    assert again.resume(["other data"], take=True) == 0
+    adoption = again.resume(["other data"], take=True)
+    assert not adoption.entries
+    assert list(adoption.left_out) == [
+        "of other code, machine or package versions, flags, data"
+    ]  # no header tells more
 
 
 def test_what_was_measured_with_other_weights_is_not_taken(engine: Engine, space: Workspace) -> None:
