@@ -131,7 +131,7 @@ def measure(pytestconfig: pytest.Config, benchmark: Any) -> Measure:
     session = pytestconfig.stash[SESSION]
 
     def measure(case: Case, needs: Case | None = None) -> Measurement:
-        outcome = session.engine.run(case, needs)
+        outcome = session.run(benchmark, case, needs)
         if isinstance(outcome, Measurement):
             session.replay(benchmark, outcome)
             return outcome
@@ -151,14 +151,21 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     session = config.stash.get(SESSION, None)
     if session:
-        output_json["halfbyte"] = session.summary()
+        session.keep(output_json)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     bench = session.config.stash.get(SESSION, None)
-    if bench:
-        bench.finish()
+    if bench and not bench.finish():
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    session = terminalreporter.config.stash.get(SESSION, None)
+    for line in session.closing() if session else ():
+        terminalreporter.write_line(line)
 
 
 @contextmanager

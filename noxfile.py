@@ -22,9 +22,12 @@ SUITE = ROOT / ".nox" / "suite"
 COMPARE_NEEDS = ("numpy", "pandas", "scipy", "tabulate")
 REPORT_NEEDS = ("markdown-it-py", "matplotlib", *COMPARE_NEEDS)
 RESULT = "results/run.json"
+JOURNAL = "results/journal.jsonl"
 REPORT = "reports"
 INTERRUPTED = 2
 """pytest's exit status after Ctrl-C."""
+NOTHING_TO_REBUILD = 2
+"""Exit status of bench.engine.rebuild where no case was finished."""
 
 
 @nox.session(venv_backend="none")
@@ -32,18 +35,26 @@ def bench(session: nox.Session) -> None:
     """Train, evaluate and time; then write reports/index.html and summary.md. Options after -- go to pytest."""
     if any(option.startswith("--benchmark-json") for option in session.posargs):
         session.error(f"bench writes {RESULT} and reports on it: to write elsewhere, run pytest in {SUITE}")
-    python, result = suite_python(session), ROOT / RESULT
-    earlier = result.stat().st_mtime_ns if result.exists() else None
+    python, result, journal = suite_python(session), ROOT / RESULT, ROOT / JOURNAL
+    earlier, begun = changed(result), changed(journal)
     command = [python, "-m", "pytest", "bench", "--benchmark-json", RESULT, "--benchmark-quiet", *session.posargs]
     status = run_to_its_end(command)
-    if not result.exists() or result.stat().st_mtime_ns == earlier:
+    if not result.exists() and changed(journal) != begun:  # pytest was killed, or could not write its JSON
+        rebuild = [python, "-m", "bench.engine.rebuild", JOURNAL, "--out", RESULT]
+        session.run(*rebuild, external=True, success_codes=[0, NOTHING_TO_REBUILD])
+    if changed(result) in (None, earlier):
         session.error(f"nothing was measured (pytest ended with status {status})")
     session.run(python, "-m", "bench.report", "render", RESULT, "--out", REPORT, external=True)
     session.log(f"open {REPORT}/index.html in a browser or read {REPORT}/summary.md; every number of it is in {RESULT}")
-    if status == INTERRUPTED:
+    if status == INTERRUPTED or status < 0:
         session.error("interrupted: the report holds what was finished, and --resume goes on from it")
     if status:
         session.error(f"some cases failed, see the report's list of failures (pytest ended with status {status})")
+
+
+def changed(file: Path) -> int | None:
+    """When ``file`` was last written, in nanoseconds; None if it is not there."""
+    return file.stat().st_mtime_ns if file.exists() else None
 
 
 def run_to_its_end(command: list[str]) -> int:

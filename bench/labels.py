@@ -6,6 +6,7 @@ Standard library only: workers write, the pytest process copies, the report read
 from __future__ import annotations
 
 import base64
+import hashlib
 import sys
 import zlib
 from array import array
@@ -39,6 +40,11 @@ def unpack(text: str) -> list[int]:
     except zlib.error as error:
         raise ValueError(f"damaged labels: {error}") from error
     return _little(numbers).tolist()
+
+
+def digest(labels: Iterable[int]) -> str:
+    """SHA-256 of the labels as little-endian int64."""
+    return hashlib.sha256(_little(array("q", labels)).tobytes()).hexdigest()
 
 
 def _little(numbers: array[int]) -> array[int]:

@@ -176,6 +176,8 @@ class Failure:
     case: Case
     kind: FailureKind
     message: str
+    fitted: Measurement | None = None
+    """Where memory did not suffice: the same case at the largest batch, of those halved, that did fit. No row."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +20,11 @@ from bench.engine.journal import Journal
 from bench.engine.needs import LanguageFiles
 from bench.engine.process import ProcessRunner
 from bench.engine.replay import ReplayClock
-from bench.errors import InputError
+from bench.engine.result import Elsewhere, ResultFile, bare
+from bench.engine.summary import summary
 from bench.options import make_plan
 from bench.plan import LANGUAGE_EXPERIMENTS, Plan
-from bench.records import SCHEMA, Case, Failure, Measurement, to_json
+from bench.records import SCHEMA, Case, Failure, Measurement, Outcome, to_json
 from bench.train.artefacts import artefact_name, training_code
 from bench.training_plan import TRAININGS
 from bench.workspace import Workspace
@@ -70,10 +70,10 @@ class BenchSession:
         self.clock = ReplayClock()
         self.datasets: list[dict[str, Any]] = []
         self.deselected = 0
-        self._begin = time.monotonic()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._last_shown = 0.0
-        self._json = _JsonFile(config)
+        self._closing: list[str] = []
+        self._json = _result_file(config)
         runner = (
             InlineRunner()
             if config.option.isolation == "none"
@@ -90,6 +90,8 @@ class BenchSession:
         )
         if not self.listing:
             self._json.check()
+            if self._json.path:
+                config.option.benchmark_json = Elsewhere(self._json.path)
             if isinstance(runner, ProcessRunner):
                 runner.start()
 
@@ -124,13 +126,13 @@ class BenchSession:
         self.datasets.append(facts["dataset"])
         fetched = {model: self.engine.fetch(model).digest for model in _language_models(items)}
         self.plan = replace(plan, model_digests={name: digest for name, digest in fetched.items() if digest})
-        found = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
-        if self.config.option.resume:
-            damaged = self.engine.journal.damaged_lines
-            self._write_line(
-                f"resuming: {found} measurements of this code, machine and data in {self.engine.journal.path}"
-                + (f"; {damaged} damaged lines left out" if damaged else "")
-            )
+        adoption = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
+        for line in adoption.lines() if self.config.option.resume else ():
+            self._write_line(line)
+        repaired = self.engine.journal.repair()  # not before: a run that does not begin leaves the journal as it is
+        if repaired:
+            self._write_line(repaired)
+        self.engine.begin(self.facts(), self._commit())
 
     @property
     def failures(self) -> list[Failure]:
@@ -155,45 +157,89 @@ class BenchSession:
             sys.stderr.write(f"\r\x1b[2K{line}\r" if terminal else f"\n  {line}")
             sys.stderr.flush()
 
-    def summary(self) -> dict[str, Any]:
-        """What the JSON says of the run as a whole."""
+    def run(self, benchmark: Any, case: Case, needs: Case | None) -> Outcome:
+        """The outcome of ``case`` for the test whose ``benchmark`` fixture this is."""
+        test = {
+            "name": benchmark.name,
+            "fullname": benchmark.fullname,
+            "group": _group(case),
+            "param": benchmark.param,
+            "params": benchmark.params,
+        }
+        return self.engine.run(case, needs, test)
+
+    def facts(self) -> dict[str, Any]:
+        """What the JSON says of the run as a whole, and is known before the first case."""
         return {
             "schema": SCHEMA,
             "machine": to_json(self.engine.machine) if self.engine.machine else None,
             "command": shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
             "started": self._started,
-            "seconds": time.monotonic() - self._begin,
             "budget": self.plan.budget.name,
             "datasets": self.datasets,
             "language_models": [_model_facts(name, files) for name, files in self.engine.language_files.items()],
             "texts": [{name: value for name, value in vars(self.plan.text).items() if name != "file"}]
             if self.engine.language_files
             else [],
-            "resumed": self.engine.resumed,
             "deselected": self.deselected,
             "fingerprint": self.engine.workspace.fingerprint,
-            "failures": [to_json(failure) for failure in self.failures],
-            "case_seconds": dict(self.engine.case_seconds),
-            "predictions": self._predictions(),
         }
+
+    def summary(self) -> dict[str, Any]:
+        """What the JSON says of the run as a whole."""
+        engine = self.engine
+        return summary(
+            self.facts(),
+            engine.outcomes.values(),
+            engine.case_seconds,
+            seconds=engine.seconds,
+            resumed=engine.resumed,
+            results=engine.workspace.results,
+        )
+
+    def _commit(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.config.hook.pytest_benchmark_generate_commit_info(config=self.config)
+        return found
 
     def _artefact_of(self, training: Case) -> str:
         return artefact_name(training, self.datasets[0]["digest"], training_code(training.model))
 
-    def _predictions(self) -> dict[str, str]:
-        """Predicted labels of all outcomes by their digest, each once, for a report to pair rows by."""
-        found: dict[str, str] = {}
-        for outcome in self.engine.outcomes.values():
-            stored = outcome.quality.predictions if isinstance(outcome, Measurement) and outcome.quality else None
-            if stored and stored.sha256 not in found:
-                with suppress(OSError):  # a row without its labels is still a row
-                    found[stored.sha256] = (self.engine.workspace.results / stored.path).read_text()
-        return found
+    def keep(self, output: dict[str, Any]) -> None:
+        """Add our section to what pytest-benchmark is about to write, and write it."""
+        output["halfbyte"] = self.summary()
+        self._json.write(output)
 
-    def finish(self) -> None:
-        """Put the JSON in its place, once pytest-benchmark has written it."""
-        if not self.listing:
-            self._json.place(self.summary() if self.failures else None)
+    def finish(self) -> bool:
+        """Write what is not on the disk yet. Returns whether the JSON is there in the end, if one is to be."""
+        if self.listing:
+            return True
+        if self.failures and not self._json.problem:  # pytest-benchmark writes nothing without a benchmark
+            self._json.write(bare(self.summary(), self._commit(), datetime.now(UTC).isoformat()))
+        try:
+            self.engine.journal.flush()
+        except OSError as error:
+            self._closing.append(self._rescued(error))
+        if self._json.problem:
+            self._closing.append(
+                f"{self._json.path} could not be written ({self._json.problem}). The journal holds every outcome: make "
+                f"room, then `python -m bench.engine.rebuild {self.engine.journal.path} --out {self._json.path}`."
+            )
+        return self._json.problem is None
+
+    def closing(self) -> list[str]:
+        """Lines for the end of pytest's output."""
+        found = len(self.engine.adoption.entries)
+        taken = [f"resumed: took {self.engine.resumed} of {found} measurements"] if self.config.option.resume else []
+        return [*taken, *self._closing]
+
+    def _rescued(self, error: OSError) -> str:
+        journal = self.engine.journal
+        told = f"{journal.path} lacks its last {journal.unwritten} lines ({error.strerror or error})"
+        try:
+            rescued = journal.rescue(Path(tempfile.gettempdir()))
+        except OSError as another:
+            return f"{told}, and {another.filename or 'the temporary folder'} did not take them ({another.strerror})."
+        return f"{told}: they are in {rescued}. Make room, then `cat {rescued} >> {journal.path}`."
 
     def _cases(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
         return [item for item in items if item.path.is_relative_to(CASES)]
@@ -216,62 +262,10 @@ class BenchSession:
         return manager.global_and_fixture_disabled() if manager else nullcontext()
 
 
-class _JsonFile:
-    """Where ``--benchmark-json`` goes: written beside and renamed, so that a torn file never has its name."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        given = config.option.benchmark_json
-        self.path = Path(given).absolute() if given else None
-        self.folder = self.path.parent if self.path else config.rootpath / "results"
-        self._option = config.option
-
-    def check(self) -> None:
-        """Make the folder and see that it can be written to.
-
-        Raises:
-            InputError: the folder is a file or cannot be written to.
-        """
-        probe = self.folder / f".probe-{os.getpid()}"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe.write_text("")
-            probe.unlink()
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise InputError(
-                f"results folder {self.folder} cannot be written to ({reason}); "
-                "name another with --benchmark-json FOLDER/run.json."
-            ) from None
-        if self.path is None:
-            return
-        if self.path.is_dir():
-            raise InputError(f"--benchmark-json {self.path} is a folder; name a file in it, like {self.path}/run.json.")
-        self._option.benchmark_json = str(self._partial)
-
-    def claim(self) -> None:
-        """Move the file of an earlier run aside."""
-        if self.path is None:
-            return
-        self._partial.unlink(missing_ok=True)
-        if self.path.exists():
-            # A run that measures nothing must not leave an older run's figures to be rendered as its own.
-            os.replace(self.path, self.path.with_suffix(".previous.json"))
-
-    def place(self, summary: dict[str, Any] | None) -> None:
-        """Rename the file that pytest-benchmark wrote. It writes none without a benchmark: failures alone are ours."""
-        if self.path is None:
-            return
-        if not self._partial.exists() and summary:
-            now = datetime.now(UTC).isoformat()
-            empty = {"machine_info": {}, "commit_info": {}, "benchmarks": [], "datetime": now, "version": "none"}
-            self._partial.write_text(json.dumps({**empty, "halfbyte": summary}, indent=4))
-        with suppress(FileNotFoundError):
-            os.replace(self._partial, self.path)
-
-    @property
-    def _partial(self) -> Path:
-        assert self.path is not None
-        return self.path.with_name(f".{self.path.name}.partial")
+def _result_file(config: pytest.Config) -> ResultFile:
+    given = config.option.benchmark_json
+    path = Path(given).absolute() if given else None
+    return ResultFile(path, path.parent if path else config.rootpath / "results")
 
 
 def _group(case: Case) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from bench.engine import worker
-from bench.engine.fingerprint import fingerprint
-from bench.engine.journal import Entry, Journal
+from bench.engine.adoption import Adoption, adopt
+from bench.engine.fingerprint import fingerprint, marks
+from bench.engine.journal import Entry, Journal, Line, RunStart, Taken
 from bench.engine.needs import LanguageFiles, Weights
+from bench.engine.stepdown import stepped_down, steps_down
+from bench.engine.summary import packed_labels
 from bench.errors import InputError
 from bench.records import Case, Failure, Machine, Measurement, Outcome, Scalar, from_json, outcome_from_json, to_json
 from bench.workspace import Workspace
@@ -56,8 +60,13 @@ class Engine:
     flags: dict[str, Scalar] = field(default_factory=dict)
     language_files: dict[str, LanguageFiles] = field(default_factory=dict)
     """Folders of the language models of the run, by the names that cases call them."""
-    adopted: dict[str, Outcome] = field(default_factory=dict)
-    """Measurements that an earlier run left in the journal, to be taken when their case is asked for."""
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    """What the journal calls this run."""
+    begun: float = field(default_factory=time.monotonic)
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of what shapes the numbers of this run."""
+    adoption: Adoption = field(default_factory=Adoption)
+    """Measurements that earlier runs left in the journal, to be taken when their case is asked for."""
     resumed: int = 0
     """How many of them were taken."""
 
@@ -103,41 +112,88 @@ class Engine:
         self.language_files[model] = files
         return files
 
-    def resume(self, data_digests: Sequence[str], *, take: bool) -> int:
+    def resume(self, data_digests: Sequence[str], *, take: bool) -> Adoption:
         """Fix the fingerprint of this run and, if ``take``, adopt matching measurements from the journal.
 
-        Failures are not adopted: they are tried again. Returns how many measurements can be taken.
+        Failures are not adopted: they are tried again.
+
+        Raises:
+            InputError: the journal cannot be read.
         """
         if self.machine is None:
             raise RuntimeError("survey the machine first")
-        mark = fingerprint(self.machine, self.flags, data_digests)
-        self.workspace = replace(self.workspace, fingerprint=mark)
-        for entry in self.journal.entries() if take else ():
-            outcome = entry.outcome
-            if entry.fingerprint == mark and isinstance(outcome, Measurement) and self._whole(outcome):
-                self.adopted[outcome.case.id] = outcome
-        return len(self.adopted)
+        self.marks = marks(self.machine, self.flags, data_digests)
+        self.workspace = replace(self.workspace, fingerprint=fingerprint(self.marks))
+        if take:
+            self.adoption = adopt(self.journal.read(), self.marks, self._whole)
+        return self.adoption
 
-    def run(self, case: Case, needs: Case | None = None) -> Outcome:
+    def begin(self, facts: Mapping[str, Any], commit: Mapping[str, Scalar]) -> None:
+        """Tell the journal what the JSON of this run says of it as a whole, and of the checkout."""
+        self._write(RunStart(run=self.run_id, marks=self.marks, facts=facts, commit=commit))
+
+    def run(self, case: Case, needs: Case | None = None, test: Mapping[str, Any] | None = None) -> Outcome:
         """The outcome of ``case``, run now unless it is known. ``needs`` is the training whose weights it reads.
 
-        What is needed is run first, as its own outcome, outside the clock and the time limit of ``case``.
+        What is needed is run first, as its own outcome, outside the clock and the time limit of ``case``. ``test`` is
+        what pytest-benchmark calls the test that asks, for the journal.
         """
         weights = self._weights_of(needs)
+        source = self._known(case, weights)
+        if source is None:
+            self._measure(case, weights, test)
+        elif source != self.run_id or test is not None:
+            self._write(Taken(run=self.run_id, source=source, case=case.id, at=self.seconds, test=test))
+        return self.outcomes[case.id]
+
+    def _known(self, case: Case, weights: Weights) -> str | None:
+        """The run that came by the outcome of ``case``, which is now this run's as well; None if it has to be run."""
         if case.id in self.outcomes:
-            return self.outcomes[case.id]
-        adopted = self.adopted.get(case.id)
-        if isinstance(adopted, Measurement) and weights.allow(adopted):
-            self.resumed += 1
-            self.outcomes[case.id] = adopted
-            return adopted
+            return self.run_id
+        adopted = self.adoption.entries.get(case.id)
+        if adopted is None or not isinstance(adopted.outcome, Measurement) or not weights.allow(adopted.outcome):
+            return None
+        self.resumed += 1
+        self.outcomes[case.id] = adopted.outcome
+        return adopted.run
+
+    def _measure(self, case: Case, weights: Weights, test: Mapping[str, Any] | None) -> None:
         begin = time.monotonic()
         outcome = self._perform(case, weights)
-        seconds = time.monotonic() - begin
+        if isinstance(outcome, Failure) and steps_down(outcome):
+            outcome = self._step_down(outcome, weights)
         self.outcomes[case.id] = outcome
-        self.case_seconds[case.id] = seconds
-        self._write(Entry(outcome=outcome, fingerprint=self.workspace.fingerprint, case_seconds=seconds))
-        return outcome
+        self.case_seconds[case.id] = time.monotonic() - begin
+        self._write(
+            Entry(
+                run=self.run_id,
+                outcome=outcome,
+                fingerprint=self.workspace.fingerprint,
+                case_seconds=self.case_seconds[case.id],
+                at=self.seconds,
+                test=test,
+            )
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Since this run was made."""
+        return time.monotonic() - self.begun
+
+    def _step_down(self, failure: Failure, weights: Weights) -> Failure:
+        """``failure`` with the largest half, quarter, … of its batch that fits. It stays the outcome of that batch.
+
+        Each batch has a fresh process and the time limit of a case.
+        """
+        tried: list[Outcome] = []
+        size = failure.case.batch_size // 2
+        while size >= 1:
+            smaller = replace(failure.case, batch_size=size)
+            tried.append(self.outcomes.get(smaller.id) or self._perform(smaller, weights))
+            if isinstance(tried[-1], Measurement) or tried[-1].kind != "out_of_memory":
+                break
+            size //= 2
+        return stepped_down(failure, tried)
 
     def _weights_of(self, training: Case | None) -> Weights:
         """The weights that ``training`` gives: those of an earlier run if their file is there, else it is run now.
@@ -147,7 +203,7 @@ class Engine:
         """
         if training is None:
             return Weights(fresh=False)
-        known = training.id in self.outcomes or training.id in self.adopted
+        known = training.id in self.outcomes or training.id in self.adoption.entries
         name = self.artefact_of(training) if self.artefact_of and not known else None
         if name and (self.workspace.artefacts / name).is_file():
             return Weights(artefact=name, fresh=False)
@@ -156,12 +212,12 @@ class Engine:
             return Weights(untrained=f"its training failed ({trained.kind}: {trained.message})")
         return Weights(artefact=trained.artefact, fresh=training.id in self.case_seconds)
 
-    def _write(self, entry: Entry) -> None:
+    def _write(self, line: Line) -> None:
         """Into the journal. A full disk must not cost the measurement, which still goes into the JSON."""
         try:
-            self.journal.append(entry)
+            self.journal.append(line)
         except OSError as error:
-            self.progress(f"{self.journal.path} cannot be written ({error}): what follows cannot be resumed")
+            self.progress(f"{self.journal.path} cannot be written ({error.strerror}): tried again after the next case")
 
     def _perform(self, case: Case, weights: Weights) -> Outcome:
         files = self.language_files.get(case.model)
@@ -203,9 +259,7 @@ class Engine:
 
     def _whole(self, measurement: Measurement) -> bool:
         """Whether the files that a measurement speaks of are still there."""
-        quality = measurement.quality
-        files = [
-            self.workspace.artefacts / measurement.artefact if measurement.artefact else None,
-            self.workspace.results / quality.predictions.path if quality and quality.predictions else None,
-        ]
-        return all(file is None or file.is_file() for file in files)
+        if measurement.artefact and not (self.workspace.artefacts / measurement.artefact).is_file():
+            return False
+        stored = measurement.quality.predictions if measurement.quality else None
+        return stored is None or packed_labels(stored, self.workspace.results) is not None

@@ -77,20 +77,39 @@ class ProcessRunner:
     def perform(self, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
         """Like ``worker.perform``, in a fresh process: a crash, a hang and a kill become failures too."""
         kills_before = _kernel_kills()
+        try:
+            process, here = self._started(request)
+        except (OSError, EOFError):  # the server was killed just then: the next one is started first
+            try:
+                process, here = self._started(request)
+            except (OSError, EOFError) as error:
+                return _failure("crashed", f"no worker could be started ({type(error).__name__}: {error})")
+        try:
+            reply = _await_reply(here, request["time_limit"], progress)
+            return _explained(reply, process, Path(request["log"]), _kernel_kills() - kills_before)
+        finally:
+            end_group(process)
+            here.close()
+
+    def _started(self, request: dict[str, Any]) -> tuple[Any, Connection]:
+        """A worker at its request, and the end of the pipe that it answers into.
+
+        Raises:
+            OSError, EOFError: there is no fork server, or it ended meanwhile.
+        """
         here, there = self._context.Pipe(duplex=False)
         process = self._context.Process(target=worker.main, args=(there, request), name="halfbyte-worker")
         try:
             with _environment(self._settings):
                 self.start()  # again if the server was killed
                 process.start()
-            there.close()
-            reply = _await_reply(here, request["time_limit"], progress)
-            return _explained(reply, process, Path(request["log"]), _kernel_kills() - kills_before)
-        except (OSError, EOFError) as error:
-            return _failure("crashed", f"no worker could be started ({type(error).__name__}: {error})")
-        finally:
+        except BaseException:
             end_group(process)
             here.close()
+            raise
+        finally:
+            there.close()
+        return process, here
 
 
 def _preload(*, on_cpu: bool, language: bool) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import faulthandler
 import importlib
+import io
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
@@ -169,13 +171,41 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+class _Log(io.TextIOWrapper):
+    """A stream to a file on a disk that may be full: what does not fit is lost, and the case goes on."""
+
+    def __init__(self, descriptor: int) -> None:
+        file = io.FileIO(descriptor, "w", closefd=False)
+        super().__init__(
+            file,  # without a buffer: what a full disk refused must not come again on close
+            encoding="utf-8",
+            errors="backslashreplace",
+            write_through=True,
+        )
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
 def _redirect_output(log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    file = _opened(log)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
     # The fork server has no standard input and its streams were made before this: make them anew on the new files.
-    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    sys.stdout, sys.stderr = _Log(1), _Log(2)
     faulthandler.enable(file=sys.stderr)
+
+
+def _opened(log: Path) -> int:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    except OSError:  # a case is worth more than its log
+        return os.open(os.devnull, os.O_WRONLY)

@@ -55,7 +55,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             parameters=subject.parameters,
             flops=subject.flops_per_image * case.batch_size,
         )
-        judged = _judge(network, subject, case, workspace)
+        judged, unkept = _judge(network, subject, case, workspace)
     return Measurement(
         case=case,
         seconds=times.latencies.seconds,
@@ -80,6 +80,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             **ran.absent,
             **times.absent(subject.device),
             **({"quality": subject.untrained} if subject.untrained else {}),
+            **({"predictions": unkept} if unkept else {}),
         },
     )
 
@@ -104,18 +105,25 @@ def _counts(subject: Subject, breaks: int | None) -> dict[str, Figure]:
     return figures
 
 
-def _judge(network: nn.Module, subject: Subject, case: Case, workspace: Workspace) -> Quality | None:
-    """Accuracy on the test set. Labels are predicted once for each weights, precision and mode, then read again."""
+def _judge(network: nn.Module, subject: Subject, case: Case, workspace: Workspace) -> tuple[Quality | None, str | None]:
+    """Accuracy on the test set, and why its predicted labels could not be kept, if so: a full disk costs no row.
+
+    Labels are predicted once for each weights, precision and mode, then read again.
+    """
     if subject.weights is None:
-        return None
+        return None, None
     limit = case.option("test_images")
     labels = subject.dataset.test.labels[: int(limit) if limit else None]
     name = _predictions_name(subject, case, len(labels), workspace.fingerprint)
     predicted = quality.read_predictions(workspace.predictions, name)
     if predicted is None:
         predicted = _predict(network, subject, case, len(labels))
-    stored = quality.keep_predictions(predicted, workspace.predictions, name)
-    return quality.accuracy(predicted, np.asarray(labels[: len(predicted)]), stored)
+    stored, unkept = None, None
+    try:
+        stored = quality.keep_predictions(predicted, workspace.predictions, name)
+    except OSError as error:
+        unkept = f"predicted labels could not be written: {error.strerror or error}"
+    return quality.accuracy(predicted, np.asarray(labels[: len(predicted)]), stored), unkept
 
 
 def _predictions_name(subject: Subject, case: Case, count: int, run: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bench.labels import pack, unpack
+from bench.labels import digest, pack, unpack
 from bench.records import Predictions, Quality
 
 Labels = npt.NDArray[np.int64]
@@ -30,23 +29,27 @@ def accuracy(predicted: Labels, labels: Labels, stored: Predictions | None = Non
 
 
 def keep_predictions(predicted: Labels, folder: Path, name: str) -> Predictions:
-    """Write predicted labels to ``folder/name.txt``, whole or not at all. The digest is of the labels as int64."""
+    """Write predicted labels to ``folder/name.txt``, whole or not at all. The digest is of the labels as int64.
+
+    Raises:
+        OSError: the disk does not take them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.txt"
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(pack(predicted.tolist()))
-    os.replace(partial, path)
-    return Predictions(path=f"{folder.name}/{path.name}", sha256=digest(predicted))
+    try:
+        partial.write_text(pack(predicted.tolist()))
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return Predictions(path=f"{folder.name}/{path.name}", sha256=digest(predicted.tolist()))
 
 
 def read_predictions(folder: Path, name: str) -> Labels | None:
-    """Labels that ``keep_predictions`` wrote, None if there are none."""
-    path = folder / f"{name}.txt"
-    if not path.is_file():
+    """Labels that ``keep_predictions`` wrote, None if there are none or a power cut left the file damaged."""
+    try:
+        labels = unpack((folder / f"{name}.txt").read_text())
+    except (OSError, ValueError):
         return None
-    return np.array(unpack(path.read_text()), dtype=np.int64)
-
-
-def digest(predicted: Labels) -> str:
-    """SHA-256 of the labels as little-endian int64."""
-    return hashlib.sha256(np.ascontiguousarray(predicted, dtype="<i8").tobytes()).hexdigest()
+    return np.array(labels, dtype=np.int64) if labels else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,15 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
         _sync_folder(path.parent)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; make its folder writable") from error
+    except (OSError, RuntimeError) as error:  # torch.save raises its own error while it handles that of the disk
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)  # half a file would keep a full disk full
+        raise InputError(
+            f"cannot write {path}: {cause.strerror or cause}; make its folder writable, or room in it"
+        ) from error
 
 
 def read(path: Path) -> Any:

@@ -5,20 +5,23 @@ The faults are real: networks of a user's file that raise, crash, hang or exit, 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.engine import Engine, InlineRunner, Runner
+from bench.engine import Engine, InlineRunner, Runner, worker
 from bench.engine.journal import Journal
 from bench.engine.process import ProcessRunner
 from bench.errors import InputError
 from bench.records import Case, Failure, Measurement
 from bench.workspace import Workspace
+from tests.processes import alive
 
 NETWORKS = '''
 import os, signal, subprocess, sys, time, ctypes
@@ -43,6 +46,20 @@ def exits(): return Network(lambda: os._exit(3))
 def killed(): return Network(lambda: os.kill(os.getpid(), signal.SIGKILL))
 def hangs(): return Network(lambda: time.sleep(600))
 def lacks_memory(): return Network(lambda: torch.empty(2**46))
+def kills_server():
+    def fault():
+        parent = os.getppid()
+        if b"forkserver" in open(f"/proc/{parent}/cmdline", "rb").read():
+            os.kill(parent, signal.SIGKILL)
+    return Network(fault)
+class Large(nn.Module):
+    """Takes more memory than there is for more than three images."""
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3 * 32 * 32, 10)
+    def forward(self, images):
+        torch.empty(2**46 if len(images) > 3 else 1)
+        return self.layer(images.flatten(1))
 def leaves_child():
     def fault():
         if not hasattr(leaves_child, "child"):
@@ -103,14 +120,6 @@ def a_case(model: str, **changes: Any) -> Case:
     return Case(model=model, **{**fields, **changes})
 
 
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
 @pytest.mark.parametrize(
     ("network", "kind", "message"),
     [
@@ -168,8 +177,6 @@ def test_nothing_runs_twice(engine: Engine, networks: Path) -> None:
 
 
 def test_a_killed_fork_server_is_started_again(engine: Engine, networks: Path) -> None:
-    from multiprocessing import forkserver
-
     engine.run(a_case(f"{networks}:sound", batch_size=6))
     server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     os.kill(server, 9)
@@ -177,21 +184,90 @@ def test_a_killed_fork_server_is_started_again(engine: Engine, networks: Path) -
     assert isinstance(engine.run(a_case(f"{networks}:sound", batch_size=7)), Measurement)
 
 
+def test_a_case_outlives_the_fork_server(engine: Engine, networks: Path) -> None:
+    """Killed while its worker measures: the case is measured, and the next one has a new server."""
+    killed = engine.run(a_case(f"{networks}:kills_server", batch_size=12))
+    assert isinstance(killed, Measurement), killed
+    assert isinstance(engine.run(a_case(f"{networks}:sound", batch_size=12)), Measurement)
+
+
+def test_a_fork_server_killed_before_the_worker_starts_costs_no_case(space: Workspace, networks: Path) -> None:
+    class Unlucky(ProcessRunner):
+        blows = 1
+
+        def start(self) -> None:
+            super().start()
+            server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+            if self.blows and server:
+                self.blows -= 1
+                os.kill(server, 9)
+                os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+
+    runner = Unlucky()
+    engine = make_engine(space, ProcessRunner())
+    engine.runner = runner
+    assert isinstance(engine.run(a_case(f"{networks}:sound", batch_size=13)), Measurement)
+    assert runner.blows == 0
+
+
+def test_too_large_a_batch_tells_the_largest_that_fits(engine: Engine, networks: Path) -> None:
+    """The batch that was asked for stays out of memory: a smaller one is listed inside, and is no row."""
+    case = a_case(f"{networks}:Large", batch_size=14)
+    outcome = engine.run(case)
+    assert isinstance(outcome, Failure)
+    assert (outcome.kind, outcome.case) == ("out_of_memory", case)
+    assert outcome.fitted is not None
+    assert outcome.fitted.case.batch_size == 3
+    assert re.search(r"memory.*; batch 7: out_of_memory; batch 3 fits: [0-9.e-]+ ms a call$", outcome.message)
+    assert a_case(f"{networks}:Large", batch_size=3).id not in engine.outcomes
+    assert engine.journal.read().entries[-1].outcome == outcome
+
+
+def test_a_training_is_not_tried_at_another_batch_size(engine: Engine, networks: Path) -> None:
+    training = a_case(f"{networks}:Large", experiment="training", recipe="user", batch_size=64, **SHORT)
+    outcome = engine.run(training)
+    assert isinstance(outcome, Failure)
+    assert outcome.kind == "out_of_memory"
+    assert outcome.fitted is None
+    assert "batch 32" not in outcome.message
+
+
+def test_logs_that_cannot_be_written_cost_no_case(tmp_path: Path, space: Workspace, networks: Path) -> None:
+    (tmp_path / "logs").write_text("a file in the place of the folder")
+    own = dataclasses.replace(space, results=tmp_path)
+    assert isinstance(make_engine(own, ProcessRunner()).run(a_case(f"{networks}:sound")), Measurement)
+
+
+def test_a_worker_writes_on_to_a_full_disk(capfd: pytest.CaptureFixture[str]) -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        log = worker._Log(full.fileno())
+        print("lost", file=log, flush=True)
+        log.close()
+    log = worker._Log(1)
+    print("kept ± é", file=log)
+    assert capfd.readouterr().out == "kept ± é\n"
+
+
 def test_resume_takes_measurements_but_not_failures(engine: Engine, space: Workspace, networks: Path) -> None:
     good, bad = a_case(f"{networks}:sound", batch_size=8), a_case(f"{networks}:raises", batch_size=8)
     kept, _ = engine.run(good), engine.run(bad)
     again = make_engine(space, ProcessRunner())
     facts = again.prepare(a_case("cnn_small"), [])
-    taken = again.resume([facts["dataset"]["digest"]], take=True)
-    assert taken >= 1
+    adoption = again.resume([facts["dataset"]["digest"]], take=True)
     assert again.run(good) == kept
     assert again.resumed == 1
-    assert bad.id not in again.adopted
+    assert bad.id not in adoption.entries
+    assert adoption.left_out["failed, and are tried again"] >= 1
+    assert f" of run {engine.run_id}" in adoption.lines()[0]
 
 
 def test_resume_takes_nothing_of_other_data(space: Workspace) -> None:
     again = make_engine(space, ProcessRunner())
-    assert again.resume(["other data"], take=True) == 0
+    adoption = again.resume(["other data"], take=True)
+    assert not adoption.entries
+    assert list(adoption.left_out) == [
+        "of other code, machine or package versions, flags, data"
+    ]  # no header tells more
 
 
 def test_what_was_measured_with_other_weights_is_not_taken(engine: Engine, space: Workspace) -> None:
