@@ -124,6 +124,30 @@ class Language:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ceilings:
+    """How the hardware's limits are measured, once a run."""
+
+    cpu_bytes: int
+    """What is copied and summed on a CPU: more than its caches hold."""
+    cuda_bytes: int
+    sides: tuple[int, ...]
+    """Of the square matrices that are multiplied, in rising order: no further one once a product takes long."""
+    rounds: int
+    """Samples of each, fewer of what takes long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """The same case in ``processes`` fresh processes called A and as many called B, at each batch size."""
+
+    model: str
+    batch_sizes: tuple[int, ...]
+    processes: int
+    """Six have an interval of 95 % of their median."""
+    sampling: Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """One answer to "how long may this take?"."""
 
@@ -139,6 +163,8 @@ class Budget:
     """What is timed of the classifiers. Of batch sizes the largest comes first: its predictions serve the others."""
     layers: Layers
     language: Language
+    ceilings: Ceilings
+    noise: Noise
     large_image_sizes: tuple[int, ...]
     """Further image sides at which torchvision's networks are timed."""
     seeds: tuple[int, ...]
@@ -187,6 +213,13 @@ BUDGETS: dict[str, Budget] = {
             stride=16,
             text_tokens=64,
             chat_tokens=4,
+            sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
+        ),
+        ceilings=Ceilings(cpu_bytes=2**24, cuda_bytes=2**24, sides=(128,), rounds=3),
+        noise=Noise(
+            model="cnn_small",
+            batch_sizes=(32, 1),
+            processes=2,
             sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
         ),
         large_image_sizes=(),
@@ -243,6 +276,13 @@ BUDGETS: dict[str, Budget] = {
             chat_tokens=10,
             sampling=Sampling(min_samples=6, min_seconds=0.4, relative_error=0.03, max_seconds=0.7),
         ),
+        ceilings=Ceilings(cpu_bytes=2**28, cuda_bytes=2**30, sides=(256, 512, 1024, 2048, 4096, 8192), rounds=7),
+        noise=Noise(
+            model="cnn_small",
+            batch_sizes=(32, 1),
+            processes=6,
+            sampling=Sampling(min_samples=20, min_seconds=0.5, relative_error=0.01, max_seconds=1.0),
+        ),
         large_image_sizes=(),
         seeds=(0,),
         repeats=1,
@@ -287,6 +327,13 @@ BUDGETS: dict[str, Budget] = {
             stride=512,
             text_tokens=None,
             chat_tokens=512,
+            sampling=Sampling(min_samples=100, min_seconds=2.0, relative_error=0.005, max_seconds=20.0),
+        ),
+        ceilings=Ceilings(cpu_bytes=2**28, cuda_bytes=2**30, sides=(256, 512, 1024, 2048, 4096, 8192), rounds=15),
+        noise=Noise(
+            model="cnn_small",
+            batch_sizes=(256, 1),
+            processes=10,
             sampling=Sampling(min_samples=100, min_seconds=2.0, relative_error=0.005, max_seconds=20.0),
         ),
         large_image_sizes=(224,),

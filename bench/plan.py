@@ -18,6 +18,8 @@ from bench.training_plan import TRAININGS, arithmetic_options, usual_arithmetic
 
 LANGUAGE_EXPERIMENTS = ("load", "prefill", "decode", "perplexity", "chat")
 """In the order in which they run."""
+NO_DATA = "random"
+"""Stands for a data set where numbers are drawn."""
 ANSWERS = ("perplexity", "chat")
 """Experiments about what a model says: of random weights that means nothing."""
 
@@ -107,7 +109,8 @@ class Plan:
     def rows_of(self, model: str) -> list[tuple[str, int, str]]:
         """Mode, batch size and precision of each row of ``model``, each once: what is compared runs one after another.
 
-        Of batch sizes the largest comes first, since its predictions serve the others.
+        That is every mode and precision of one batch size, each mode's precisions together. Of batch sizes the largest
+        comes first, since its predictions serve the others.
         """
         of_model = [rows for rows in self.rows if rows.models is None or model in rows.models]
         found = {
@@ -119,7 +122,7 @@ class Plan:
             if PRECISIONS[precision].convert
         }
         modes = list(dict.fromkeys(mode for mode, _, _ in found))
-        return sorted(found, key=lambda row: (modes.index(row[0]), -row[1]))
+        return sorted(found, key=lambda row: (-row[1], modes.index(row[0])))
 
     def recipes(self, model: str) -> tuple[str, ...]:
         """The recipes that train ``model``: the one that reproduces, and its held-out twin where the budget has it."""
@@ -186,6 +189,32 @@ class Plan:
             batch_size=batch_size,
             repeat=repeat,
             options=tuple(sorted({**dict(self.sampling), "width": width}.items())),
+        )
+
+    def ceilings(self) -> Case:
+        """The case that measures what the hardware could do."""
+        return self._of_machine("ceilings", model="hardware", image_size=0)
+
+    def noise(self, model: str, *, batch_size: int, side: str, repeat: int) -> Case:
+        """One of the processes that measure the same, named ``side``."""
+        return self._of_machine(
+            "noise",
+            model=model,
+            image_size=models.classifier(model).image_size,
+            batch_size=batch_size,
+            repeat=repeat,
+            options=tuple(sorted({**dict(self.sampling), "side": side}.items())),
+        )
+
+    def _of_machine(self, experiment: str, **fields: Any) -> Case:
+        """A case about the machine: no data set enters it."""
+        return Case(
+            experiment=experiment,
+            dataset=NO_DATA,
+            device=self.device,
+            threads=self.threads,
+            budget=self.budget.name,
+            **fields,
         )
 
     def language_rows(self) -> Iterator[dict[str, Any]]:
@@ -302,7 +331,7 @@ def _language_rows(language: Language, experiment: str) -> list[tuple[str, int, 
         for precision in rows.precisions
         if PRECISIONS[precision].load
     }
-    return sorted(found, key=lambda row: (row[0] != "eager", row[1], row[2]))
+    return sorted(found, key=lambda row: (row[1], row[2], row[0] != "eager"))
 
 
 def file_digest(file: Path) -> str:

@@ -134,6 +134,10 @@ class DeviceState:
     celsius: float | None = None
     watts: float | None = None
     throttle: str | None = None
+    foreign_processes: int | None = None
+    """Processes besides the case's own that compute on the GPU."""
+    foreign_cores: float | None = None
+    """Cores that others kept busy on average since the reading before, of those that the case may use."""
 
 
 @dataclass(frozen=True, kw_only=True)

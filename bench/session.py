@@ -32,6 +32,8 @@ from bench.workspace import Workspace
 CASES = Path(__file__).resolve().parent
 """The folder of the case modules."""
 ORDER = (
+    "test_ceilings",
+    "test_noise",
     "test_training",
     "test_ladder",
     "test_training_step",
@@ -270,11 +272,13 @@ def _result_file(config: pytest.Config) -> ResultFile:
 
 def _group(case: Case) -> str:
     """Seconds of an epoch and milliseconds of a call do not belong into one table of pytest-benchmark's."""
+    if case.experiment == "ceilings":
+        return case.experiment
     if case.experiment in (*TRAININGS, "training_step", "loading"):
         return f"{case.experiment} {case.model}"
     if case.experiment in LANGUAGE_EXPERIMENTS:
         return f"{case.experiment} {case.model} b{case.batch_size}"
-    what = case.model if case.experiment == "layers" else "inference"
+    what = case.model if case.experiment == "layers" else case.experiment
     return f"{what} b{case.batch_size}"
 
 

@@ -16,7 +16,7 @@ def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
         return
     for repeat in range(plan.repeats):
         for kind, widths in layers.widths.items():
-            for width, mode, batch_size in itertools.product(widths, layers.modes, layers.batch_sizes):
+            for width, batch_size, mode in itertools.product(widths, layers.batch_sizes, layers.modes):
                 for precision in layers.precisions:
                     yield {
                         "kind": kind,

@@ -17,6 +17,8 @@ EXPERIMENTS: dict[str, str] = {
     "prefill": "bench.experiments.language.prefill:run",
     "decode": "bench.experiments.language.decode:run",
     "perplexity": "bench.experiments.language.perplexity:run",
+    "ceilings": "bench.experiments.ceilings:run",
+    "noise": "bench.experiments.noise:run",
     "chat": "bench.experiments.language.chat:run",
 }
 """Experiment -> ``module:function``, imported by the worker that runs it."""

@@ -14,7 +14,7 @@ from bench.data.pipelines import evaluation_batches
 from bench.experiments.conversion import bits_of, precision_of, whats_converted
 from bench.experiments.modes import compiled, graph_breaks, prepare_mode
 from bench.experiments.subject import Subject, batch_of, load_subject
-from bench.experiments.timing import TIMING_OPTIONS, Timed, timed
+from bench.experiments.timing import TIMING_OPTIONS, Timed, fewest_bytes, timed
 from bench.measure import flags, memory, quality
 from bench.precision.storage import tensors_as_stored
 from bench.records import Case, Cold, Figure, Measurement, Quality, Scalar, digest_of, to_json
@@ -67,10 +67,12 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         peaks=(*subject.peaks, *times.peaks),
         coverage=ran.coverage,
         quality=judged,
+        energy_joules_per_item=times.energy(case.batch_size),
         flags={**flags.current(), "library": precision.library, "compute": ran.compute},
         device_state=tuple(times.watch.states),
         figures={
             **times.figures(case.batch_size),
+            "bytes_per_step": fewest_bytes(subject.network, images, times.output),
             **_counts(subject, breaks if case.mode == "compiled" else None),
             **bits_of(precision),
         },

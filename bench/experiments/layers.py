@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.experiments.conversion import bits_of, precision_of, whats_converted
 from bench.experiments.modes import prepare_mode
 from bench.experiments.subject import size_of
-from bench.experiments.timing import timed
+from bench.experiments.timing import fewest_bytes, timed
 from bench.measure import flags, memory
 from bench.precision import BASELINE
 from bench.precision.converted import Setting, converter_of
@@ -89,6 +89,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         device_state=tuple(times.watch.states),
         figures={
             **times.figures(case.batch_size),
+            "bytes_per_step": fewest_bytes(converted.network, inputs, times.output),
             "flops_per_input": Figure(value=flops, unit="FLOP", exact=True),
             **bits_of(precision),
             **_error(times.output, expected, case),

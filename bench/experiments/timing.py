@@ -8,13 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.budgets import BUDGETS, Sampling
 from bench.measure import clock, memory
+from bench.measure.energy import STOOD_STILL, Meter, meter_of
 from bench.measure.state import Watch
+from bench.precision.storage import tensors_as_stored
 from bench.records import Case, Figure, Peak
 
+NO_BLOCKS = "taken over blocks of calls, which are not timed here"
 TIMING_OPTIONS = ("max_seconds", "min_samples")
 """Options of a case that change how long it is timed, and nothing of what it computes."""
 
@@ -31,6 +34,9 @@ class Timed:
     """None where no throughput was asked for."""
     peaks: tuple[Peak, ...]
     watch: Watch
+    joules: float | None
+    """Of all blocks together."""
+    why_no_energy: str | None
 
     @property
     def typical(self) -> float:
@@ -49,13 +55,19 @@ class Timed:
     def series(self) -> dict[str, tuple[float, ...]]:
         return {"block_seconds": self.blocks.seconds} if self.blocks else {}
 
+    def energy(self, items_per_step: int) -> float | None:
+        """Joules for each item of the blocks."""
+        if self.joules is None or self.blocks is None:
+            return None
+        return self.joules / (len(self.blocks.seconds) * self.blocks.steps * items_per_step)
+
     def absent(self, device: torch.device) -> dict[str, str]:
         """Why there are no device times, peaks, clocks or energy."""
         reasons = {
             "device_seconds": None if device.type == "cuda" else "on a CPU the wall time is the device time",
             "peaks": memory.why_absent(device),
             "device_state": self.watch.why_absent,
-            "energy_joules_per_item": "no energy counter is read yet",
+            "energy_joules_per_item": self.why_no_energy,
         }
         return {name: reason for name, reason in reasons.items() if reason}
 
@@ -65,7 +77,7 @@ def timed(
 ) -> Timed:
     """Call ``step`` for the first time, let ``check`` look at what it gives, warm up, and take samples.
 
-    Blocks of calls, which give a throughput, are timed on demand.
+    Blocks of calls, which give a throughput and the energy, are timed on demand.
     """
     device = torch.device(case.device)
     begin = clock.now(device)
@@ -77,14 +89,35 @@ def timed(
     watch = Watch(device)
     watch()
     latencies = clock.latencies(step, device, sampling(case), watch)
+    watch.last()
+    expected = statistics.median(latencies.seconds)
+    blocks, joules, reason = _blocks(step, device, expected) if throughput else (None, None, NO_BLOCKS)
     return Timed(
         output=output,
         first_seconds=first_seconds,
         latencies=latencies,
-        blocks=clock.blocks(step, device, statistics.median(latencies.seconds)) if throughput else None,
+        blocks=blocks,
         peaks=tuple(memory.steady_peaks(step, device)),
         watch=watch,
+        joules=joules,
+        why_no_energy=reason,
     )
+
+
+def _blocks(
+    step: Callable[[], Tensor], device: torch.device, expected: float
+) -> tuple[clock.Blocks, float | None, str | None]:
+    """Blocks of calls, the joules that the device used meanwhile, and why these are unknown if they are."""
+    meter = meter_of(device)
+    before = meter.read()
+    blocks = clock.blocks(step, device, expected)
+    joules = meter.used(before, meter.read())
+    return blocks, joules, why_no_energy(meter, joules)
+
+
+def why_no_energy(meter: Meter, joules: float | None) -> str | None:
+    """Why ``meter`` gave no ``joules``; None if it did."""
+    return None if joules is not None else meter.why_absent or STOOD_STILL
 
 
 def sampling(case: Case) -> Sampling:
@@ -92,9 +125,16 @@ def sampling(case: Case) -> Sampling:
     budget = BUDGETS[case.budget]
     own = {
         "layers": budget.layers.sampling,
+        "noise": budget.noise.sampling,
         "prefill": budget.language.sampling,
         "decode": budget.language.sampling,
     }
     rule = own.get(case.experiment, budget.sampling)
     changed = {name: case.option(name) for name in TIMING_OPTIONS if case.option(name) is not None}
     return dataclasses.replace(rule, **changed)  # type: ignore[arg-type]  # checked by pytest-benchmark's own options
+
+
+def fewest_bytes(network: nn.Module, inputs: Tensor, output: Tensor) -> Figure:
+    """What a step has to move at least: weights as stored and inputs read, outputs written, nothing in between."""
+    size = memory.bytes_of(tensors_as_stored(network)) + inputs.nbytes + output.nbytes
+    return Figure(value=size, unit="B", exact=True)

@@ -1,43 +1,134 @@
-"""What the hardware could do at most: bytes a second between its memory and its arithmetic."""
+"""What the hardware could do at most: bytes a second to and from memory, FLOPs a second by number format."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
-from bench.measure.clock import now
+from bench.measure import clock
 
-CPU_BYTES = 2**28
-"""More than the caches of most processors hold."""
-CUDA_BYTES = 2**30
-ROUNDS = 5
+FORMATS = ("float32", "tf32", "bfloat16", "float16", "int8")
+"""Of the operands, by the names that rows tell what they multiply in."""
+FEWEST = 3
+SIDE_SECONDS = 0.5
+"""Beyond the fewest no further sample is taken of one size after so long."""
+LONG_SECONDS = 0.05
+"""A product that takes so long shows what the hardware can do: no larger one is tried."""
+TF32_CAPABILITY = (8, 0)
 
-
-def bandwidth(device: torch.device) -> float:
-    """Bytes a second that a large copy (read and written) or a large sum (read) moves, whichever is more.
-
-    The fastest of ``ROUNDS``: a ceiling is what was reached, not what is usual.
-    """
-    size = CUDA_BYTES if device.type == "cuda" else CPU_BYTES
-    copying, summing = _seconds(size, device)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()  # what follows has to fit into the rest
-    return max(2 * size / copying, size / summing)
+Step = Callable[[], object]
+Between = Callable[[], None]
 
 
-def _seconds(size: int, device: torch.device) -> tuple[float, float]:
-    """Of copying and of summing ``size`` bytes."""
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """Samples of one piece of work: of so many bytes, or FLOPs."""
+
+    work: int
+    seconds: tuple[float, ...]
+
+    @property
+    def best(self) -> float:
+        """A second, in the fastest sample: a ceiling is what was reached, not what is usual."""
+        return self.work / min(self.seconds)
+
+
+def copying(size: int, rounds: int, device: torch.device, between: Between) -> Rate:
+    """Of a copy of ``size`` bytes, which reads and writes each of them."""
     source = torch.ones(size // 4, device=device)
     target = torch.empty_like(source)
-    return _fastest(lambda: target.copy_(source), device), _fastest(lambda: source.sum(), device)
+    return _rate(2 * size, lambda: target.copy_(source), rounds, device, between)
 
 
-def _fastest(step: Callable[[], object], device: torch.device) -> float:
+def summing(size: int, rounds: int, device: torch.device, between: Between) -> Rate:
+    """Of a sum over ``size`` bytes, which only reads: on some machines the faster of the two."""
+    source = torch.ones(size // 4, device=device)
+    return _rate(size, lambda: source.sum(), rounds, device, between)
+
+
+def multiplying(name: str, sides: Sequence[int], rounds: int, device: torch.device, between: Between) -> Rate:
+    """Of the product of two square matrices, one multiply-add being two FLOPs, at the side that is fastest.
+
+    Args:
+        name: one of ``FORMATS`` that `why_not` has nothing against.
+        sides: in rising order; the larger ones are left out once a product takes long.
+
+    Raises:
+        RuntimeError: torch has no such product on this device.
+    """
+    found: list[Rate] = []
+    with _tf32(name == "tf32"):
+        for side in sides:
+            step = product(name, side, device)
+            found.append(_rate(2 * side**3, step, rounds, device, between))
+            if min(found[-1].seconds) > LONG_SECONDS:
+                break
+    return max(found, key=lambda rate: rate.best)
+
+
+def why_not(name: str, device: torch.device) -> str | None:
+    """Why there is no product in the format ``name`` on ``device``; None where there is.
+
+    A format without a fast path of its own is multiplied all the same, as rows of it are.
+    """
+    if name != "tf32":
+        return None
+    if device.type != "cuda":
+        return "TF32 is a format of CUDA GPUs"
+    capable = torch.cuda.get_device_capability(device) >= TF32_CAPABILITY
+    return None if capable else "TF32 needs a GPU of compute capability 8.0 or later"
+
+
+def product(name: str, side: int, device: torch.device) -> Callable[[], Tensor]:
+    """A step that multiplies two square matrices of whole numbers as a linear layer does: inputs (rows, features) by
+    weights (outputs, features)."""
+    draw = torch.Generator().manual_seed(0)
+    left, right = (torch.randint(0, 64, (side, side), generator=draw, dtype=torch.int8) for _ in range(2))
+    if name == "int8":
+        return _packed_product(left, right) if device.type == "cpu" else _int_product(left.to(device), right.to(device))
+    dtype = torch.float32 if name == "tf32" else getattr(torch, name)
+    inputs, weights = left.to(device, dtype), right.to(device, dtype)
+    return lambda: functional.linear(inputs, weights)
+
+
+def _int_product(left: Tensor, right: Tensor) -> Callable[[], Tensor]:
+    return lambda: torch._int_mm(left, right.t())
+
+
+def _packed_product(left: Tensor, right: Tensor) -> Callable[[], Tensor]:
+    """oneDNN's, which static int8 rows run on: ``_int_mm`` is a plain loop on processors without VNNI."""
+    side = len(left)
+    inputs, scales, zeros = left.to(torch.uint8), torch.ones(side), torch.zeros(side, dtype=torch.int64)
+    weights = torch.ops.onednn.qlinear_prepack(right, inputs.shape)
+    sums: tuple[Any, ...] = (None, 1.0, 0, torch.float32, "none", [], "")  # no bias, nothing after them, as float32
+    return lambda: torch.ops.onednn.qlinear_pointwise(inputs, 1.0, 0, weights, scales, zeros, *sums)
+
+
+@contextmanager
+def _tf32(on: bool) -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = on
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def _rate(work: int, step: Step, rounds: int, device: torch.device, between: Between) -> Rate:
     step()
-    seconds = []
-    for _ in range(ROUNDS):
-        begin = now(device)
-        step()
-        seconds.append(now(device) - begin)
-    return min(seconds)
+    seconds: list[float] = []
+    with clock.no_collection():
+        begin = time.perf_counter()
+        while len(seconds) < FEWEST or (len(seconds) < rounds and time.perf_counter() - begin < SIDE_SECONDS):
+            started = clock.now(device)
+            step()
+            seconds.append(clock.now(device) - started)
+            between()
+    return Rate(work=work, seconds=tuple(seconds))

@@ -1,7 +1,8 @@
-"""The device while it works: clocks, temperature, power and throttling, read between two samples."""
+"""The device while it works: clocks, temperature, power, throttling and who else uses it, read between two samples."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,9 +11,13 @@ from typing import Any
 
 import torch
 
+from bench.measure.competition import cpu_times, foreign_cores
+from bench.measure.nvml import ask, handle_of
 from bench.records import DeviceState
 
 INTERVAL_SECONDS = 0.2
+COMPETITION_SECONDS = 0.1
+"""Over less time the kernel's ticks say nothing of how busy others were."""
 CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -27,13 +32,30 @@ class Watch:
             self._read, self.why_absent = _cuda_reader(device)
         self._begin = time.perf_counter()
         self._next = 0.0
+        self._times = cpu_times()
 
     def __call__(self) -> None:
         passed = time.perf_counter() - self._begin
-        if self._read is None or passed < self._next:
-            return
-        self._next = passed + INTERVAL_SECONDS
-        self.states.append(self._read(passed))
+        if passed >= self._next:
+            self._next = passed + INTERVAL_SECONDS
+            self._take(passed)
+
+    def last(self) -> None:
+        """One more reading, at the end of the samples: what is said of them then covers nearly all of them."""
+        passed = time.perf_counter() - self._begin
+        if passed >= self._next - INTERVAL_SECONDS + COMPETITION_SECONDS:
+            self._take(passed)
+
+    def _take(self, passed: float) -> None:
+        if self._read is not None:
+            self.states.append(dataclasses.replace(self._read(passed), foreign_cores=self._foreign_cores()))
+
+    def _foreign_cores(self) -> float | None:
+        before, now = self._times, cpu_times()
+        if before is None or now is None or now.at - before.at < COMPETITION_SECONDS:
+            return None
+        self._times = now
+        return foreign_cores(before, now)
 
 
 def _read_cpu(at: float) -> DeviceState:
@@ -55,32 +77,27 @@ def _cuda_reader(device: torch.device) -> tuple[Callable[[float], DeviceState] |
     import pynvml
 
     try:
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+        handle = handle_of(device)
     except pynvml.NVMLError as error:
         return None, f"NVML does not know this GPU ({error})"
 
     def read(at: float) -> DeviceState:
         return DeviceState(
             at=at,
-            clock_hz=_ask(lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM) * 1e6),
-            memory_clock_hz=_ask(lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM) * 1e6),
-            celsius=_ask(lambda: float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))),
-            watts=_ask(lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000),
-            throttle=_ask(lambda: _reasons(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))),
+            clock_hz=ask(lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM) * 1e6),
+            memory_clock_hz=ask(lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM) * 1e6),
+            celsius=ask(lambda: float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))),
+            watts=ask(lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000),
+            throttle=ask(lambda: _reasons(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))),
+            foreign_processes=ask(lambda: _others(pynvml.nvmlDeviceGetComputeRunningProcesses(handle))),
         )
 
     return read, None
 
 
-def _ask(question: Callable[[], Any]) -> Any:
-    """The answer, or None where this device does not tell."""
-    import pynvml
-
-    try:
-        return question()
-    except pynvml.NVMLError:
-        return None
+def _others(processes: list[Any]) -> int:
+    """One of them is ours, by whichever number: inside a container NVML tells the numbers of the host."""
+    return max(0, len(processes) - 1)
 
 
 def _reasons(pynvml: Any, bits: int) -> str | None:

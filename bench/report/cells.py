@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report.markdown import ABSENT, number, percent, plus_minus
+from bench.report.limits import bound_by
+from bench.report.markdown import ABSENT, number, percent, plus_minus, small_percent
 from bench.report.rows import BASELINES, Row, Side, figure, hardly_converted, one_accuracy, side_of_one, throughput
 from bench.report.statistics import Interval
 
 HARDLY_CONVERTED = "hardly converted"
 BASELINE = "baseline"
+HOST_BOUND = "host-bound"
+EXPANDED = "far from both limits: weights are expanded"
 
 
 def marks(row: Row) -> list[str]:
@@ -17,11 +20,28 @@ def marks(row: Row) -> list[str]:
     found = [HARDLY_CONVERTED] if hardly_converted(row) else []
     if row["unstable"]:
         found.append(f"unstable: {row['unstable']}")
+    if row["disturbed"]:
+        found.append(row["disturbed"])
+    if bound_by(row) == "neither":
+        found.append(EXPANDED if _expands(row) else HOST_BOUND)
     if figure(row, "criterion_met") == 0:
         found.append("criterion not met")
     if row["repeats differ in"]:
         found.append(f"repeats differ in {row['repeats differ in']}")
     return found
+
+
+def _expands(row: Row) -> bool:
+    """Whether weights stored in few bits are multiplied in floating point."""
+    bits, compute = figure(row, "weight_bits"), str(row["flags"].get("compute"))
+    return bits is not None and bits < 16 and compute.startswith(("float", "bfloat"))
+
+
+def limit_cell(row: Row) -> str:
+    """The share of the limit that the row is nearer to, and which one that is."""
+    share = row["share of limit [1]"]
+    which = "memory" if share == row["share of bandwidth [1]"] else "arithmetic"
+    return ABSENT if share is None else f"{small_percent(share)} ({which})"
 
 
 def with_error(row: Row, name: str, unit: str = "s", scale: float = 1.0) -> str:

@@ -9,8 +9,11 @@ from typing import Any
 import pandas as pd
 
 from bench.records import Case, Failure, Measurement, Scalar, digest_of, to_json
+from bench.report.disturbance import disturbances
+from bench.report.limits import add_limits
 from bench.report.load import Run
 from bench.report.names import Names, names_of
+from bench.report.noise import add_noise
 from bench.report.pairs import add_pairs
 from bench.report.rows import IDENTITY, PEAKS, Row, ends, identity, sort_key
 from bench.report.statistics import summarise
@@ -37,6 +40,8 @@ def tidy(runs: Sequence[Run]) -> pd.DataFrame:
             joined.setdefault(key, []).append((run, measurement))
     rows = [_row(key[-1].id, names, _distinct(group)) for key, group in joined.items()]
     add_pairs(rows, runs)
+    add_limits(rows)
+    add_noise(rows)
     columns = list(rows[0]) if rows else [*IDENTITY, *RECORDS, *TEXTS]
     ordered: list[Any] = sorted(rows, key=sort_key)
     return pd.DataFrame(ordered, columns=columns, dtype=object)
@@ -82,6 +87,7 @@ def _row(digest: str, names: Names, group: Sequence[tuple[Run, Measurement]]) ->
         **_quality(first),
         "energy [J/item]": first.energy_joules_per_item,
         "worker time [s]": _worker_seconds(digest, group),
+        "disturbed": disturbances(repeats, run.machine.cores),
         "repeats differ in": ", ".join(_differences(repeats)) or None,
         "measurements": tuple(repeats),
         "settings": dict(first.case.options),

@@ -12,7 +12,7 @@ from bench.report.contents import SHORT
 from bench.report.drawing import COLOURS, svg
 from bench.report.language_lines import SCENE, LanguageGroup, LanguageLine, bandwidth_limit
 from bench.report.markdown import number
-from bench.report.rows import Row, figure, throughput
+from bench.report.rows import Row, throughput
 from bench.report.statistics import Estimate
 
 _WIDTH, _LINE, _TITLE, _AXIS, _NAMES, _LEGEND = 7.0, 0.24, 0.4, 0.45, 1.75, 1.3
@@ -95,7 +95,7 @@ def _measured(rows: Sequence[Row], axes: Axes) -> None:
         zorder=3,
     )
     for place, row in enumerate(rows):
-        share = figure(row, "share_of_bandwidth")
+        share = row["share of bandwidth [1]"]
         if share is not None:
             where = (rates[place].value, place)
             text = f"{number(100 * share, 2)} %"

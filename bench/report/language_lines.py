@@ -13,6 +13,8 @@ from bench.report.rows import BASELINES, IDENTITY, ONE_PROCESS, PLACE, Row, Side
 from bench.report.statistics import Estimate, Timing, speed_up
 
 EXPERIMENTS = ("load", "prefill", "decode", "perplexity", "chat")
+OF_MACHINE = ("ceilings", "noise")
+"""Experiments that are about no model of the user's."""
 WITHOUT_TEXT = ("load", "chat")
 """Experiments that the text does not enter: their rows belong to every text of their model."""
 FP32, EAGER = BASELINES
@@ -127,7 +129,8 @@ def of_language(experiments: Collection[str]) -> bool:
 
 def of_language_alone(experiments: Collection[str]) -> bool:
     """Whether ``experiments`` are of language models, all of them: then no image was looked at."""
-    return bool(experiments) and set(experiments) <= set(EXPERIMENTS)
+    of_models = set(experiments) - set(OF_MACHINE)
+    return bool(of_models) and of_models <= set(EXPERIMENTS)
 
 
 def language_groups(rows: Sequence[Row]) -> tuple[LanguageGroup, ...]:
@@ -164,7 +167,7 @@ def side(ratio: Estimate, *rows: Row) -> Side:
 
 def bandwidth_limit(row: Row) -> float | None:
     """Tokens a second that memory allows a decoding row: those of a step over the time to read its fewest bytes."""
-    bandwidth, step = figure(row, "bandwidth"), figure(row, "bytes_per_step")
+    bandwidth, step = row["bandwidth [B/s]"], figure(row, "bytes_per_step")
     return None if not bandwidth or not step else row["items per step"] * bandwidth / step
 
 

@@ -95,12 +95,13 @@ def hardly_converted(row: Row) -> bool:
 def side_of_one(row: Row, ratio: str, one_process: float = ONE_PROCESS) -> Side:
     """Where the interval of a ratio of two rows lies: on one side of 1 only if their own intervals do not overlap.
 
-    Rows that one process measured have to be further apart besides, by the factor ``one_process``: their intervals know
-    nothing of the next process.
+    Rows that one process measured have to be further apart besides, by the factor ``one_process`` and by the noise
+    floor of their run: their intervals know nothing of the next process.
     """
     low, high = row[f"{ratio} from [1]"], row[f"{ratio} to [1]"]
     interval = None if low is None or high is None else Interval(low=low, high=high)
-    return side_of(interval, 1.0, row["repeats"], one_process)
+    beyond = max(one_process, 1 + (row.get("noise floor [1]") or 0.0))
+    return side_of(interval, 1.0, row["repeats"], beyond)
 
 
 def side_of(interval: Interval | None, neutral: float, processes: int, one_process: float = ONE_PROCESS) -> Side:

@@ -90,6 +90,26 @@ def test_what_is_compared_runs_side_by_side() -> None:
     assert rows == [("eager", 8, "fp32"), ("eager", 8, "nf4"), ("eager", 1, "fp32"), ("eager", 1, "nf4")]
 
 
+def test_both_modes_of_a_batch_size_run_before_the_next_batch_size() -> None:
+    """Rows are held against fp32 in their mode and against fp32 eager: neither is hours away."""
+    given = {"precisions": "fp32,nf4", "modes": "eager,compiled", "batch_sizes": "1,8"}
+    one_size = [("eager", "fp32"), ("eager", "nf4"), ("compiled", "fp32"), ("compiled", "nf4")]
+    rows = make(models="cnn_small", **given).rows_of("cnn_small")
+    assert rows == [(mode, size, precision) for size in (8, 1) for mode, precision in one_size]
+    decode = [row for row in language(**given) if row[0] == "decode"]
+    assert [(row[3], row[4], row[2]) for row in decode] == [
+        (mode, size, precision) for size in (1, 8) for mode, precision in one_size
+    ]
+
+
+def test_noise_and_ceilings_are_cases_of_the_machine() -> None:
+    made = make(models="cnn_small", benchmark_max_time=3.0)
+    a, b = (made.noise("cnn_small", batch_size=8, side=side, repeat=2) for side in "AB")
+    assert dataclasses.replace(a, options=b.options) == b
+    assert (a.option("side"), b.option("side"), a.option("max_seconds")) == ("A", "B", 3.0)
+    assert made.ceilings().experiment == "ceilings"
+
+
 def test_named_networks_are_measured_in_every_row() -> None:
     """The budget times bf16 on two small networks; the one that is asked for has it all the same."""
     assert "bf16" not in {precision for _, _, precision in make().rows_of("cnn_vgg")}

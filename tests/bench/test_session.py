@@ -37,6 +37,7 @@ network = Network
 """
 FP32_EAGER = ("--modes", "eager", "--precisions", "fp32", "--batch-sizes", "2")
 """One row of inference."""
+INFERENCE = "bench/test_inference.py"
 USAGE_ERROR = 4
 NETWORKS = """
 import time
@@ -175,7 +176,7 @@ def test_own_network_with_own_weights(command: Any, networks: Path, tmp_path: Pa
     state["1.bias"] = torch.eye(10)[3]
     torch.save({"state_dict": state}, tmp_path / "weights.pt")
     options = ["--models", f"{networks}:sound", "--weights", str(tmp_path / "weights.pt")]
-    done = run(command(*options, *FP32_EAGER, "--normalize", "0.5,0.5,0.5/0.5,0.5,0.5"))
+    done = run(command(*options, *FP32_EAGER, "--normalize", "0.5,0.5,0.5/0.5,0.5,0.5", cases=INFERENCE))
     assert done.returncode == 0, done.stdout
     [row] = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
     assert row["extra_info"]["quality"]["value"] == pytest.approx(0.1)
@@ -192,7 +193,7 @@ def test_other_normalisation_is_another_prediction(command: Any, tmp_path: Path)
     model = ["--models", f"{tmp_path / 'networks.py'}:sound", "--weights", str(tmp_path / "weights.pt")]
     digests = set()
     for normalize in ("0,0,0/1,1,1", "5,5,5/0.1,0.2,0.3"):
-        done = run(command(*model, *FP32_EAGER, "--normalize", normalize))
+        done = run(command(*model, *FP32_EAGER, "--normalize", normalize, cases=INFERENCE))
         assert done.returncode == 0, done.stdout
         [row] = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
         digests.add(row["extra_info"]["quality"]["predictions"]["sha256"])
@@ -201,7 +202,7 @@ def test_other_normalisation_is_another_prediction(command: Any, tmp_path: Path)
 
 def test_failures_are_rows_and_failed_tests(command: Any, tmp_path: Path) -> None:
     options = ["--models", "cnn_small", *FP32_EAGER, "--case-timeout", "0.01"]
-    done = run(command(*options, cases="bench/test_inference.py"))
+    done = run(command(*options, cases=INFERENCE))
     assert done.returncode == 1
     stored = json.loads((tmp_path / "results" / "run.json").read_text())
     assert stored["benchmarks"] == []
@@ -251,7 +252,7 @@ def test_an_earlier_result_is_kept_aside(command: Any, tmp_path: Path, networks:
 def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networks: Path, tmp_path: Path) -> None:
     """Ctrl-C while a case hangs: the finished one is in the JSON, and --resume takes it."""
     options = ["--models", f"{networks}:sleeps", *FP32_EAGER, "--batch-sizes", "8,7"]
-    inference = command(*options, cases="bench/test_inference.py")
+    inference = command(*options, cases=INFERENCE)
     process = subprocess.Popen(inference, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "results" / "journal.jsonl"
     wait_for(lambda: len(Journal(journal).read().entries) == 2)  # the training, the batch of 8
@@ -265,7 +266,7 @@ def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networ
     assert rebuilt(tmp_path / "results") == comparable(tmp_path / "results" / "run.json")
     wait_for(lambda: not any(alive(pid) for pid in family))
 
-    done = run([*command(*options, cases="bench/test_inference.py"), "-k", "b8", "--resume"])
+    done = run([*command(*options, cases=INFERENCE), "-k", "b8", "--resume"])
     assert done.returncode == 0, done.stdout
     assert "resuming: 2 measurements" in done.stdout
     assert "resumed: took 2 of 2 measurements" in done.stdout
@@ -352,7 +353,7 @@ def test_data_that_vanish_while_it_runs_fail_what_needs_them(command: Any, netwo
 def test_kill_leaves_no_process(command: Any, networks: Path, tmp_path: Path) -> None:
     options = ["--models", f"{networks}:sleeps", *FP32_EAGER, "--batch-sizes", "7"]
     process = subprocess.Popen(
-        command(*options, cases="bench/test_inference.py"),
+        command(*options, cases=INFERENCE),
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

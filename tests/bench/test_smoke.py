@@ -76,9 +76,33 @@ def test_language_rows_have_what_the_report_shows(measurements: list[Measurement
             assert {peak.phase for peak in found.peaks} == {"load"}
             assert found.figures["resident_bytes"].value == pytest.approx(found.weight_bytes, rel=0.15)
         if found.case.experiment == "decode":
-            assert found.figures["share_of_bandwidth"].value > 0
+            assert found.figures["bytes_per_step"].value > 0
+            assert found.figures["flops_per_step"].value > 0
             assert found.figures["throughput"].value > 0
             assert (found.cold.compile is not None) == (found.case.mode == "compiled")
+
+
+def test_the_noise_is_measured_in_as_many_processes_called_a_as_b(measurements: list[Measurement]) -> None:
+    noise = SMOKE.noise
+    cases = [found.case for found in measurements if found.case.experiment == "noise"]
+    ran = [(case.batch_size, case.option("side")) for case in cases]
+    assert {pair: ran.count(pair) for pair in ran} == {
+        (size, side): noise.processes for size in noise.batch_sizes for side in "AB"
+    }
+
+
+def test_the_ceilings_are_measured_once(measurements: list[Measurement]) -> None:
+    [found] = [found for found in measurements if found.case.experiment == "ceilings"]
+    for name in ("float32", "bfloat16", "float16", "int8"):
+        assert found.figures[f"product_{name}"].value > 0
+        assert len(found.series[f"product_{name}_seconds"]) >= 3
+    assert "CUDA" in found.absent["figures.product_tf32"]
+
+
+def test_rows_say_what_a_step_has_to_move(measurements: list[Measurement]) -> None:
+    for found in measurements:
+        if found.case.experiment in ("inference", "layers"):
+            assert found.figures["bytes_per_step"].value > (found.weight_bytes or 0)
 
 
 def test_what_cannot_run_here_stands_there_with_its_reason(results: Path) -> None:
@@ -121,7 +145,7 @@ def test_predictions_are_in_the_file_and_pair_with_their_labels(results: Path) -
 
 def test_a_network_has_an_accuracy_if_it_was_trained_and_else_a_reason(measurements: list[Measurement]) -> None:
     for found in measurements:
-        if found.case.experiment in LANGUAGE_EXPERIMENTS:
+        if found.case.experiment not in ("training", "inference"):
             continue
         trained = found.case.model in SMOKE.trained
         assert (found.quality is not None) == trained, found.case
@@ -143,7 +167,7 @@ def test_inference_is_judged_with_the_weights_of_the_training(measurements: list
 def test_every_row_has_its_samples_and_figures(measurements: list[Measurement]) -> None:
     for found in measurements:
         assert found.flags["threads"]
-        if found.case.experiment not in ("training", "load", "perplexity", "chat"):
+        if found.case.experiment not in ("training", "load", "perplexity", "chat", "ceilings"):
             assert len(found.seconds) >= SMOKE.sampling.min_samples
             assert found.weight_bytes
         if found.case.experiment == "inference":

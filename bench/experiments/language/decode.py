@@ -1,4 +1,4 @@
-"""Decoding: the time between tokens and new tokens a second, against what the memory's bandwidth allows."""
+"""Decoding: the time between tokens and new tokens a second, and what a step has to move and multiply at least."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from bench.experiments.language.generation import (
     warm_up,
 )
 from bench.experiments.language.subject import Subject, load_model, measured, unwatched
-from bench.experiments.timing import sampling
-from bench.measure import ceilings, clock, memory
+from bench.experiments.timing import sampling, why_no_energy
+from bench.measure import clock, memory
+from bench.measure.energy import meter_of
 from bench.measure.state import Watch
 from bench.precision.storage import tensors_as_stored
 from bench.records import Case, Cold, Figure, Measurement
@@ -30,6 +31,8 @@ from bench.workspace import Workspace
 
 BLOCKS = 6
 """Of each generation: the fewest of which a median has an interval of 95 %."""
+ENERGY_SECONDS = 1.0
+"""Counters move in steps of up to a tenth of a second."""
 OF_ATTENTION = ("aten::bmm", "aten::baddbmm")
 """Products of activations with one another: no weight is in them, and their number grows with the context."""
 
@@ -52,7 +55,6 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         TooLittleMemory: the model does not fit.
         Unsupported: this machine or these versions cannot load it at the case's precision, or not compile it.
     """
-    limit = ceilings.bandwidth(torch.device(case.device))
     subject = load_model(case, workspace)
     prompts = prompts_of(case, workspace, subject).to(subject.device)
     arguments = cache_arguments(subject, case, workspace)
@@ -67,6 +69,8 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         watch = Watch(subject.device)
         warm_up(step, subject.device)
         decoded = _decode(step, case, watch)
+        watch.last()
+        joules, reason = _energy(subject, prompts, tokens, arguments)
         peaks = memory.steady_peaks(step, subject.device)
         ran = _converted(subject, prompts, case)
     usual = statistics.median(decoded.gaps)
@@ -80,13 +84,19 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             peaks=tuple(peaks),
             coverage=ran.coverage,
             device_state=tuple(watch.states),
+            energy_joules_per_item=None if joules is None else joules / len(prompts),
             flags={"cache": "dynamic" if case.mode == "eager" else "static", "compute": ran.compute},
             figures={
                 **_figures(case, decoded, prompts.shape[1], tokens),
-                **against_bandwidth(subject, prompts, usual, limit),
+                **_least_work(subject, prompts),
             },
             series={"block_seconds": decoded.block_seconds},
-            absent={**ran.absent, "device_seconds": "a token is timed until it is on the host", **unwatched(watch)},
+            absent={
+                **ran.absent,
+                "device_seconds": "a token is timed until it is on the host",
+                **({"energy_joules_per_item": reason} if reason else {}),
+                **unwatched(watch),
+            },
         )
     )
 
@@ -128,13 +138,30 @@ def _figures(case: Case, decoded: Decoded, prompt_tokens: int, new_tokens: int) 
     }
 
 
-def against_bandwidth(subject: Subject, prompts: Tensor, seconds: float, limit: float) -> Mapping[str, Figure]:
-    """The share of the memory's bandwidth that a step of ``seconds`` uses, were it to read each byte only once."""
+def _energy(
+    subject: Subject, prompts: Tensor, tokens: int, arguments: Mapping[str, Any]
+) -> tuple[float | None, str | None]:
+    """Joules of a decode step, or why they are unknown: from generations that are not timed, prefill left out."""
+    meter = meter_of(subject.device)
+    if not meter.counters:
+        return None, meter.why_absent
+    firsts: list[tuple[float, ...]] = []
+    total, steps, begin = 0.0, 0, time.perf_counter()
+    while time.perf_counter() - begin < ENERGY_SECONDS:
+        generate(subject.model, prompts, tokens, arguments, at_first=lambda: firsts.append(meter.read()))
+        total += meter.used(firsts[-1], meter.read()) or 0.0
+        steps += tokens - 1
+    joules = total / steps if total else None
+    return joules, why_no_energy(meter, joules)
+
+
+def _least_work(subject: Subject, prompts: Tensor) -> dict[str, Figure]:
+    """What a step cannot do without: bytes to read, and multiply-adds with weights."""
     size = bytes_per_step(subject.model, subject.config, *prompts.shape)
+    flops = 2 * subject.size.in_products * len(prompts)
     return {
-        "bandwidth": Figure(value=limit, unit="B/s"),
         "bytes_per_step": Figure(value=size, unit="B", exact=True),
-        "share_of_bandwidth": Figure(value=size / seconds / limit, unit="1", better="higher"),
+        "flops_per_step": Figure(value=flops, unit="FLOP", exact=True),
     }
 
 

@@ -31,10 +31,11 @@ TOKEN_CHARACTERS = 8
 class TokenClock(BaseStreamer):
     """Notes when each step's tokens are there. ``generate`` hands over the prompt first, then a token a sequence."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, at_first: Callable[[], None] | None = None) -> None:
         self.times: list[float] = []
         self.steps: list[list[int]] = []
         self._device = device
+        self._at_first = at_first
         self._prompt_seen = False
 
     def put(self, value: Tensor) -> None:
@@ -42,6 +43,8 @@ class TokenClock(BaseStreamer):
             self._prompt_seen = True
             return
         self.times.append(now(self._device))
+        if self._at_first is not None and len(self.times) == 1:
+            self._at_first()
         self.steps.append(value.reshape(-1).tolist())
 
     def end(self) -> None:
@@ -58,17 +61,24 @@ class Generation:
     """Seconds from each step's tokens to the next step's."""
 
 
-def generate(model: Any, prompts: Tensor, new_tokens: int, arguments: Mapping[str, Any]) -> Generation:
+def generate(
+    model: Any,
+    prompts: Tensor,
+    new_tokens: int,
+    arguments: Mapping[str, Any],
+    at_first: Callable[[], None] | None = None,
+) -> Generation:
     """Make the model give exactly ``new_tokens`` to each of ``prompts``, greedily: an early end may not look fast.
 
     Args:
         prompts: ids, shape (sequences, tokens), without padding.
         arguments: further ones of ``generate``: which cache, how it is compiled.
+        at_first: called as soon as the first new token is there, inside of the next one's time.
 
     Raises:
         RuntimeError: a sequence got fewer.
     """
-    clock = TokenClock(prompts.device)
+    clock = TokenClock(prompts.device, at_first)
     ends = end_tokens(model)
     begin = now(prompts.device)
     output = model.generate(

@@ -35,6 +35,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         warm_up(step, subject.device)
         watch = Watch(subject.device)
         samples = clock.until(step, sampling(case), watch)
+        watch.last()
         peaks = memory.steady_peaks(step, subject.device)
     return Measurement(
         **measured(

@@ -188,7 +188,7 @@ def facts_of(case: Case, model: Any, precision: Precision, size: Size) -> dict[s
     low = None if precision.name in NOTHING_CONVERTED else weights_in(model, precision.low_bits)
     absent = {
         "serialized_bytes": "the checkpoint is read, not written: figure checkpoint_bytes of load",
-        "energy_joules_per_item": "no energy counter is read yet",
+        "energy_joules_per_item": "see decode",
         "quality": RANDOM if spec.random else "see perplexity",
     }
     reason = memory.why_absent(torch.device(case.device))
@@ -215,8 +215,9 @@ def measured(subject: Subject, **own: Any) -> dict[str, Any]:
     joined: dict[str, Any] = {**subject.facts, "cold": Cold(load=subject.load_seconds)}
     for name, value in own.items():
         joined[name] = {**joined[name], **value} if isinstance(joined.get(name), dict) else value
-    if "quality" in own:
-        del joined["absent"]["quality"]
+    for name in ("quality", "energy_joules_per_item"):
+        if own.get(name) is not None:
+            del joined["absent"][name]
     return joined
 
 

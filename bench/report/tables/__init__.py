@@ -6,6 +6,7 @@ from bench.report.contents import Section
 from bench.report.tables import (
     ablations,
     absent,
+    ceilings,
     claims,
     datasets,
     failures,
@@ -17,6 +18,7 @@ from bench.report.tables import (
     loading,
     machine,
     method,
+    noise,
     overview,
     profiles,
     speedrun,
@@ -28,6 +30,7 @@ from bench.report.tables import (
 
 SECTIONS: tuple[Section, ...] = (
     overview.section,
+    noise.section,
     findings.section,
     claims.section,
     training_claims.section,
@@ -45,6 +48,7 @@ SECTIONS: tuple[Section, ...] = (
     language.section,
     profiles.section,
     failures.section,
+    ceilings.section,
     machine.section,
     method.section,
     absent.section,

@@ -8,6 +8,7 @@ from bench.report.cells import (
     BASELINE,
     HARDLY_CONVERTED,
     accuracy_cell,
+    limit_cell,
     marks,
     scaled,
     speed_up_cell,
@@ -47,6 +48,7 @@ ALWAYS = (
     "*Weights* as they lie in memory; MB are 10^6 bytes. The *steady peak* of the process is what one step adds to it; "
     "one that CUDA allocated includes weights and images.",
 )
+LIMITED = ("*Share of limit* is explained under [what the machine can do](#what-the-machine-can-do).",)
 PAIRED = (
     "*Change* is the accuracy less that of fp32 eager (compiled, where there is no eager row) with the same weights on "
     "the images that both judged, ± its paired standard error. *Agreement* is the share of these images that both "
@@ -69,7 +71,9 @@ def section(contents: Contents) -> str:
     if not rows:
         return ""
     precisions = any(row["precision"] != BASELINES[0] for row in rows)
-    legend = (*ALWAYS, *(PAIRED if _any_pair(rows) else ()), *(SEVERAL if precisions else ()))
+    limited = any(row["share of limit [1]"] is not None for row in rows)
+    legend = (*ALWAYS, *(LIMITED if limited else ()), *(PAIRED if _any_pair(rows) else ()))
+    legend += SEVERAL if precisions else ()
     parts = ["## Inference", common_line(contents, rows, COMMON), TEXT, bullets(legend)]
     parts += [part for network in grouped(rows, NETWORK).values() for part in _network(contents, network)]
     parts += detail.parts(rows)
@@ -109,6 +113,7 @@ def _cells(rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, str]]:
             "steady peak, CUDA allocated [MB] ↓": megabytes(row["steady peak, cuda allocated [B]"]),
             "parameters converted [%]": small_percent(row["converted parameters [1]"]),
             "FLOPs converted [%]": small_percent(row["converted FLOPs [1]"]),
+            "share of limit [%] ↑": limit_cell(row),
             "energy [mJ/image] ↓": scaled(row["energy [J/item]"], 1e3),
             "marks": "; ".join(marks(row)) or ABSENT,
         }

@@ -22,8 +22,9 @@ LEGEND = (
     "*First token* is the time from a prompt to its first answering token (prefill). *Tokens/s* are new tokens only "
     "(decode), prefill not counted, from blocks of steps in generations of a forced length; *p50* and *p95* are the "
     "times between two of them.",
-    "*Of the bandwidth limit*: a step must read every weight as stored, and the key-value cache, once. The limit is "
-    "these bytes over the bandwidth that the same process measured before; the median step is held against it.",
+    "*Share of limit*: a step must read every weight as stored, and the key-value cache, once, and multiply each of "
+    "them for every sequence. The time that this takes at the machine's limits is held against the median step; the "
+    "word names the limit that is nearer. Energy is that of decode steps, prefill left out.",
     "*Speed-up over fp32* is in the mode of the row, from the medians of the time between tokens, with the widest ± "
     "that the two intervals allow.",
     "*Perplexity* is by tokens of this model's own vocabulary: it compares rows of one model. *Change* is the ratio "

@@ -127,7 +127,7 @@ def _slow(compared: dict[str, list[Rival]]) -> list[str]:
 def reasons(row: Row) -> str:
     """What the row tells of what takes its time, as Markdown; empty if it tells nothing."""
     bits, compute = figure(row, "weight_bits"), row["flags"].get("compute")
-    kernels, share = row["flags"].get("bitsandbytes_cpu_kernels"), figure(row, "share_of_bandwidth")
+    kernels, share = row["flags"].get("bitsandbytes_cpu_kernels"), row["share of bandwidth [1]"]
     told = []
     if bits is not None and bits < 16 and str(compute).startswith(("float", "bfloat")):
         told.append(f"its {bits:.0f}-bit weights are multiplied in {escape(flag_cell(row, 'compute'))}")

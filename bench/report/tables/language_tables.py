@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report.cells import BASELINE, flag_cell, marks, throughput_cell, with_error
+from bench.report.cells import BASELINE, flag_cell, limit_cell, marks, scaled, throughput_cell, with_error
 from bench.report.language_lines import FP32, LanguageGroup, LanguageLine, Setting
 from bench.report.markdown import ABSENT, integer, megabytes, number, plus_minus, small_percent, table
 from bench.report.parting import parting
@@ -107,7 +107,8 @@ def _decoding(row: Row) -> dict[str, str]:
         "speed-up over fp32 [×] ↑": BASELINE if row["precision"] == FP32 else with_error(row, SPEED, "1"),
         "between tokens, p50 [ms] ↓": with_error(row, "median", scale=1e3),
         "p95 [ms] ↓": with_error(row, "p95", scale=1e3),
-        "of the bandwidth limit [%] ↑": small_percent(figure(row, "share_of_bandwidth")),
+        "share of limit [%] ↑": limit_cell(row),
+        "energy [mJ/token] ↓": scaled(row["energy [J/item]"], 1e3),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report.cells import HARDLY_CONVERTED, with_error
+from bench.report.cells import HARDLY_CONVERTED, ratio_range, with_error
 from bench.report.contents import SHORT, Contents, common_line, identity_cells
 from bench.report.markdown import ABSENT, escape, number, table
 from bench.report.rows import (
@@ -27,7 +27,8 @@ speed-up over fp32 in the same mode at the same width and batch size, from the m
 ± that the two intervals allow. *Begins to win at* is the smallest batch size from which on the layer is faster at every
 larger one measured, by intervals that do not overlap (and by 10 %, where one process measured it); *only at* names the
 sizes where it is faster, but not at all larger ones. *Relative error* is the distance of the output from fp32's over
-the length of fp32's, at its largest over the batch sizes. Latencies and sizes are in
+the length of fp32's, at its largest over the batch sizes, *share of limit* goes from its smallest to its largest over
+them. Latencies and sizes are in
 [measurements.csv](measurements.csv)."""
 CROSSOVER_TEXT = "**Where each precision begins to win**: the batch size from which on it is faster, by width."
 NEVER = "never here"
@@ -96,6 +97,7 @@ def _pivot(rows: Sequence[Row]) -> str:
 def _layer(rows: Sequence[Row], sizes: Sequence[int]) -> dict[str, str]:
     """One line: a precision at a width, over batch sizes."""
     by_size = {row["batch size"]: with_error(row, SPEED, "1") for row in rows}
+    shares = [row["share of limit [1]"] for row in rows if row["share of limit [1]"] is not None]
     errors = [error for row in rows if (error := figure(row, "relative_error")) is not None]
     return {
         "precision": rows[0]["precision"],
@@ -103,6 +105,7 @@ def _layer(rows: Sequence[Row], sizes: Sequence[int]) -> dict[str, str]:
         **{f"batch {size} [×] ↑": by_size.get(size, ABSENT) for size in sizes},
         "begins to win at": begins_to_win(rows),
         "relative error [%] ↓": number(100 * max(errors), 2) if errors else ABSENT,
+        "share of limit [%] ↑": ratio_range([100 * share for share in shares], 1) if shares else ABSENT,
     }
 
 

@@ -14,7 +14,8 @@ LINES = """\
 - ± of a latency is the longer side of the 95 % interval from order statistics. Samples of one process are not
   independent of each other: where a case was repeated, the interval takes in the value of each process.
 - *Unstable* marks a standard deviation over 10 % of the mean (spread), or a shortest or longest sample 50 % away
-  from the mean (extremes).
+  from the mean (extremes). *Disturbed* marks rows while whose samples other processes used the CPU or the GPU.
+- Ceilings and the noise floor are measured once a run, in processes of their own.
 - fp32 is fp32: TF32 is off. Threads and numeric flags are set by the worker, and stand in the `flags` column of
   measurements.csv.
 - Memory of inference is measured in a pass of its own, never the timed one. The process's peak on a CPU is what the

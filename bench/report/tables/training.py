@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.report.cells import limit_cell
 from bench.report.contents import Contents, common_line, identity_cells, varying
 from bench.report.groups import Group
 from bench.report.markdown import ABSENT, escape, integer, megabytes, number, percent, plus_minus, table
@@ -125,8 +126,15 @@ def _cost_row(group: Group, columns: Sequence[str]) -> dict[str, str]:
         "steady peak, CUDA allocated [MB] ↓": peak_cell(group, "steady peak, cuda allocated [B]"),
         "steady peak, CUDA reserved [MB] ↓": peak_cell(group, "steady peak, cuda reserved [B]"),
         "loss of the last mini-batch": number(group.mean("last_batch_loss")),
-        "marks": f"unstable: {timing.unstable}" if timing.unstable else ABSENT,
+        "share of limit [%] ↑": limit_cell(group.first),
+        "marks": "; ".join(_marks(group)) or ABSENT,
     }
+
+
+def _marks(group: Group) -> list[str]:
+    unstable = group.timing.unstable
+    told = [f"unstable: {unstable}"] if unstable else []
+    return [*told, *dict.fromkeys(row["disturbed"] for row in group.rows if row["disturbed"])]
 
 
 def _trained_on(group: Group) -> dict[str, str]:

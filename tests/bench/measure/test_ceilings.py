@@ -1,26 +1,70 @@
-"""The bandwidth is that of the faster of a copy and a sum, in the best of several rounds."""
+"""Ceilings: the best of several samples, products that are right, and the reason where there is none."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from bench.measure import ceilings
 
-
-def test_bandwidth_counts_what_is_read_and_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([2.0, 1.0])  # of the copy, then of the sum
-    monkeypatch.setattr(ceilings, "_fastest", lambda step, device: next(times))
-    monkeypatch.setattr(ceilings, "CPU_BYTES", 400)
-    assert ceilings.bandwidth(torch.device("cpu")) == 400  # a sum reads 400 bytes in a second; a copy moves 800 in two
+CPU = torch.device("cpu")
 
 
-def test_the_fastest_round_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 5.0, 10.0, 12.0, 20.0, 23.0, 30.0, 34.0, 40.0, 46.0])
-    monkeypatch.setattr(ceilings, "now", lambda device: next(clock))
-    assert ceilings._fastest(lambda: None, torch.device("cpu")) == 2.0
+def nothing() -> None:
+    pass
 
 
-def test_this_machine_moves_more_than_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceilings, "CPU_BYTES", 2**25)
-    assert ceilings.bandwidth(torch.device("cpu")) > 5e8
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes the clock tell these seconds for one sample after the other."""
+
+    def ticking(*seconds: float) -> None:
+        times = iter([end for taken in seconds for end in (0.0, taken)])
+        monkeypatch.setattr(ceilings.clock, "now", lambda device: next(times))
+
+    return ticking
+
+
+def test_the_fastest_sample_counts(ticking: Callable[..., None]) -> None:
+    ticking(5.0, 2.0, 4.0)
+    found = ceilings.summing(400, 3, CPU, nothing)
+    assert found.seconds == (5.0, 2.0, 4.0)
+    assert found.best == 200  # bytes a second
+
+
+def test_a_copy_reads_and_writes(ticking: Callable[..., None]) -> None:
+    ticking(2.0, 2.0, 2.0)
+    assert ceilings.copying(400, 3, CPU, nothing).best == 400
+
+
+def test_the_fastest_side_counts_and_a_long_product_is_the_last(ticking: Callable[..., None]) -> None:
+    ticking(0.01, 0.01, 0.01, 0.06, 0.06, 0.06, 0.001)  # 2 x 4^3 / 0.01 = 12,800; 2 x 8^3 / 0.06 = 17,067
+    found = ceilings.multiplying("float32", (4, 8, 16), 3, CPU, nothing)
+    assert found.work == 2 * 8**3
+    assert found.best == pytest.approx(2 * 8**3 / 0.06)
+
+
+def test_a_watch_looks_after_every_sample() -> None:
+    seen: list[int] = []
+    ceilings.summing(400, 4, CPU, lambda: seen.append(1))
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "int8"])
+def test_a_product_is_that_of_its_matrices(name: str) -> None:
+    """Whole numbers below 64: exact in float32 and int8, rounded in 16 bits."""
+    draw = torch.Generator().manual_seed(0)
+    left, right = (torch.randint(0, 64, (32, 32), generator=draw, dtype=torch.int8).float() for _ in range(2))
+    found = ceilings.product(name, 32, CPU)().float()
+    torch.testing.assert_close(found, left @ right.t(), rtol=0.01 if "16" in name else 0.0, atol=0.0)
+
+
+def test_tf32_is_absent_from_a_cpu_with_its_reason() -> None:
+    assert ceilings.why_not("tf32", CPU) == "TF32 is a format of CUDA GPUs"
+    assert ceilings.why_not("bfloat16", CPU) is None
+
+
+def test_this_machine_moves_more_than_a_disk() -> None:
+    assert ceilings.copying(2**22, 3, CPU, nothing).best > 1e7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import math
@@ -37,7 +38,7 @@ FOLDER = "/somewhere/data/cifar10-jpeg"
 
 TRUTH = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
 """Classes of the ten test images of runs that carry predictions."""
-INFERENCE_FIELDS = ("absent", "notes", "peaks", "device_seconds", "artefact", "series")
+INFERENCE_FIELDS = ("absent", "notes", "peaks", "device_seconds", "artefact", "series", "device_state")
 LAYER_FIELDS = ("absent", "notes", "peaks")
 LANGUAGE_FIELDS = (*INFERENCE_FIELDS, "cold", "coverage", "flags", "quality", "texts", "weight_bytes")
 CAVEAT = "the file is 4-bit already (GGUF Q4_1): fp32 is that file expanded"
@@ -131,6 +132,8 @@ class Maker:
         return Measurement(
             case=self.case("layers", **facts),
             seconds=tuple(seconds),
+            items_per_step=facts.get("batch_size", 1),
+            flags={"compute": "float32"},
             weight_bytes=4 * width * width,
             coverage=self.coverage(shares),
             figures=figures,
@@ -243,6 +246,30 @@ class Maker:
         series = {"tokens_turn_1": tuple(map(float, first)), "tokens_turn_2": tuple(map(float, second))}
         facts = {"figures": {"max_new_tokens": 64}, "series": series, "texts": texts, **changes}
         return self.language("chat", (1.0, 2.0), **facts)
+
+    def ceilings(self, bandwidth: float = 1e10, **products: float) -> Measurement:
+        """``products`` are FLOPs a second by number format."""
+        rates = {"bandwidth": (bandwidth, "B/s")}
+        rates |= {f"product_{name}": (rate, "FLOP/s") for name, rate in products.items()}
+        return Measurement(
+            case=self.case("ceilings", "hardware", dataset="random", image_size=0),
+            seconds=(0.01,) * 5,
+            figures={name: Figure(value=value, unit=unit) for name, (value, unit) in rates.items()},
+            absent={"figures.product_tf32": "TF32 is a format of CUDA GPUs"},
+        )
+
+    def with_figures(self, measurement: Measurement, figures: dict[str, float]) -> Measurement:
+        more = {name: Figure(value=float(value), unit="1") for name, value in figures.items()}
+        return dataclasses.replace(measurement, figures={**measurement.figures, **more})
+
+    def without_figures(self, measurement: Measurement, *names: str) -> Measurement:
+        kept = {name: figure for name, figure in measurement.figures.items() if name not in names}
+        return dataclasses.replace(measurement, figures=kept)
+
+    def noise(self, side: str, milliseconds: float, repeat: int = 0, **changes: Any) -> Measurement:
+        """One process of a pair."""
+        facts = {"dataset": "random", "options": (("side", side),), "repeat": repeat, **changes}
+        return Measurement(case=self.case("noise", **facts), seconds=(milliseconds / 1e3,) * 30)
 
     def language_model(self, **changes: Any) -> dict[str, Any]:
         facts = {

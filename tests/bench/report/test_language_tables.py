@@ -45,7 +45,7 @@ def test_speed_and_quality_in_one_line(make: Any, summary_of: Any, both: list[An
     assert (fp32[SPEED], compiled[SPEED], nf4[SPEED]) == ("25.0", "31.2", "50.0")
     assert (fp32["speed-up over fp32 [×] ↑"], nf4["speed-up over fp32 [×] ↑"]) == ("baseline", "2.00")
     assert (nf4["between tokens, p50 [ms] ↓"], nf4["p95 [ms] ↓"]) == ("20.0", "20.0")
-    assert nf4["of the bandwidth limit [%] ↑"] == "15.0"
+    assert nf4["share of limit [%] ↑"] == "15.0 (memory)"
     assert nf4["perplexity ↓"] == f"{math.exp(797 / 250):.2f} ± 0.50"
     assert nf4["change to fp32 [%] ↓"].startswith("+20.7 ± ")
     assert (fp32["change to fp32 [%] ↓"], fp32["parts from fp32 after [tokens] ↑"]) == ("baseline", "baseline")

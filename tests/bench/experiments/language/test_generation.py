@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from bench.errors import InputError, Unsupported
 from bench.experiments.language import decode, prefill
 from bench.experiments.language.generation import generate, new_token_counts, prompts_of, text_ids
 from bench.experiments.language.subject import load_model
+from bench.measure.energy import Counter, Meter
 from bench.records import Case
 from bench.workspace import Workspace
 
@@ -98,12 +100,21 @@ def test_coverage_is_of_what_is_stored_and_of_what_ran(
     assert found.coverage.quantized_parameters == (found.coverage.total_parameters if everything else linear)
     assert found.coverage.total_flops == 2 * (2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 96) + head)
     assert found.coverage.quantized_flops == (found.coverage.total_flops if everything else 0)
-    assert found.figures["share_of_bandwidth"].value == pytest.approx(
-        found.figures["bytes_per_step"].value
-        / sorted(found.seconds)[len(found.seconds) // 2]
-        / found.figures["bandwidth"].value,
-        rel=0.5,
-    )
+    assert found.figures["flops_per_step"].value == found.coverage.total_flops
+
+
+def test_energy_is_of_decode_steps_alone_and_of_each_sequence(
+    make_folder: Make, make_case: Make, space: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A counter that grows by a joule at each reading: one from the first token to the end, over three steps."""
+    folder, readings = make_folder(uniform=True), itertools.count()
+    meter = Meter(counters=(Counter(joules=lambda: float(next(readings))),))
+    monkeypatch.setattr(decode, "meter_of", lambda device: meter)
+    monkeypatch.setattr(decode, "ENERGY_SECONDS", 0.05)
+    case = make_case("decode", folder, batch_size=2, options={"prompt_tokens": 5, "new_tokens": 4})
+    found = decode.run(case, space(folder))
+    assert found.energy_joules_per_item == pytest.approx(1 / 3 / 2)
+    assert "energy_joules_per_item" not in found.absent
 
 
 VOCABULARY_BYTES = 2 * 259 * 64

@@ -1,0 +1,95 @@
+"""Energy: what the device's own counter says before and after a piece of work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench.measure.nvml import handle_of
+
+POWERCAP = Path("/sys/class/powercap")
+"""Where Linux shows the counters of RAPL; those of AMD's processors bear Intel's name as well."""
+ZONES = "intel-rapl:*"
+COUNTED = ("package", "dram")
+"""Beginnings of the names of zones that add up: cores are a part of their package, ``psys`` holds everything again."""
+STOOD_STILL = "the energy counter stood still meanwhile"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counter:
+    """A counter that only grows, until it starts again at 0 from ``span`` on; None where it never does."""
+
+    joules: Callable[[], float]
+    span: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meter:
+    """The counters that together tell what a device used; none where ``why_absent`` says why."""
+
+    counters: tuple[Counter, ...] = ()
+    why_absent: str | None = None
+
+    def read(self) -> tuple[float, ...]:
+        """Each counter, in joules."""
+        return tuple(counter.joules() for counter in self.counters)
+
+    def used(self, before: Sequence[float], after: Sequence[float]) -> float | None:
+        """Joules between two readings; None where there is no counter, or none that moved.
+
+        A counter that reads less than before started again once: RAPL's do after minutes at full power, which is
+        longer than anything that is metered here.
+        """
+        total = 0.0
+        for counter, begin, end in zip(self.counters, before, after, strict=True):
+            total += end - begin + (counter.span or 0.0 if end < begin else 0.0)
+        return total if total > 0 else None
+
+
+def meter_of(device: torch.device) -> Meter:
+    """The energy counters of ``device``: the GPU's total, or those of the processor's packages and memory."""
+    return _nvml(device) if device.type == "cuda" else _rapl(POWERCAP)
+
+
+def _nvml(device: torch.device) -> Meter:
+    import pynvml
+
+    try:
+        handle = handle_of(device)
+        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    except pynvml.NVMLError as error:
+        return Meter(why_absent=f"NVML tells no total energy of this GPU ({error})")
+    return Meter(counters=(Counter(joules=lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3),))
+
+
+def _rapl(folder: Path) -> Meter:
+    zones = [zone for zone in sorted(folder.glob(ZONES)) if _is_counted(zone)]
+    if not zones:
+        return Meter(
+            why_absent=f"{folder} has no RAPL zone: this system does not show the processor's energy counter, as most "
+            "virtual machines do not"
+        )
+    try:
+        counters = tuple(_zone(zone) for zone in zones)
+        for counter in counters:
+            counter.joules()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return Meter(why_absent=f"the energy counter {error.filename or folder} cannot be read ({reason})")
+    return Meter(counters=counters)
+
+
+def _is_counted(zone: Path) -> bool:
+    try:
+        return (zone / "name").read_text().startswith(COUNTED)
+    except OSError:
+        return False
+
+
+def _zone(zone: Path) -> Counter:
+    """The files are in microjoules."""
+    span = int((zone / "max_energy_range_uj").read_text()) / 1e6
+    return Counter(joules=lambda: int((zone / "energy_uj").read_text()) / 1e6, span=span)

@@ -1,0 +1,227 @@
+"""How often does a comparison cry wolf, and how often does it see 10 %? Run on demand, for half an hour.
+
+    python tests/check_noise.py --folder /tmp/noise [--repeats 100] [--sides 5,6,8,10,12,15,20]
+
+Records a pool: three short cases, each in so many fresh processes, interleaved. From it pairs of runs are drawn, each
+of them a block of consecutive processes of all three cases; the two blocks of a pair are disjoint and close in time, as
+two runs after one another are. A pair as it is is an A/A pair: whatever is called worse or better is a false alarm. The
+same pair with one case slowed by 10 % (its samples multiplied) has to be called worse in that case. Both go by the rule
+of `nox -s compare`. The pairs of one pool share processes: the Wilson intervals, which take them as independent, are a
+little too narrow.
+
+What follows is the number of processes a side from which on detection reaches 95 % at no more than 1 % of false alarms.
+It is then confirmed once: so many fresh processes a side, one side with a real delay in each of its calls.
+
+The folder keeps the pool: a second call goes on where the first one ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scipy.stats import binomtest  # noqa: E402
+
+from bench.engine import Engine  # noqa: E402
+from bench.engine.journal import Journal  # noqa: E402
+from bench.engine.process import ProcessRunner  # noqa: E402
+from bench.options import available_cores  # noqa: E402
+from bench.records import Case, Measurement  # noqa: E402
+from bench.report.compare.significance import holm, rank_test  # noqa: E402
+from bench.report.compare.thresholds import ALPHA, TIMES  # noqa: E402
+from bench.workspace import Workspace  # noqa: E402
+
+SHORT = (("cnn_small", 1), ("cnn_small", 32), ("cnn_vgg", 1))
+"""Networks and batch sizes whose calls take milliseconds."""
+SLOWER = 1.1
+FALSE_ALARMS, DETECTION = 0.01, 0.95
+"""The aim: at most, and at least."""
+THRESHOLD = TIMES["inference"]["latency"]
+DELAYED = """\
+import time
+
+from bench.measure.clock import now
+from models import classifier
+
+
+def network():
+    built = classifier({model!r}).build()
+
+    def wait(module, inputs, output):
+        begin = now(output.device)
+        while time.perf_counter() - begin < {seconds!r}:
+            pass
+
+    built.register_forward_hook(wait)
+    return built
+"""
+
+Pool = Mapping[str, Sequence[float]]
+"""Medians of the processes of each case, in the order in which they ran."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Some processes of every case that follow one another."""
+
+    medians: Mapping[str, tuple[float, ...]]
+
+    def slowed(self, name: str) -> Block:
+        values = tuple(SLOWER * value for value in self.medians[name])
+        return Block(medians={**self.medians, name: values})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Of pairs with so many processes a side, with their Wilson intervals."""
+
+    processes: int
+    pairs: int
+    alarms: int
+    detected: int
+
+    @property
+    def reaches(self) -> bool:
+        return self.alarms <= FALSE_ALARMS * self.pairs and self.detected >= DETECTION * self.pairs
+
+    def words(self) -> str:
+        alarms, detected = (_with_interval(count, self.pairs) for count in (self.alarms, self.detected))
+        return (
+            f"{self.processes:3d} a side, {self.pairs} pairs: false alarms {alarms}, {SLOWER - 1:.0%} seen {detected}"
+        )
+
+
+def verdicts(old: Block, new: Block) -> dict[str, str]:
+    """What `compare` says of each case: worse or better where both corrected p and ratio show it, else nothing."""
+    names = list(old.medians)
+    corrected = holm([rank_test(old.medians[name], new.medians[name]) for name in names])
+    found = {}
+    for name, p in zip(names, corrected, strict=True):
+        ratio = statistics.median(new.medians[name]) / statistics.median(old.medians[name])
+        if p <= ALPHA and not 1 / (1 + THRESHOLD) <= ratio <= 1 + THRESHOLD:
+            found[name] = "worse" if ratio > 1 else "better"
+    return found
+
+
+def pairs_of(pool: Pool, processes: int, count: int) -> list[tuple[Block, Block]]:
+    """Distinct pairs of disjoint blocks, at most a block's length between them, the later one first in every other."""
+    length = min(map(len, pool.values()))
+    places = [
+        (begin, begin + processes + gap)
+        for gap in range(processes + 1)
+        for begin in range(length - 2 * processes - gap + 1)
+    ]
+    places = [pair for place in places for pair in (place, place[::-1])]
+    drawn = random.Random(processes).sample(places, min(count, len(places)))
+    return [(_block(pool, one, processes), _block(pool, other, processes)) for one, other in drawn]
+
+
+def rates(pool: Pool, processes: int, count: int) -> Rates:
+    """Each pair as it is, and again with one case slowed, the cases in turn."""
+    pairs, names = pairs_of(pool, processes, count), list(pool)
+    alarms = sum(bool(verdicts(old, new)) for old, new in pairs)
+    slowed = [(old, new, names[index % len(names)]) for index, (old, new) in enumerate(pairs)]
+    detected = sum(verdicts(old, new.slowed(name)).get(name) == "worse" for old, new, name in slowed)
+    return Rates(processes=processes, pairs=len(pairs), alarms=alarms, detected=detected)
+
+
+def record(engine: Engine, repeats: int, budget: str) -> dict[str, list[float]]:
+    """The pool: one process of each case after the other, and again."""
+    pool: dict[str, list[float]] = {f"{model} b{size}": [] for model, size in SHORT}
+    for repeat in range(repeats):
+        for model, size in SHORT:
+            pool[f"{model} b{size}"].append(median_of(engine, case_of(model, size, budget, repeat)))
+        print(f"\rpool: {repeat + 1} of {repeats} repeats", end="", file=sys.stderr, flush=True)
+    return pool
+
+
+def confirm(engine: Engine, pool: Pool, processes: int, budget: str, folder: Path) -> bool:
+    """Whether a delay of a tenth of a call, in the first case, is called worse, and nothing else is called anything."""
+    model, _ = SHORT[0]
+    delay = (SLOWER - 1) * statistics.median(next(iter(pool.values())))
+    file = folder / "delayed.py"
+    file.write_text(DELAYED.format(model=model, seconds=delay))
+    sides: list[dict[str, list[float]]] = [{name: [] for name in pool} for _ in range(2)]
+    first = 1 + max(map(len, pool.values()))
+    for repeat in range(first, first + processes):
+        for side, delayed in zip(sides, (model, f"{file}:network"), strict=True):
+            for index, (name, (other, batch)) in enumerate(zip(pool, SHORT, strict=True)):
+                case = case_of(other if index else delayed, batch, budget, 2 * repeat + (side is sides[1]))
+                side[name].append(median_of(engine, case))
+    old, new = (Block(medians={name: tuple(values) for name, values in side.items()}) for side in sides)
+    found = verdicts(old, new)
+    print(f"a real delay of {1e6 * delay:.0f} us in {next(iter(pool))}, {processes} a side: {found or 'nothing seen'}")
+    return found == {next(iter(pool)): "worse"}
+
+
+def case_of(model: str, batch_size: int, budget: str, repeat: int) -> Case:
+    return Case(
+        experiment="noise",
+        model=model,
+        dataset="random",
+        image_size=32,
+        device="cpu",
+        threads=available_cores(),
+        budget=budget,
+        batch_size=batch_size,
+        repeat=repeat,
+    )
+
+
+def median_of(engine: Engine, case: Case) -> float:
+    outcome = engine.run(case)
+    if not isinstance(outcome, Measurement):
+        raise SystemExit(f"{case.model}: {outcome.kind}: {outcome.message}")
+    return statistics.median(outcome.seconds)
+
+
+def _block(pool: Pool, begin: int, processes: int) -> Block:
+    return Block(medians={name: tuple(values[begin : begin + processes]) for name, values in pool.items()})
+
+
+def _with_interval(count: int, of: int) -> str:
+    interval = binomtest(count, of).proportion_ci(method="wilson")
+    return f"{count / of:.1%} ({interval.low:.1%} to {interval.high:.1%})"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="where the pool and the logs of its processes lie")
+    parser.add_argument("--repeats", type=int, default=100, help="processes of each case")
+    parser.add_argument("--pairs", type=int, default=1000, help="pairs drawn for each number of processes")
+    parser.add_argument("--sides", default="5,6,8,10,12,15,20", help="numbers of processes a side")
+    parser.add_argument("--budget", default="quick", help="whose sampling of noise each process has")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    engine = Engine(
+        runner=ProcessRunner(),
+        workspace=Workspace(results=given.folder, data_dir=given.folder),
+        journal=Journal(given.folder / "journal.jsonl"),
+        case_timeout=lambda case: 300.0,
+        progress=lambda line: None,
+    )
+    file = given.folder / "pool.json"
+    pool = json.loads(file.read_text()) if file.is_file() else record(engine, given.repeats, given.budget)
+    file.write_text(json.dumps(pool))
+    print(f"\npool: {', '.join(f'{name} {1e3 * statistics.median(values):.3f} ms' for name, values in pool.items())}")
+    found = [rates(pool, processes, given.pairs) for processes in map(int, given.sides.split(","))]
+    print("\n".join(each.words() for each in found))
+    enough = next((each.processes for each in found if each.reaches), None)
+    if enough is None:
+        print(f"no number reaches {DETECTION:.0%} at {FALSE_ALARMS:.0%}")
+        return 1
+    print(f"enough: {enough} processes a side")
+    return 0 if confirm(engine, pool, enough, given.budget, given.folder) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
