@@ -20,6 +20,8 @@ FORMATS = {"fp32": "float32", "tf32": "tf32", "bf16_autocast": "bfloat16"}
 """What trainings multiply in: their flags do not tell."""
 TRAININGS = ("training", "ladder")
 """Experiments whose samples are epochs."""
+STEP = "training_step"
+"""The experiment whose samples are training steps, FLOPs of the backward pass counted."""
 
 
 def add_limits(rows: Sequence[Row]) -> None:
@@ -89,13 +91,13 @@ def _share(work: float | None, row: Row, limit: float | None) -> float | None:
 
 
 def _format(row: Row) -> str | None:
-    told = FORMATS.get(row["precision"]) if row["experiment"] in TRAININGS else row["flags"].get("compute")
+    told = FORMATS.get(row["precision"]) if row["experiment"] in (*TRAININGS, STEP) else row["flags"].get("compute")
     return str(told) if told else None
 
 
 def _flops(row: Row, forward: float | None) -> float | None:
     """Of one sample: a step, in a training an epoch."""
-    if row["experiment"] == "decode":
+    if row["experiment"] in ("decode", STEP):
         return figure(row, "flops_per_step")
     each = figure(row, "flops_per_input" if row["experiment"] == "layers" else FORWARD)
     if row["experiment"] in TRAININGS:
@@ -105,7 +107,10 @@ def _flops(row: Row, forward: float | None) -> float | None:
 
 def _bytes(row: Row) -> float | None:
     """The fewest that one sample has to move."""
+    weights = row["weights [B]"]
+    if row["experiment"] == STEP:
+        return UPDATES * weights if weights else None
     if row["experiment"] not in TRAININGS:
         return figure(row, "bytes_per_step")
-    rate, weights = figure(row, "steps_per_second"), row["weights [B]"]
+    rate = figure(row, "steps_per_second")
     return None if rate is None or weights is None else UPDATES * weights * rate * row["median [s]"]

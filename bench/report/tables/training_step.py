@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 from bench.report.arithmetic import words_of
-from bench.report.cells import marks
+from bench.report.cells import limit_cell, marks
 from bench.report.contents import Contents, common_line
 from bench.report.frame import rows_of
 from bench.report.markdown import ABSENT, escape, megabytes, plus_minus, small_percent, table
-from bench.report.rows import IDENTITY, Row, figure, grouped, is_meaningless
+from bench.report.rows import IDENTITY, Row, grouped, is_meaningless
 from bench.report.statistics import per_second, summarise
 
 PARTS = {"loading": "loading", "forward": "forward", "backward": "backward", "optimizer": "optimiser"}
@@ -21,8 +21,9 @@ WORDS = ("settings", "marks")
 TEXT = """\
 Whole steps at the recipe's batch size, warm. Each part is the median over steps, ± the longer side of its 95 %
 interval, and in brackets its share of the time of all steps. On a GPU the parts are synchronised one by one, so that
-their sum is more than a step of a training takes. *Share of the limit* is the part of the machine's measured ceiling
-that the FLOPs of a step reach. The peak is what one step adds; one that CUDA allocated includes weights and images."""
+their sum is more than a step of a training takes. *Share of limit* is the part of the machine's measured ceiling that
+a step reaches: of the arithmetic by its FLOPs, of the memory by reading and writing each weight once. The peak is what
+one step adds; one that CUDA allocated includes weights and images."""
 
 
 def section(contents: Contents) -> str:
@@ -52,7 +53,7 @@ def _line(row: Row) -> dict[str, str]:
         **{f"{word} [ms] ↓ (share [%])": _part(row, name) for name, word in PARTS.items()},
         "steady peak, process [MB] ↓": megabytes(row["steady peak, rss [B]"]),
         "steady peak, CUDA allocated [MB] ↓": megabytes(row["steady peak, cuda allocated [B]"]),
-        "share of the limit [%] ↑": small_percent(figure(row, "share_of_limit")),
+        "share of limit [%] ↑": limit_cell(row),
         "marks": "; ".join(marks(row)) or ABSENT,
     }
 

@@ -4,19 +4,23 @@ from typing import Any
 
 
 def test_a_line_has_the_parts_their_shares_and_the_limit(make: Any, learn: Any, summary_of: Any) -> None:
-    summary = summary_of(
-        learn.step(3, (0.5, 4.0, 7.0, 1.0), figures={"share_of_limit": 0.31}), learn.step(0, (10.0, 5.0, 8.0, 2.0))
-    )
+    summary = summary_of(learn.step(3, (0.5, 4.0, 7.0, 1.0)), learn.step(0, (10.0, 5.0, 8.0, 2.0)))
     slow, fast = make.table(summary, "optimiser [ms] ↓ (share [%])")
     assert slow["settings"] == "the notes' loop, 0 workers"
     assert slow["images/s ↑"] == "2,560"  # 64 in 25 ms
     assert slow["loading [ms] ↓ (share [%])"] == "10.0 (40.0)"
-    assert slow["share of the limit [%] ↑"] == "–"
     assert fast["settings"] == "tensor pipeline, channels last"
     assert fast["backward [ms] ↓ (share [%])"] == "7.00 (56.0)"
     assert fast["optimiser [ms] ↓ (share [%])"] == "1.00 (8.0)"
-    assert (fast["steady peak, process [MB] ↓"], fast["share of the limit [%] ↑"]) == ("12.0", "31.0")
+    assert fast["steady peak, process [MB] ↓"] == "12.0"
     assert len(fast) <= 9
+
+
+def test_a_step_is_held_against_the_ceilings(make: Any, learn: Any, summary_of: Any) -> None:
+    step = learn.step(0, (10.0, 5.0, 8.0, 2.0), figures={"flops_per_step": 1e9})  # 25 ms
+    cells = make.table(summary_of(step, make.ceilings(1e9, float32=1e11)), "share of limit [%] ↑")[0]
+    assert cells["share of limit [%] ↑"] == "40.0 (arithmetic)"
+    assert "share of limit [%] ↑" not in make.table(summary_of(step), "optimiser [ms] ↓ (share [%])")[0]
 
 
 def test_the_finding_tells_what_takes_most(learn: Any, summary_of: Any) -> None:
