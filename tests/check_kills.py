@@ -36,7 +36,11 @@ ORPHAN_SECONDS = 30.0
 """A fork server that is importing torch notices only afterwards that its pytest is gone."""
 SIGNALS = {"kill -9": signal.SIGKILL, "Ctrl-C": signal.SIGINT}
 """Blows to the whole run."""
-OPTIONS = ("--budget", "smoke", "--device", "cpu", "--dataset", "mnist5k", "--modes", "eager")
+CASES = ("bench/test_training.py", "bench/test_inference.py")
+OPTIONS = (
+    *("-q", "-p", "no:cacheprovider"),
+    *("--budget", "smoke", "--device", "cpu", "--dataset", "mnist5k", "--modes", "eager"),
+)
 
 
 @dataclass(kw_only=True)
@@ -55,17 +59,8 @@ class Scenario:
     def command(self) -> list[str]:
         result = str(self.folder / "results" / "run.json")
         data = str(self.folder.parent / "data")
-        own = [
-            "--benchmark-json",
-            result,
-            "--benchmark-quiet",
-            "--resume",
-            "--data-dir",
-            data,
-            "-p",
-            "no:cacheprovider",
-        ]
-        return [sys.executable, "-m", "pytest", "bench", "-q", *OPTIONS, *self.options, *own]
+        own = ["--benchmark-json", result, "--benchmark-quiet", "--resume", "--data-dir", data]
+        return [sys.executable, "-m", "pytest", *CASES, *OPTIONS, *self.options, *own]
 
     @property
     def mark(self) -> str:
