@@ -65,6 +65,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--test-images", type=int, help="test images that judge accuracy, the first so many (default: the budget's)")
     add("--repeats", type=int, help="fresh processes for each timed case (default: the budget's)")
     add("--threads", type=int, help="threads that torch uses on the CPU (default: the cores there are)")
+    add("--track", help="curves of trainings: tensorboard, wandb (with commas between) or none (default: tensorboard)")
+    add("--profile", action="store_true", help="trace each case once, after it was timed, into results/profiles/")
     add("--isolation", choices=("process", "none"), default="process", help="none runs cases in pytest, for a debugger")
     add("--case-timeout", type=float, help="seconds after which a case is ended (default: the budget's)")
     add("--resume", action="store_true", help="take finished cases of the same code, machine and data from the journal")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import itertools
 import math
 import os
@@ -19,6 +20,7 @@ from bench.errors import InputError, unknown_name
 from bench.plan import Plan, PromptText, UserNetwork, file_digest
 from bench.precision import PRECISIONS
 from bench.records import Scalar
+from bench.train.tracking import TRACKERS
 
 MODES = ("eager", "compiled")
 FEWEST_NEW_TOKENS = 2
@@ -70,6 +72,7 @@ def make_plan(option: Callable[[str], Any], *, offline: bool = False) -> Plan:
         train_images=_at_least(1, "--train-images", option("train_images")),
         test_images=_at_least(1, "--test-images", option("test_images")),
         case_timeout=_seconds("--case-timeout", option("case_timeout")),
+        track=_track(option("track") or "tensorboard"),
         sampling=_sampling(option),
     )
 
@@ -231,6 +234,21 @@ def _names(what: str, given: str | None, known: Iterable[str]) -> tuple[str, ...
         if name not in known:
             raise unknown_name(what, name, known)
     return _split(given)
+
+
+def _track(given: str) -> tuple[str, ...]:
+    names = _names("tracker", given, (*TRACKERS, "none"))
+    if "none" in names:
+        if len(names) > 1:
+            raise InputError(f"--track {given} names a tracker beside none; give none alone, or leave it out.")
+        return ()
+    for name in names:
+        if importlib.util.find_spec(TRACKERS[name].package) is None:
+            raise InputError(
+                f"--track {name} needs the package {TRACKERS[name].package}, which is not installed: "
+                "install it, or give --track none."
+            )
+    return names
 
 
 def _split(given: str) -> tuple[str, ...]:

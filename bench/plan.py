@@ -89,6 +89,8 @@ class Plan:
     test_images: int | None = None
     """Images that judge accuracy, however long that takes, in place of what the budget allows."""
     case_timeout: float | None = None
+    track: tuple[str, ...] = ()
+    """Who draws the curves of trainings: names in ``bench.train.tracking.TRACKERS``."""
 
     @property
     def models(self) -> tuple[str, ...]:

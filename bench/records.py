@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -23,6 +24,12 @@ SCHEMA = 1
 Scalar = str | int | float | bool | None
 Better = Literal["lower", "higher"]
 FailureKind = Literal["unsupported", "out_of_memory", "timed_out", "crashed", "error"]
+
+NAMED_OPTIONS = ("width", "prompt_tokens", "rung", "workers", "scope", "question", "variant")
+"""Options of a case that its name tells: those that set it apart from its neighbours."""
+
+TRACE = "trace: "
+"""How the note of a case begins that names the file of its trace, or says why there is none."""
 
 T = TypeVar("T")
 
@@ -60,6 +67,15 @@ class Case:
     def row(self) -> str:
         """Hash of everything but the repeat: repeats of one case share it, and the report joins them by it."""
         return digest_of(to_json(dataclasses.replace(self, repeat=0)))
+
+    @property
+    def name(self) -> str:
+        """What sets it apart at a glance, fit for a folder's name. Repeats share it, and so may others: see ``id``."""
+        trained = (self.recipe, self.pipeline, f"s{self.seed}") if self.pipeline else ()
+        side = f"{self.image_size}px" if self.image_size else None
+        options = [f"{name}_{value}" for name, value in self.options if name in NAMED_OPTIONS]
+        parts = (self.experiment, word(self.model), *trained, side, self.precision, self.mode, f"b{self.batch_size}")
+        return "-".join(re.sub(r"[^\w.]", "_", part) for part in (*parts, *options) if part)
 
     def option(self, name: str, default: Scalar = None) -> Scalar:
         return dict(self.options).get(name, default)
@@ -162,7 +178,8 @@ class Measurement:
     artefact: str | None = None
     """File name of the trained weights under ``results/artefacts``: written by a training, read by what needs it."""
     texts: Mapping[str, str] = field(default_factory=dict)
-    """What was said, in order: the turns of a conversation with a language model. For people only."""
+    """Words that are no number, in order, for people only: the turns of a conversation with a language model, or
+    ``operator 1`` to ``operator 10`` of a traced case (see ``bench/measure/trace.py``)."""
     absent: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -246,6 +263,12 @@ def digest_of(value: Any) -> str:
     """First 16 hexadecimal digits of the SHA-256 of the canonical JSON of ``value``."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def word(model: str) -> str:
+    """A model's name, or the last part of a reference to one, fit for a file name."""
+    last = model.rpartition(":")[2].rstrip("/").rpartition("/")[2]
+    return "".join(character if character.isalnum() else "_" for character in last)
 
 
 def _decode(kind: Any, value: Any) -> Any:

@@ -84,7 +84,12 @@ class BenchSession:
         results = self._json.folder
         self.engine = Engine(
             runner=runner,
-            workspace=Workspace(results=results, data_dir=self.plan.data_dir.resolve()),
+            workspace=Workspace(
+                results=results,
+                data_dir=self.plan.data_dir.resolve(),
+                profile=config.option.profile,
+                track=self.plan.track,
+            ),
             journal=Journal(results / "journal.jsonl"),
             case_timeout=self.plan.time_limit,
             progress=self.show,
@@ -131,6 +136,8 @@ class BenchSession:
         adoption = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
         for line in adoption.lines() if self.config.option.resume else ():
             self._write_line(line)
+        if self.config.option.resume and self.config.option.profile:
+            self._write_line("resuming: --profile traces what runs now, not what is taken")
         repaired = self.engine.journal.repair()  # not before: a run that does not begin leaves the journal as it is
         if repaired:
             self._write_line(repaired)

@@ -27,6 +27,10 @@ class Workspace:
     """The folder that the language model of this case is loaded from."""
     fingerprint: str = ""
     """Hash of code, machine and data: figures and predictions of another one are not this run's."""
+    profile: bool = False
+    """Whether a case is traced after all that is timed of it."""
+    track: tuple[str, ...] = ()
+    """Who draws the curves of a training while it goes on: names in ``bench.train.tracking.TRACKERS``."""
     progress: Callable[[str], None] = _silent
 
     @property
@@ -43,6 +47,16 @@ class Workspace:
     def logs(self) -> Path:
         """What each worker wrote to its standard output and error."""
         return self.results / "logs"
+
+    @property
+    def profiles(self) -> Path:
+        """Traces, a folder for each readable name of a case."""
+        return self.results / "profiles"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Curves of trainings, as TensorBoard reads them."""
+        return self.results / "tensorboard"
 
     @property
     def cache(self) -> Path:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 PLAIN = {"bench.records", "bench.budgets", "bench.comparisons", "bench.errors", "bench.labels", "bench.workspace"}
-NAMES = {"models", "bench.data", "bench.data.sources", "bench.precision", "bench.train.recipes"}
+NAMES = {"models", "bench.data", "bench.data.sources", "bench.precision", "bench.train.recipes", "bench.train.tracking"}
 """Modules whose names the pytest process may use: they import no torch, which another test here sees to."""
 
 ALLOWED: dict[str, set[str]] = {
@@ -112,6 +112,7 @@ def loaded_after(statement: str) -> set[str]:
         "bench.labels",
         "bench.precision",
         "bench.train.recipes",
+        "bench.train.tracking",
         "bench.session",
     ],
 )

@@ -254,6 +254,8 @@ class Engine:
                 "untrained": None,
                 "model_folder": None,
                 "fingerprint": space.fingerprint,
+                "profile": space.profile,
+                "track": list(space.track),
             },
         }
 

@@ -145,6 +145,8 @@ def _workspace(request: dict[str, Any], progress: Progress) -> Workspace:
         model_folder=Path(paths["model_folder"]) if paths["model_folder"] else None,
         decoded=Path(paths["decoded"]) if paths["decoded"] else None,
         fingerprint=paths["fingerprint"],
+        profile=paths["profile"],
+        track=tuple(paths["track"]),
         progress=progress,
     )
 

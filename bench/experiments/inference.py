@@ -16,6 +16,7 @@ from bench.experiments.modes import compiled, graph_breaks, prepare_mode
 from bench.experiments.subject import Subject, batch_of, load_subject
 from bench.experiments.timing import TIMING_OPTIONS, Timed, fewest_bytes, timed
 from bench.measure import flags, memory, quality
+from bench.measure.trace import traced
 from bench.precision.storage import tensors_as_stored
 from bench.records import Case, Cold, Figure, Measurement, Quality, Scalar, digest_of, to_json
 from bench.train.evaluate import check_logits
@@ -56,7 +57,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             flops=subject.flops_per_image * case.batch_size,
         )
         judged, unkept = _judge(network, subject, case, workspace)
-    return Measurement(
+    measurement = Measurement(
         case=case,
         seconds=times.latencies.seconds,
         device_seconds=times.latencies.device_seconds,
@@ -85,6 +86,8 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             **({"predictions": unkept} if unkept else {}),
         },
     )
+    with torch.inference_mode():
+        return traced(measurement, workspace, step)
 
 
 def _cold(subject: Subject, case: Case, times: Timed) -> Cold:

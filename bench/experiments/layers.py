@@ -15,6 +15,7 @@ from bench.experiments.modes import prepare_mode
 from bench.experiments.subject import size_of
 from bench.experiments.timing import fewest_bytes, timed
 from bench.measure import flags, memory
+from bench.measure.trace import traced
 from bench.precision import BASELINE
 from bench.precision.converted import Setting, converter_of
 from bench.precision.storage import tensors_as_stored
@@ -76,7 +77,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     with torch.inference_mode():
         times = timed(step, case, throughput=False)
         ran = whats_converted(step, precision, converted.network, parameters=parameters, flops=flops * case.batch_size)
-    return Measurement(
+    measurement = Measurement(
         case=case,
         seconds=times.latencies.seconds,
         device_seconds=times.latencies.device_seconds,
@@ -96,6 +97,8 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         },
         absent={**ran.absent, **times.absent(setting.device), **NOT_OF_A_LAYER},
     )
+    with torch.inference_mode():
+        return traced(measurement, workspace, step)
 
 
 def input_shape(case: Case) -> tuple[int, ...]:

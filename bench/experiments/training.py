@@ -6,6 +6,7 @@ Trainings of another kind (``transfer``, ``ablation``, ``speedrun``) bring their
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from bench.measure import flags, memory
 from bench.measure.machine import cpu_features
 from bench.measure.quality import accuracy, keep_predictions
 from bench.measure.state import Watch
+from bench.measure.trace import traced
 from bench.precision import native
 from bench.records import Case, Cold, Measurement, digest_of
 from bench.train.artefacts import artefact_name, recipe_of, training_code
@@ -37,7 +39,8 @@ from bench.train.evaluate import check_network
 from bench.train.loop import train
 from bench.train.schedule import schedule
 from bench.train.settings import Settings, settings_of
-from bench.train.training import Training, split_indices, unjudged
+from bench.train.tracking import tracker_of
+from bench.train.training import Trained, Training, epoch_indices, split_indices, unjudged
 from bench.workspace import Workspace
 
 PRECISIONS = ("fp32", "tf32", "bf16_autocast")
@@ -77,14 +80,16 @@ def measured(
     device = torch.device(case.device)
     set_arithmetic(case, workspace)
     artefact = _artefact(case, workspace, dataset)
-    watch = Watch(device)
-    training = dataclasses.replace(training_of(case, workspace, dataset, network), watch=watch, judge=judge)
+    watch, track = Watch(device), tracker_of(case, workspace)
+    training = training_of(case, workspace, dataset, network)
+    training = dataclasses.replace(training, watch=watch, judge=judge, track=track)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     trained = train(training)
     workspace.progress(f"{training.name}: testing")
     keeps = case.experiment in KEEPING
     judged = keep_and_judge(case, training, trained, artefact if keeps else None)
+    track(len(trained.history["seconds"]), {"test_loss": judged.counted.loss, "test_accuracy": judged.counted.accuracy})
     labels = dataset.test.labels[: judged.counted.samples]
     stored = keep_predictions(judged.counted.predictions, workspace.predictions, f"{artefact.stem}-{case.experiment}")
     measurement = Measurement(
@@ -105,7 +110,22 @@ def measured(
     )
     for finished in (training.checkpoint, best_path(training.checkpoint)):
         finished.unlink(missing_ok=True)
-    return measurement
+    return traced(measurement, workspace, _real_steps(training, trained))
+
+
+def _real_steps(training: Training, trained: Trained) -> Callable[[], object]:
+    """Steps of the training on its own batches, as large as its first, for a trace: they move the weights further."""
+    kept, _ = split_indices(training.recipe, training.dataset)
+    images = training.schedule.images_per_epoch
+    epochs = ((epoch_indices(kept, images, training.seed, epoch), epoch) for epoch in itertools.count())
+    batches = (batch for indices, epoch in epochs for batch in trained.feed(indices, epoch))
+    whole = (batch for batch in batches if len(batch[1]) == min(images, training.recipe.batch_size))
+
+    def step() -> object:
+        training.network.train()
+        return trained.step(*next(whole))
+
+    return step
 
 
 def set_arithmetic(case: Case, workspace: Workspace) -> None:

@@ -17,6 +17,7 @@ from bench.experiments.timing import sampling
 from bench.experiments.training import dataset_for, initialised, set_arithmetic, training_of
 from bench.measure import clock, flags, memory
 from bench.measure.state import Watch
+from bench.measure.trace import traced
 from bench.records import Case, Cold, Figure, Measurement
 from bench.train.state import begin, compile_steps
 from bench.train.step import Step
@@ -76,7 +77,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     watch = Watch(device)
     samples = clock.until(timed, sampling(case), watch)
     batch = next(timed.batches)
-    return Measurement(
+    measurement = Measurement(
         case=case,
         seconds=samples.seconds,
         items_per_step=training.recipe.batch_size,
@@ -89,6 +90,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         series={f"{part}_seconds": tuple(values) for part, values in timed.seconds.items()},
         absent=_absent(device),
     )
+    return traced(measurement, workspace, timed)
 
 
 def _whole_batches(training: Training, feed: Callable[..., object]) -> Iterator[tuple[Tensor, Tensor]]:

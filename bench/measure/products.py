@@ -6,16 +6,15 @@ what it did: a convolution counts as int8 only if an int8 kernel was called.
 
 from __future__ import annotations
 
-import json
 import math
-import tempfile
 from ast import literal_eval
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
+
+from bench.measure.trace import chrome_trace
 
 BITS = {
     "double": 64,
@@ -100,10 +99,7 @@ def products_of(step: Callable[[], object]) -> list[Product]:
     """The products of one call of ``step``, from a trace that is never a timed pass."""
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as traced:
         step()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "trace.json")
-        traced.export_chrome_trace(str(path))
-        events = json.loads(path.read_text())["traceEvents"]
+    events = chrome_trace(traced)["traceEvents"]
     operators = [event for event in events if event.get("cat") == "cpu_op" and event["name"] in _PRODUCTS]
     return [_product(event) for event in _innermost(operators)]
 

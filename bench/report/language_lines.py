@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from bench.records import TRACE
 from bench.report.markdown import escape
 from bench.report.rows import BASELINES, IDENTITY, ONE_PROCESS, PLACE, Row, Side, figure, grouped, side_of_one
 from bench.report.statistics import Estimate, Timing, speed_up
@@ -110,7 +111,8 @@ class LanguageGroup:
     @property
     def caveats(self) -> tuple[str, ...]:
         """Notes that every row bears: what each figure of the model has to be read with."""
-        return tuple(note for note in self.first["notes"] if all(note in row["notes"] for row in self.rows))
+        of_model = [note for note in self.first["notes"] if not note.startswith(TRACE)]
+        return tuple(note for note in of_model if all(note in row["notes"] for row in self.rows))
 
     @property
     def carried(self) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import models
 from bench.errors import InputError, Unsupported
-from bench.records import Case, digest_of
+from bench.records import Case, digest_of, word
 from bench.train.recipes import Recipe, recipe, recipe_for
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def artefact_name(case: Case, data_digest: str, code: str) -> str:
         "device": case.device.partition(":")[0],
         "code": code,
     }
-    stem = f"{_word(case.model)}-{digest_of(shaping)}"
+    stem = f"{word(case.model)}-{digest_of(shaping)}"
     return f"{stem}-best.pt" if chosen.select == "validation" else f"{stem}.pt"
 
 
@@ -195,8 +195,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
-
-
-def _word(model: str) -> str:
-    """A model's name, or the last part of a reference to one, fit for a file name."""
-    return "".join(character if character.isalnum() else "_" for character in model.rpartition(":")[2])

@@ -52,6 +52,7 @@ def train(training: Training) -> Trained:
         results |= training.judge(run.counting)
         for name, value in results.items():
             history.setdefault(name, []).append(value)
+        training.track(epoch + 1, results)
         training.progress(_epoch_line(training, epoch, results))
         if epoch + 1 < training.schedule.epochs:
             save(training, run, epoch, history)

@@ -25,6 +25,10 @@ def _nothing() -> None:
     """Nobody watches the device."""
 
 
+def _untracked(epoch: int, values: Mapping[str, float]) -> None:
+    """Nobody draws the curves."""
+
+
 def unjudged(network: nn.Module) -> Mapping[str, float]:
     """Nobody asks how good the network is before the end."""
     return {}
@@ -52,6 +56,8 @@ class Training:
     """Called in each epoch while the device works."""
     judge: Callable[[nn.Module], Mapping[str, float]] = unjudged
     """Called after each epoch, outside its seconds, with the weights that would count; its answer joins the history."""
+    track: Callable[[int, Mapping[str, float]], None] = _untracked
+    """Called after each epoch, outside its seconds, with its number, counted from 1, and what joins the history."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,8 @@ def test_what_is_said_of_language_models_wins() -> None:
         ({"llm": "smollm"}, "unknown language model 'smollm'. Did you mean smollm2-135m.*OWNER/NAME, will also do"),
         ({"llm": "./nowhere"}, "language model './nowhere': there is no such folder"),
         ({"text": "novel"}, "unknown text 'novel'. Known: auto, python-topics, wikitext-2"),
+        ({"track": "tensorbord"}, "unknown tracker 'tensorbord'. Did you mean tensorboard.*wandb, none"),
+        ({"track": "none,tensorboard"}, "--track none,tensorboard names a tracker beside none"),
         ({"new_tokens": 1}, "--new-tokens 1 is below 2"),
         ({"prompt_tokens": "0"}, "--prompt-tokens 0 is below 1"),
         ({"modes": "jit"}, "unknown mode 'jit'.*eager, compiled"),
@@ -91,6 +93,17 @@ def test_what_cannot_be_used_is_refused_in_one_line(given: dict[str, Any], messa
     with pytest.raises(InputError, match=message) as caught:
         make(**given)
     assert "\n" not in str(caught.value)
+
+
+def test_curves_are_drawn_by_default() -> None:
+    assert make().track == ("tensorboard",)
+    assert make(track="none").track == ()
+
+
+def test_a_tracker_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options.TRACKERS["wandb"], "package", "no_such_package")
+    with pytest.raises(InputError, match=r"--track wandb needs the package no_such_package.*install it"):
+        make(track="tensorboard,wandb")
 
 
 def test_cuda_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

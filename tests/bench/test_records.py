@@ -96,6 +96,17 @@ def test_every_field_of_a_case_shapes_its_id(field: str) -> None:
     )
 
 
+def test_its_name_can_be_read_and_is_a_folder() -> None:
+    network = a_case(model="my/networks.py:Net-1", mode="compiled", precision="nf4", batch_size=8, image_size=32)
+    assert network.name == "inference-Net_1-32px-nf4-compiled-b8"
+    spoken = a_case(experiment="prefill", model="OWNER/Some-8B/", image_size=0, options=(("prompt_tokens", 128),))
+    assert spoken.name == f"prefill-Some_8B-fp32-eager-b{spoken.batch_size}-prompt_tokens_128"
+    trained = a_case(experiment="training", recipe="note4", pipeline="tensor", seed=3, image_size=32, batch_size=1)
+    assert trained.name == f"training-{trained.model}-note4-tensor-s3-32px-fp32-eager-b1"
+    assert a_case(repeat=0).name == a_case(repeat=1).name
+    assert "/" not in a_case(options=(("variant", "../up"),)).name
+
+
 def test_options_must_be_sorted() -> None:
     with pytest.raises(ValueError, match="sorted pairs"):
         a_case(options=(("b", 1), ("a", 2)))

@@ -120,6 +120,7 @@ def image_folder(root: Path, classes: dict[str, tuple[str, ...]]) -> Path:
         (["--dataset", "./no/such/folder"], "no/such/folder' does not exist"),
         (["--models", "nothing_here.py:network"], "nothing_here.py"),
         (["--case-timeout", "nan"], "--case-timeout nan is no time limit"),
+        (["--track", "tensorbord"], "unknown tracker 'tensorbord'"),
     ],
     ids=lambda value: value[1] if isinstance(value, list) else "",
 )
@@ -220,6 +221,25 @@ def test_a_network_that_keeps_what_it_makes_is_measured_as_it_is(command: Any, t
     [row] = [row["extra_info"] for row in rows if row["extra_info"]["case"]["experiment"] == "inference"]
     assert row["quality"]["samples"] == 100
     assert row["figures"]["flops_per_image"]["value"] == 2 * 3 * 32 * 32 * 10
+
+
+def test_a_traced_run_leaves_traces_and_curves(command: Any, networks: Path, tmp_path: Path) -> None:
+    options = ["--models", f"{networks}:sound", *FP32_EAGER, "--train-images", "64", "--profile"]
+    selected = [*command(*options), "-k", "test_training or test_inference"]
+    done = run(selected)
+    assert done.returncode == 0, done.stdout
+    rows = json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]
+    assert sorted(row["extra_info"]["case"]["experiment"] for row in rows) == ["inference", "training"]
+    traces = {path.relative_to(tmp_path / "results").as_posix() for path in tmp_path.rglob("*.pt.trace.json")}
+    assert {note.split()[1] for row in rows for note in row["extra_info"]["notes"] if "trace: " in note} == traces
+    assert len(traces) == 2
+    for row in rows:
+        assert re.fullmatch(r"[^|]+ \| \d+ \| [\d.]+ \| 0\.\d+", row["extra_info"]["texts"]["operator 1"])
+    [curves] = tmp_path.rglob("*tfevents*")
+    assert all(name in curves.read_bytes() for name in (b"loss/train", b"accuracy/validation", b"accuracy/test"))
+    again = run([*selected, "--resume", "--track", "none"])
+    assert "resuming: 2 measurements" in again.stdout
+    assert "--profile traces what runs now, not what is taken" in again.stdout
 
 
 def test_a_language_model_that_cannot_be_had_fails_alone(command: Any, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from bench.experiments.timing import sampling, why_no_energy
 from bench.measure import clock, memory
 from bench.measure.energy import meter_of
 from bench.measure.state import Watch
+from bench.measure.trace import traced
 from bench.precision.storage import tensors_as_stored
 from bench.records import Case, Cold, Figure, Measurement
 from bench.workspace import Workspace
@@ -75,7 +76,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         ran = _converted(subject, prompts, case)
     usual = statistics.median(decoded.gaps)
     compiling = sum(max(0.0, gap - usual) for gap in first.gaps) if case.mode == "compiled" else None
-    return Measurement(
+    measurement = Measurement(
         **measured(
             subject,
             seconds=decoded.gaps,
@@ -99,6 +100,10 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             },
         )
     )
+    if not workspace.profile:
+        return measurement
+    with torch.no_grad():
+        return traced(measurement, workspace, step if case.mode == "compiled" else _one_token(subject, prompts))
 
 
 def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded:
@@ -119,6 +124,12 @@ def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded
             met = spread.meets(rule, passed)
             if met or passed >= rule.max_seconds:
                 return Decoded(gaps=tuple(gaps), block_seconds=tuple(blocks), steps_per_block=steps, criterion_met=met)
+
+
+def _one_token(subject: Subject, prompts: Tensor) -> Callable[[], object]:
+    """A decode step alone, after the prompt, for a trace. The compiled one runs only inside of ``generate``."""
+    kept = subject.model(prompts, use_cache=True).past_key_values
+    return lambda: subject.model(prompts[:, -1:], past_key_values=kept, use_cache=True)
 
 
 def block_sums(gaps: Sequence[float], steps: int) -> list[float]:

@@ -10,6 +10,7 @@ from bench.experiments.language.subject import load_model, measured, unwatched
 from bench.experiments.timing import sampling
 from bench.measure import clock, memory
 from bench.measure.state import Watch
+from bench.measure.trace import traced
 from bench.records import Case, Cold, Figure, Measurement
 from bench.workspace import Workspace
 
@@ -37,7 +38,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         samples = clock.until(step, sampling(case), watch)
         watch.last()
         peaks = memory.steady_peaks(step, subject.device)
-    return Measurement(
+    measurement = Measurement(
         **measured(
             subject,
             seconds=samples.seconds,
@@ -57,3 +58,5 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             },
         )
     )
+    with torch.no_grad():
+        return traced(measurement, workspace, step)

@@ -27,6 +27,17 @@ def test_each_precision_has_its_fold_with_every_turn(make: Any, summary_of: Any)
     assert "no fp32 answer to hold it against" in summary_of(make.chat(precision="nf4"))
 
 
+def test_the_operators_of_a_trace_are_no_turns_and_its_file_no_caveat(make: Any, summary_of: Any) -> None:
+    notes = ("4-bit already", "trace: profiles/a/b.json")
+    traced = {"texts": {"operator 1": "aten::mm | 3 | 0.5 | 0.75"}, "notes": notes}
+    alone = summary_of(make.decode(**traced))
+    assert "<details><summary>smollm2" not in alone
+    assert "with this: trace" not in alone
+    assert "; trace" not in alone
+    beside = summary_of(make.chat(), make.decode(**traced))
+    assert "**operator 1**" not in beside
+
+
 def test_no_message_breaks_out_of_its_fold(make: Any, summary_of: Any) -> None:
     summary = summary_of(make.chat(said=EVIL))
     assert (summary.count("<details>"), summary.count("</details>")) == (1, 1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +191,19 @@ def test_what_cannot_be_compiled_is_said_and_not_run_eagerly(make_folder: Make, 
     workspace: Workspace = space(folder)
     with pytest.raises(Unsupported, match="compiles no decoding of models quantised by bitsandbytes"):
         decode.run(case, workspace)
+
+
+@pytest.mark.parametrize(("experiment", "tokens"), [(prefill, 5), (decode, 1)], ids=["prefill", "decode"])
+def test_a_trace_is_of_what_was_timed(
+    make_folder: Make, make_case: Make, space: Make, experiment: Any, tokens: int
+) -> None:
+    """Decoding goes on after a prompt that is not in its trace."""
+    folder = make_folder(uniform=True)
+    name = experiment.__name__.rpartition(".")[2]
+    case = make_case(name, folder, batch_size=2, options={"prompt_tokens": 5, "new_tokens": 4})
+    found = experiment.run(case, replace(space(folder), profile=True))
+    [file] = (space(folder).profiles).rglob("*.pt.trace.json")
+    events = json.loads(file.read_text())["traceEvents"]
+    looked_up = [event["args"]["Input Dims"][1] for event in events if event["name"] == "aten::embedding"]
+    assert looked_up == [[2, tokens]] * 3
+    assert "aten::mm" in " ".join(found.texts.values())

@@ -1,0 +1,124 @@
+"""Curves of a training, for people to watch while it goes on.
+
+A tracker writes one epoch, waits until it is on the disk (or sent), and leaves nothing behind: no thread and no process
+of its own may run while the next epoch is timed. A library is imported where it is asked for; nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol
+
+from bench.records import Case, digest_of
+from bench.workspace import Workspace
+
+
+class Tracker(Protocol):
+    """Draws the curves of one training."""
+
+    package: ClassVar[str]
+    """What has to be installed."""
+
+    def __init__(self, case: Case, workspace: Workspace) -> None: ...
+
+    def write(self, epoch: int, values: Mapping[str, float]) -> None:
+        """One point of each curve. Epochs count from 1; one that was written before, by a training that went on from an
+        earlier checkpoint or began anew, may come again."""
+
+
+class TensorBoard:
+    """One event file a case, under ``results/tensorboard/<name of the case>/<id>``, opened anew for each epoch.
+
+    ``SummaryWriter`` would do the same with a thread that stays. Where a process goes on, TensorBoard is told to forget
+    what the file has from there on: a resumed training goes on in its curve, and a new one begins it anew.
+    """
+
+    package: ClassVar[str] = "tensorboard"
+
+    def __init__(self, case: Case, workspace: Workspace) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._event, self._log, self._scalar, self._writer = Event, SessionLog, scalar_pb, RecordWriter
+        self._path = workspace.tensorboard / case.name / case.id / f"events.out.tfevents.{case.id}"
+        self._begun = False
+
+    def write(self, epoch: int, values: Mapping[str, float]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        events = [] if self._begun else self._beginning(epoch)
+        events += [self._at(epoch, summary=self._scalar(curve(name), value)) for name, value in values.items()]
+        with self._path.open("ab") as file:
+            writer = self._writer(file)
+            for event in events:
+                writer.write(event.SerializeToString())
+            writer.flush()
+        self._begun = True
+
+    def _beginning(self, epoch: int) -> list[Any]:
+        version = [] if self._path.exists() else [self._event(wall_time=time.time(), file_version="brain.Event:2")]
+        return [*version, self._at(epoch, session_log=self._log(status=self._log.START))]
+
+    def _at(self, epoch: int, **content: Any) -> Any:
+        return self._event(wall_time=time.time(), step=epoch, **content)
+
+
+class WeightsAndBiases:
+    """A run of Weights & Biases under ``results/wandb``, opened and finished for each epoch and known by its id.
+
+    Offline, to be sent by ``wandb sync`` later, unless the environment variable ``WANDB_MODE`` says otherwise.
+    """
+
+    package: ClassVar[str] = "wandb"
+
+    def __init__(self, case: Case, workspace: Workspace) -> None:
+        os.environ["WANDB_ERROR_REPORTING"] = "false"  # its reports of errors keep threads
+        import wandb
+
+        self._wandb, self._results, self._name = wandb, workspace.results, case.name
+        self._id = digest_of({"case": case.id, "run": workspace.fingerprint})
+
+    def write(self, epoch: int, values: Mapping[str, float]) -> None:
+        settings = self._wandb.Settings(
+            console="off", disable_git=True, save_code=False, silent=True, x_disable_meta=True, x_disable_stats=True
+        )
+        run = self._wandb.init(
+            project="halfbyte",
+            id=self._id,
+            name=self._name,
+            dir=str(self._results),
+            mode=os.environ.get("WANDB_MODE", "offline"),
+            resume="allow",
+            settings=settings,
+        )
+        # Not as W&B's own step, which would drop an epoch that comes again.
+        run.define_metric("*", step_metric="epoch")
+        run.log({"epoch": epoch, **{curve(name): value for name, value in values.items()}})
+        run.finish()
+        self._wandb.teardown()
+
+
+TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+
+
+def tracker_of(case: Case, workspace: Workspace) -> Callable[[int, Mapping[str, float]], None]:
+    """Writes an epoch to each tracker in ``workspace.track``. One that fails is told of, and not asked again."""
+    trackers = {name: TRACKERS[name](case, workspace) for name in workspace.track}
+
+    def track(epoch: int, values: Mapping[str, float]) -> None:
+        for name, tracker in list(trackers.items()):
+            try:
+                tracker.write(epoch, values)
+            except Exception as error:  # a full disk, a network that is gone: curves must not cost a training
+                del trackers[name]
+                workspace.progress(f"{case.model}: no more curves in {name} ({type(error).__name__}: {error})")
+
+    return track
+
+
+def curve(name: str) -> str:
+    """From a name of the history to that of a curve, grouped by what is measured: ``train_loss`` is ``loss/train``."""
+    split, _, quantity = name.rpartition("_")
+    return f"{quantity}/{split}" if split else name
