@@ -1,4 +1,4 @@
-"""`python -m bench.report render FILE... --out DIR` and `python -m bench.report compare OLD NEW`."""
+"""`python -m bench.report render FILE... --out DIR`, `… compare OLD NEW`, `… check`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from bench.errors import InputError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status of ``render``: 0 if a report was written; of ``compare``: 0 without a regression, 1 with one, 2 if
-    the runs are not comparable; of both: 2 if the input or the place to write to cannot be used."""
+    the runs are not comparable; of ``check``: 1 if a committed report is stale; of all: 2 if the input or the place to
+    write to cannot be used."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
@@ -45,6 +46,17 @@ def _compare(options: argparse.Namespace) -> int:
     return comparison.status
 
 
+def _check(options: argparse.Namespace) -> int:
+    from bench.report.check import PUBLISHED, differences
+
+    folder = options.folder or PUBLISHED
+    lines = differences(folder)
+    for line in lines:
+        print(line, file=sys.stderr)
+    print(f"{len(lines)} differences: render those reports again." if lines else f"{folder}: as their results have it")
+    return 1 if lines else 0
+
+
 def _write(out: Path, text: str) -> None:
     from bench.report.files import replace
 
@@ -68,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--out", metavar="FILE", type=Path, help="Markdown file to write; default: standard output")
     verb.add_argument("--anyway", action="store_true", help="compare runs that are not comparable, and say so")
     verb.set_defaults(run=_compare)
+    verb = verbs.add_parser("check", help="fail if a committed report is not what its results produce")
+    verb.add_argument("folder", metavar="DIR", nargs="?", type=Path, help="default: reports/published")
+    verb.set_defaults(run=_check)
     return parser
 
 

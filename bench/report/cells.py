@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.limits import bound_by
-from bench.report.markdown import ABSENT, number, percent, plus_minus, small_percent
+from bench.report.markdown import ABSENT, escape, number, percent, plus_minus, small_percent
 from bench.report.rows import BASELINES, Row, Side, figure, hardly_converted, one_accuracy, side_of_one, throughput
 from bench.report.statistics import Interval
 
@@ -42,6 +42,11 @@ def limit_cell(row: Row) -> str:
     share = row["share of limit [1]"]
     which = "memory" if share == row["share of bandwidth [1]"] else "arithmetic"
     return ABSENT if share is None else f"{small_percent(share)} ({which})"
+
+
+def variant(row: Row) -> str:
+    """Network, precision and mode, as Markdown."""
+    return escape(f"{row['model']} {row['precision']} {row['mode']}")
 
 
 def with_error(row: Row, name: str, unit: str = "s", scale: float = 1.0) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -12,15 +12,23 @@ from bench.report.language_lines import LanguageGroup
 from bench.report.load import DatasetFacts, Run
 from bench.report.markdown import ABSENT, escape
 from bench.report.names import Names
-from bench.report.rows import IDENTITY, Row
+from bench.report.rows import IDENTITY, PLACE, Row
 
 SHORT = {"image size [px]": "input [px]", "batch size": "batch", "dataset": "data set"}
 """Table headers of identity columns, where they differ from the frame's."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A file in the report's folder of figures."""
+
+    file: str
+    content: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contents:
-    """One report: the runs, their frame, the files that were refused, and where pictures and documents lie."""
+    """One report: the runs, their frame, the files that were refused, the pictures, and where documents lie."""
 
     runs: tuple[Run, ...]
     refused: tuple[str, ...]
@@ -31,16 +39,15 @@ class Contents:
     languages: tuple[LanguageGroup, ...]
     names: Names
     datasets: tuple[DatasetFacts, ...]
-    pictures: Mapping[str, str]
-    """Link of the augmented picture of a data set, by its name."""
-    curves: Mapping[str, str]
-    """Link of the learning curves, by data set name."""
-    layer_pictures: Mapping[str, str]
-    """Link of the speed-ups of single layers, by the kind of layer."""
-    language_pictures: Mapping[str, str]
-    """Link of the decoding speeds of a language model, by its name."""
     method: str | None
     """Relative link to docs/method.md; None where the report lies outside the checkout."""
+    pictures: Mapping[tuple[str, str], Picture] = field(default_factory=dict)
+    """By kind of picture, and by what of that kind is drawn: see `bench.report.pictures`."""
+
+    def picture(self, kind: str, key: str, text: str) -> str:
+        """An image, or nothing if there is none. ``text``, which is Markdown, stands where it cannot be seen."""
+        found = self.pictures.get((kind, key))
+        return f"![{text}](figures/{found.file})" if found else ""
 
     @property
     def experiments(self) -> frozenset[str]:
@@ -74,5 +81,16 @@ def common_line(contents: Contents, rows: Sequence[Row], columns: Sequence[str])
     return f"All rows: {facts}." if facts else ""
 
 
+def headers(columns: Sequence[str]) -> list[str]:
+    """What tables call the identity columns ``columns``."""
+    return [SHORT.get(name, name) for name in columns]
+
+
 def identity_cells(row: Row, columns: Sequence[str]) -> dict[str, str]:
     return {SHORT.get(name, name): ABSENT if row[name] is None else str(row[name]) for name in columns}
+
+
+def place_words(rows: Sequence[Row], row: Row) -> list[str]:
+    """What of the place of ``row`` is not the same in all ``rows``, as plain text."""
+    names = [name for name in PLACE if len({other[name] for other in rows}) > 1]
+    return [f"{SHORT.get(name, name)} {row[name]}" for name in names]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bench.report.contents import SHORT, varying
-from bench.report.drawing import COLOURS, svg
+from bench.report.drawing import COLOURS, INK, svg
 from bench.report.groups import Group
 from bench.report.rows import figure
 
@@ -19,7 +19,7 @@ PANELS = 24
 """Trainings in one figure at most; the table has them all."""
 _SPLITS = (("train", COLOURS[0], "-"), ("validation", COLOURS[1], "--"))
 """Splits with their colours, and dashes for print."""
-_WIDTH, _HEIGHT = 6.0, 2.5
+_WIDTH, _HEIGHT = 6.4, 2.5
 """Inches of one training's pair of panels."""
 
 
@@ -38,7 +38,7 @@ def _draw(groups: Sequence[Group], recorded: int) -> Figure:
     picture = Figure(figsize=(width, height))
     grid = picture.subplots(lines, 2 * pairs, squeeze=False)
     picture.subplots_adjust(
-        left=0.65 / width, right=1 - 0.1 / width, bottom=0.45 / height, top=1 - 0.45 / height, wspace=0.25, hspace=0.5
+        left=0.65 / width, right=1 - 0.1 / width, bottom=0.45 / height, top=1 - 0.45 / height, wspace=0.35, hspace=0.5
     )
     shown = ("model", "recipe", "dataset", "seed")
     extra = [name for name in varying([group.first for group in groups], shown) if name != "seed"]
@@ -57,9 +57,7 @@ def _pair(group: Group, extra: Sequence[str], loss: Axes, accuracy: Axes) -> Non
         _curve(loss, [row["series"].get(f"{split}_loss", ()) for row in group.rows], 1, split, colour, dashes)
         _curve(accuracy, [row["series"].get(f"{split}_accuracy", ()) for row in group.rows], 100, split, colour, dashes)
     if group.accuracy:
-        accuracy.axhline(
-            100 * group.accuracy.mean, color="#444444", linestyle=":", linewidth=1.2, label="test, corrected"
-        )
+        accuracy.axhline(100 * group.accuracy.mean, color=INK, linestyle=":", linewidth=1.2, label="test, corrected")
     seeds = "1 seed" if len(group.rows) == 1 else f"{len(group.rows)} seeds"
     facts = [
         group.first["recipe"] or "no recipe",
@@ -76,7 +74,7 @@ def _pair(group: Group, extra: Sequence[str], loss: Axes, accuracy: Axes) -> Non
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=7, frameon=False)
+            axes.legend(fontsize=8, frameon=False)
 
 
 def _curve(axes: Axes, curves: Sequence[Sequence[float]], scale: float, split: str, colour: str, dashes: str) -> None:

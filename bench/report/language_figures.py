@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.report.contents import SHORT
-from bench.report.drawing import COLOURS, svg
+from bench.report.drawing import COLOURS, FAINT, INK, plain_axis, svg
 from bench.report.language_lines import SCENE, LanguageGroup, LanguageLine, bandwidth_limit
 from bench.report.markdown import number
 from bench.report.rows import Row, throughput
@@ -17,7 +16,7 @@ from bench.report.statistics import Estimate
 
 _WIDTH, _LINE, _TITLE, _AXIS, _NAMES, _LEGEND = 7.0, 0.24, 0.4, 0.45, 1.75, 1.3
 """Inches: the picture, one row of it, above and below the rows, to their left and right."""
-_ROOM = 1.35
+_ROOM = 1.5
 """How far the axis goes beyond the lowest and highest value, as a factor: the shares stand there."""
 _LEAST_RANGE = 5
 """Highest over lowest shown, whatever was measured, so that any axis has two ticks."""
@@ -54,29 +53,25 @@ def _draw(measured: Sequence[tuple[LanguageGroup, Sequence[tuple[LanguageLine, R
 def _panel(rows: Sequence[tuple[LanguageLine, Row]], axes: Axes) -> None:
     _limits([row for _, row in rows], axes)
     _measured([row for _, row in rows], axes)
-    axes.set_xscale("log")
     axes.set_ylim(len(rows), -1.0)  # the first row on top
     axes.set_yticks(range(len(rows)), [line.name for line, _ in rows])
     low, high = axes.dataLim.intervalx
     room = max(_ROOM, (_LEAST_RANGE * low / high) ** 0.5)
-    axes.set_xlim(low / room, high * room)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+    plain_axis(axes, low / room, high * room)
     axes.set_xlabel("new tokens per second")
     axes.grid(axis="y", visible=False)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
 
 
 def _limits(rows: Sequence[Row], axes: Axes) -> None:
     """A bar where memory bandwidth ends, and a thin line to it from what was measured."""
     limits = [(place, row, limit) for place, row in enumerate(rows) if (limit := bandwidth_limit(row)) is not None]
     for place, row, limit in limits:
-        axes.plot([_rate(row).value, limit], [place, place], color="#bbbbbb", linewidth=1, zorder=1)
+        axes.plot([_rate(row).value, limit], [place, place], color=FAINT, linewidth=1, zorder=1)
     if limits:
         places = [place for place, _, _ in limits]
         values = [limit for _, _, limit in limits]
-        axes.plot(values, places, "|", color="#000000", markersize=9, label="memory limit", zorder=2)
+        axes.plot(values, places, "|", color=INK, markersize=9, label="memory limit", zorder=2)
 
 
 def _measured(rows: Sequence[Row], axes: Axes) -> None:
@@ -99,7 +94,7 @@ def _measured(rows: Sequence[Row], axes: Axes) -> None:
         if share is not None:
             where = (rates[place].value, place)
             text = f"{number(100 * share, 2)} %"
-            axes.annotate(text, where, (0, 4), textcoords="offset points", ha="center", fontsize=7)
+            axes.annotate(text, where, (0, 4), textcoords="offset points", ha="center", fontsize=8)
 
 
 def _rate(row: Row) -> Estimate:

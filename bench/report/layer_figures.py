@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from bench.report.contents import SHORT
-from bench.report.drawing import COLOURS, svg
+from bench.report.contents import place_words
+from bench.report.drawing import COLOURS, INK, svg
 from bench.report.rows import BASELINES, PLACE, SPEED, Row, grouped, hardly_converted
 
 _DASHES = ("-", "--", ":")
 _WIDTH, _HEIGHT = 2.6, 2.2
 """Inches of one panel."""
-_SCALE, _LEGEND, _TITLE, _LABEL = 0.8, 1.5, 0.5, 0.4
+_SCALE, _LEGEND, _TITLE, _LABEL = 0.8, 1.6, 0.5, 0.5
 """Inches to the left and right of the panels, above and below them."""
 _LEAST_RANGE = (0.45, 2.2)
 """Shown whatever was measured: half and twice as fast are ticks, so that any picture has three."""
@@ -46,14 +46,14 @@ def _draw(rows: Sequence[Row]) -> Figure:
     for members, panels in zip(lines.values(), grid, strict=True):
         for size, axes in zip(sizes, panels, strict=True):
             _panel([row for row in members if row["batch size"] == size], precisions, axes)
-            axes.set_title(f"{_title(rows, members[0])}, batch {size}", loc="left")
+            axes.set_title(", ".join((members[0]["mode"], *place_words(rows, members[0]), f"batch {size}")), loc="left")
         panels[0].set_ylabel("speed-up over fp32 [×]")
     for axes in grid[-1]:
         axes.set_xlabel("width")
     _finish(rows, grid[0][0])
     handles = {label: line for axes in grid.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     shown = [name for name in precisions if name in handles]
-    picture.legend([handles[name] for name in shown], shown, loc="center right", fontsize=7, frameon=False)
+    picture.legend([handles[name] for name in shown], shown, loc="center right", fontsize=8, frameon=False)
     return picture
 
 
@@ -73,18 +73,13 @@ def _panel(rows: Sequence[Row], precisions: Sequence[str], axes: Axes) -> None:
             marker="o",
             markersize=3,
         )
-    axes.axhline(1, color="#444444", linewidth=1)
+    axes.axhline(1, color=INK, linewidth=1)
 
 
 def _error(row: Row, end: str) -> float:
     """How far the interval reaches from the speed-up; 0 where there is none."""
     value, limit = row[f"{SPEED} [1]"], row[f"{SPEED} {end} [1]"]
     return 0.0 if limit is None else abs(float(limit - value))
-
-
-def _title(rows: Sequence[Row], row: Row) -> str:
-    names = [name for name in PLACE if len({other[name] for other in rows}) > 1]
-    return ", ".join((row["mode"], *(f"{SHORT.get(name, name)} {row[name]}" for name in names)))
 
 
 def _finish(rows: Sequence[Row], axes: Axes) -> None:

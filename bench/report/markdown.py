@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 
 import pandas as pd
 
@@ -12,6 +13,9 @@ ABSENT = "–"
 """Stands in a cell for what was not measured; the report's last section says why."""
 MESSAGE_LENGTH = 400
 """Characters of an error's message that a cell shows."""
+
+WIDEST = 9
+"""Columns of a table that can still be read on GitHub without scrolling."""
 
 # An entity never gets a second meaning from Markdown; a backslash would lose its own inside a table's `\|`.
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
@@ -23,6 +27,10 @@ _PLAIN = re.compile(r"[^\W_]+(?:(?:_+|[ .,:±–-]+)[^\W_]+)*")
 _BREAKS = re.compile(r"\s*[\r\n\v\f\x85\u2028\u2029]\s*")
 
 
+class Strong(str):
+    """A cell that stands out: the best of its column, where it is told apart from the others."""
+
+
 def escape(text: str) -> str:
     """``text`` so that Markdown shows it as it is, on one line: line breaks become ``<br>``."""
     if _PLAIN.fullmatch(text):
@@ -31,18 +39,43 @@ def escape(text: str) -> str:
     return "<br>".join(_EMPHASIS.sub("&#95;", _SPECIAL.sub(lambda found: _ENTITIES[found[0]], line)) for line in lines)
 
 
-def table(rows: Sequence[Mapping[str, str]], *, left: Collection[str] = (), keep: Collection[str] = ()) -> str:
-    """A Markdown table of plain text, escaped here.
+def table(
+    rows: Sequence[Mapping[str, str]],
+    *,
+    left: Collection[str] = (),
+    keep: Collection[str] = (),
+    key: Collection[str] = (),
+) -> str:
+    """A Markdown table of plain text, escaped here; several, below one another, where it would be too wide to read.
 
     Headers are ours and stand as they are. Columns named in ``left`` are words and stand to the left, others to the
-    right. A column in which nothing was measured is left out unless ``keep`` names it.
+    right. A column in which nothing was measured is left out unless ``keep`` names it. Those named in ``key`` say what
+    a row is: they stand first in each of several tables. Without a key a table is never split.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     shown = [column for column in columns if column in keep or any(row.get(column, ABSENT) != ABSENT for row in rows)]
-    cells = [[escape(row.get(column, ABSENT)) for column in shown] for row in rows]
-    frame = pd.DataFrame(cells, columns=shown, dtype=object)
-    align = ["left" if column in left else "right" for column in shown]
+    return "\n\n".join(_table(rows, piece, left) for piece in _pieces(shown, key))
+
+
+def _pieces(columns: Sequence[str], key: Collection[str]) -> list[list[str]]:
+    """The columns of each table, about equally many and in their order."""
+    first = [column for column in columns if column in key]
+    rest = [column for column in columns if column not in key]
+    room = max(1, WIDEST - len(first))
+    count = max(1, -(-len(rest) // room)) if key else 1
+    ends = [round(index * len(rest) / count) for index in range(count + 1)]
+    return [[*first, *rest[start:end]] for start, end in pairwise(ends)]
+
+
+def _table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], left: Collection[str]) -> str:
+    cells = [[_cell(row.get(column, ABSENT)) for column in columns] for row in rows]
+    frame = pd.DataFrame(cells, columns=list(columns), dtype=object)
+    align = ["left" if column in left else "right" for column in columns]
     return str(frame.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))
+
+
+def _cell(text: str) -> str:
+    return f"**{escape(text)}**" if isinstance(text, Strong) else escape(text)
 
 
 def bullets(lines: Sequence[str]) -> str:

@@ -121,12 +121,16 @@ def _throughputs(row: Row, baseline: Row | None) -> Estimate | None:
 
 
 def _peaks(row: Row, baseline: Row | None) -> float | None:
-    """Of the memory in use during a step, weights included: on CUDA the peak has them, on a CPU they are added."""
     for column in STEADY if baseline else ():
         ours, theirs = _in_use(row, column), baseline and _in_use(baseline, column)
         if ours is not None and theirs:
             return ours / theirs
     return None
+
+
+def in_use(row: Row) -> int | None:
+    """Bytes in use during a step, weights included: on CUDA the peak has them, on a CPU they are added."""
+    return next((found for column in STEADY if (found := _in_use(row, column)) is not None), None)
 
 
 def _in_use(row: Row, column: str) -> int | None:

@@ -61,9 +61,10 @@ def _by(dataset: DatasetFacts) -> str:
 
 
 def _pictures(contents: Contents) -> list[str]:
-    shown = [dataset for dataset in contents.datasets if dataset.name in contents.pictures]
-    return [
-        f"Nine training images of {escape(dataset.name)}, augmented{_by(dataset)}, before they are normalised:\n\n"
-        f"![nine augmented training images of {escape(dataset.name)}]({contents.pictures[dataset.name]})"
-        for dataset in shown
-    ]
+    told = []
+    for dataset in contents.datasets:
+        name = escape(dataset.name)
+        image = contents.picture("augmented", dataset.name, f"nine augmented training images of {name}")
+        text = f"Nine training images of {name}, augmented{_by(dataset)}, before they are normalised:"
+        told += [text, image] if image else []
+    return told

@@ -19,6 +19,13 @@ TITLES = {
 }
 _LISTED = ("model", "recipe", "batch size", "seed", "image size [px]")
 """Cases that differ only in these, and fail with the same words, share a row, which lists them."""
+_NAMED = ("experiment", "dataset", "machine", "precision", "mode")
+_WHERE_ALIKE = ("dataset", "machine", "seed", "image size [px]")
+"""Left out where all cases of a table have the same of it, so that the table can be read."""
+WORDS = (
+    *("what", "experiment", "model", "recipe", "precision", "mode", "pipeline", "options", "data set", "machine"),
+    "reason",
+)
 _LISTED_UNSUPPORTED = (*_LISTED, "mode", "options")
 """The same for what cannot run: nobody has to find out which of the cases it was."""
 
@@ -49,42 +56,23 @@ def _table(pairs: Sequence[tuple[Row, Failure]], listed: Sequence[str]) -> str:
     for row, failure in pairs:
         same = (value for name, value in row.items() if name not in listed)
         groups.setdefault((failure.kind, failure.message, *map(str, same)), []).append((row, failure))
-    several = len({row["machine"] for row, _ in pairs}) > 1
     firsts = [group[0][0] for group in groups.values()]
-    shown = ("experiment", "dataset", "machine", "precision", "mode", *listed)
-    apart = [name for name in varying(firsts, shown) if name in ("pipeline", "options")]
-    return table(
-        [_row(group, several, listed, apart) for group in groups.values()],
-        left=(
-            "what",
-            "experiment",
-            "model",
-            "recipe",
-            "precision",
-            "mode",
-            "pipeline",
-            "options",
-            "data set",
-            "machine",
-            "reason",
-        ),
-        keep=("reason",),
-    )
+    alike = [name for name in _WHERE_ALIKE if len({row[name] for row, _ in pairs}) == 1]
+    shown = [name for name in (*_NAMED, *listed) if name not in alike]
+    apart = [name for name in varying(firsts, (*_NAMED, *listed)) if name in ("pipeline", "options")]
+    return table([_row(group, shown, listed, apart) for group in groups.values()], left=WORDS, keep=("reason",))
 
 
 def _row(
-    group: Sequence[tuple[Row, Failure]], several_machines: bool, listed: Sequence[str], apart: Sequence[str]
+    group: Sequence[tuple[Row, Failure]], shown: Sequence[str], listed: Sequence[str], apart: Sequence[str]
 ) -> dict[str, str]:
     """One line; ``apart`` are columns without which it would look like another one."""
     row, failure = group[0]
+    named = identity_cells(row, [name for name in shown if name not in listed])
     return {
         "what": TITLES[failure.kind],
-        "experiment": row["experiment"],
-        "data set": row["dataset"],
-        "machine": row["machine"] if several_machines else ABSENT,
-        "precision": row["precision"],
-        "mode": row["mode"],
-        **{SHORT.get(name, name): _values(group, name) for name in listed},
+        **named,
+        **{SHORT.get(name, name): _values(group, name) for name in shown if name in listed},
         **identity_cells(row, apart),
         "cases": str(len(group)),
         "reason": shortened(failure.message) or "no reason given",

@@ -1,28 +1,27 @@
-"""Key results in plain sentences: computed from the rows, and only what the rows can tell apart."""
+"""What rows show, in plain sentences: computed from them, and only what they can tell apart."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report.cells import HARDLY_CONVERTED, marks, ratio_range, sides, with_error
-from bench.report.contents import Contents
+from bench.report.cells import HARDLY_CONVERTED, marks, ratio_range, sides, variant, with_error
+from bench.report.contents import Contents, place_words
 from bench.report.frame import sorted_failures
+from bench.report.front import slower
 from bench.report.groups import Group, apart
-from bench.report.language_lines import LanguageGroup
-from bench.report.markdown import bullets, escape, listing, megabytes, number, percent, points
+from bench.report.markdown import escape, listing, megabytes, number, percent, points
 from bench.report.rows import (
     BASELINES,
     HARDLY,
-    ONE_PROCESS,
     PLACE,
     Row,
     grouped,
     hardly_converted,
     is_meaningless,
+    one_accuracy,
     side_of_one,
 )
 from bench.report.statistics import Accuracy, Difference, student_factor
-from bench.report.tables import language_findings
 
 PLANNED = 2
 """Standard errors beyond which a difference asked for beforehand counts."""
@@ -32,26 +31,26 @@ AMONG_MANY = 3
 """Standard errors beyond which the best of many differs from another one."""
 SAME_TRAINING = ("dataset", "image size [px]", "budget", "machine", "code", "device")
 """What trainings share that may be compared."""
-RULE = (
-    f"Differences are stated only where they show: accuracies more than {PLANNED} standard errors apart ({AMONG_MANY} "
-    "for the best of many), latencies whose 95 % intervals do not overlap. An interval from one process knows nothing "
-    "of what differs from process to process: rows that one process measured have to be 10 % apart besides. "
-    "*Processes* in the tables says how many there were."
-)
 
 
-def section(contents: Contents) -> str:
+def trainings(contents: Contents) -> list[str]:
+    """What the trainings show, as Markdown lines."""
     groups = [group for group in contents.trainings if not is_meaningless(group.first)]
+    return [*_published(groups), *_best(groups), *_faults(groups)]
+
+
+def inferences(contents: Contents) -> list[str]:
+    """What the inference rows show, as Markdown lines."""
     rows = [row for row in contents.inferences if not is_meaningless(row)]
     telling = [row for row in rows if not hardly_converted(row)]
-    lines = [*_published(groups), *_best(groups), *_faults(groups), *_fastest(telling), *_gains(telling)]
-    languages = [group for group in contents.languages if not is_meaningless(group.first)]
-    lines += [*_weights(rows), *(line for group in languages for line in _language(group))]
-    cautions = [*_cautions(groups, rows), *_missing(contents)]
-    if not groups and not rows and not languages:
-        why = "the smoke budget's figures mean nothing" if len(contents.frame) else "nothing was measured"
-        return f"## Key results\n\n{bullets([f'None: {why}.', *cautions])}"
-    return f"## Key results\n\n{RULE}\n\n{bullets([*lines, *cautions])}"
+    return [*_fastest(telling), *_gains(telling), *_weights(rows)]
+
+
+def cautions(contents: Contents) -> list[str]:
+    """What no reader of any sentence must miss, as Markdown lines."""
+    groups = [group for group in contents.trainings if not is_meaningless(group.first)]
+    rows = [row for row in contents.inferences if not is_meaningless(row)]
+    return [*_cautions(groups, rows), *_missing(contents)]
 
 
 def _published(groups: Sequence[Group]) -> list[str]:
@@ -126,10 +125,10 @@ def _fastest(rows: Sequence[Row]) -> list[str]:
         best = ranked[0]
         others = [row for row in ranked if row["model"] != best["model"]]
         rival = next(iter(others), None)
-        if rival is not None and all(_slower(best, row) for row in others):
+        if rival is not None and all(slower(best, row) for row in others):
             lines.append(
                 f"Shortest latency at {best['image size [px]']} px, batch {best['batch size']}{_where(rows, best)}: "
-                f"{_variant(best)} with {_latency(best)}; the next network is {_variant(rival)} with {_latency(rival)}."
+                f"{variant(best)} with {_latency(best)}; the next network is {variant(rival)} with {_latency(rival)}."
             )
     return lines
 
@@ -171,22 +170,15 @@ def _weights(rows: Sequence[Row]) -> list[str]:
     return [f"Weights at fp32 take from {sizes[0]} to {sizes[1]}."]
 
 
-def _language(group: LanguageGroup) -> list[str]:
-    """The first words on a language model; its own section has the others."""
-    told = language_findings.headlines(group)
-    more = "([more](#language-models))"
-    return [f"{escape(group.model)}: {'; '.join(told)}{group.carried} {more}."] if told else []
-
-
 def _cautions(groups: Sequence[Group], rows: Sequence[Row]) -> list[str]:
     marked = [row for row in rows if marks(row)]
     lines = []
     if marked:
         names = listing(list(dict.fromkeys(escape(row["model"]) for row in marked)))
         lines.append(
-            f"Read with care {len(marked)} of {len(rows)} inference rows, whose last column has a mark: {names}."
+            f"{len(marked)} of {len(rows)} inference rows bear a mark in the last column of their table: {names}."
         )
-    lines += _hardly(rows)
+    lines += [*_hardly(rows), *_short(rows)]
     chance = [_name(group) for group in groups if group.at_chance]
     if chance:
         lines.append(f"No better than guessing after training, so that accuracies tell nothing: {listing(chance)}.")
@@ -208,6 +200,16 @@ def _hardly(rows: Sequence[Row]) -> list[str]:
     return [f"{HARDLY_CONVERTED.capitalize()} ({limit}), and counted in no statement: {'; '.join(told)}."]
 
 
+def _short(rows: Sequence[Row]) -> list[str]:
+    """Budgets whose trainings end before the recipes do."""
+    budgets = {row["budget"] for row in rows if row["artefact"] and one_accuracy(row) is not None} - {"full"}
+    return [
+        f"Accuracies under the budget {escape(budget)} are those of shortened trainings: they say what a precision "
+        "costs these weights, not which network is the better one."
+        for budget in sorted(budgets)
+    ]
+
+
 def _missing(contents: Contents) -> list[str]:
     pairs = sorted_failures(contents.runs)
     if not pairs:
@@ -217,17 +219,8 @@ def _missing(contents: Contents) -> list[str]:
     return [f"Cases without a measurement: {counts} ([reasons](#failures-and-unsupported-cases))."]
 
 
-def _slower(one: Row, other: Row) -> bool:
-    """Whether ``other`` takes longer by their intervals, which do not overlap: by the rule that ratios go by."""
-    ends = one["median to [s]"], other["median from [s]"]
-    margin = ONE_PROCESS if min(one["repeats"], other["repeats"]) < 2 else 1.0
-    return None not in ends and margin * ends[0] < ends[1]
-
-
 def _where(rows: Sequence[Row], row: Row) -> str:
-    """What of the place is not the same in all ``rows``."""
-    names = [name for name in PLACE if len({other[name] for other in rows}) > 1]
-    return "".join(f", {name} {escape(str(row[name]))}" for name in names)
+    return "".join(f", {escape(told)}" for told in place_words(rows, row))
 
 
 def _compiling(rows: Sequence[Row]) -> str:
@@ -235,10 +228,6 @@ def _compiling(rows: Sequence[Row]) -> str:
     if not seconds:
         return ""
     return f" Compiling took {' to '.join(dict.fromkeys((number(min(seconds)), number(max(seconds)))))} s first."
-
-
-def _variant(row: Row) -> str:
-    return escape(f"{row['model']} ({row['precision']} {row['mode']})")
 
 
 def _latency(row: Row) -> str:

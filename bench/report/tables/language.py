@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.report.contents import SHORT, Contents, common_line
 from bench.report.language_lines import SCENE, LanguageGroup
 from bench.report.load import LanguageModelFacts, TextFacts
-from bench.report.markdown import bullets, escape, integer, listing
+from bench.report.markdown import bullets, escape, integer, listing, small_percent
 from bench.report.rows import PLACE, Row, figure
 from bench.report.tables import conversations, language_findings, language_tables
 
@@ -118,15 +118,27 @@ def _windows(row: Row) -> str:
 
 def _picture(contents: Contents, group: LanguageGroup) -> list[str]:
     """With the model's last group, since it shows them all."""
-    link = contents.language_pictures.get(group.model)
-    last = [other for other in contents.languages if other.model == group.model][-1]
-    if link is None or last is not group:
-        return []
     model = escape(group.model)
+    image = contents.picture("language", group.model, f"decoding speed of {model} by precision")
+    last = [other for other in contents.languages if other.model == group.model][-1]
+    if not image or last is not group:
+        return []
     text = (
-        f"Decoding of {model}: the dot is what was measured, ± its 95 % interval, the bar what memory bandwidth allows "
-        f"for the bytes of that precision, the number the share of that limit{group.carried}. The further left of its "
-        "bar a dot lies, the more the row is held back by something other than reading its weights. The axis is "
-        "logarithmic."
+        f"**Decoding of {model} against memory bandwidth**{group.carried}. The dot is what was measured, ± its 95 % "
+        "interval, the bar what the bandwidth allows for the bytes of that precision, the number the share of that "
+        f"limit.{_shares(group)} The further left of its bar a dot lies, the more the row is held back by something "
+        "other than reading its weights. The axis is logarithmic."
     )
-    return [text, f"![decoding speed of {model} by precision]({link})"]
+    return [text, image]
+
+
+def _shares(group: LanguageGroup) -> str:
+    """Who comes nearest to the limit, and who stays furthest from it."""
+    headline = group.headline("decode")
+    pairs = [(line, row) for line in group.lines if (row := line.at("decode", headline)) is not None]
+    known = [(share, line) for line, row in pairs if (share := figure(row, "share_of_bandwidth")) is not None]
+    if len(known) < 2:
+        return ""
+    (low, worst), (high, best) = (pick(known, key=lambda pair: pair[0]) for pick in (min, max))
+    ends = [f"{escape(line.name)} {small_percent(share)} %" for share, line in ((high, best), (low, worst))]
+    return f" Nearest to it comes {ends[0]}, furthest from it stays {ends[1]}."

@@ -40,12 +40,6 @@ def sentences(group: LanguageGroup) -> list[str]:
     return [f"{line}{group.carried}." for line in lines]
 
 
-def headlines(group: LanguageGroup) -> list[str]:
-    """The fastest and the smallest, for the key results: Markdown without the caveats."""
-    told = [*_fastest(_decoding(group)), *_smallest(group)]
-    return [f"{line[0].lower()}{line[1:]}" for line in told]
-
-
 def _decoding(group: LanguageGroup) -> list[tuple[LanguageLine, Row]]:
     """The decoding rows of the headline setting: the same prompts, batch and new tokens."""
     headline = group.headline("decode")

@@ -14,6 +14,7 @@ from bench.report.tables.detail import PEAK_NAMES
 
 SHOWN = ("precision", "mode")
 WORDS = (*SHOWN, "library", "computes in", "rest", "key-value cache", "bitsandbytes kernels", "marks")
+KEY = (*SHOWN, "batch", "prompt [tokens]", "new tokens")
 NO_QUALITY = "random weights: no quality figure"
 PEAKED = ("rss", "cuda_allocated", "cuda_reserved", "device_process")
 MEMORY_TEXT = "**Memory and load.** Weights as they lie in memory, scales included"
@@ -38,7 +39,7 @@ def perplexity_change(group: LanguageGroup, row: Row) -> Change | None:
 
 
 def _table(cells: Sequence[dict[str, str]]) -> str:
-    return table(cells, left=WORDS)
+    return table(cells, left=WORDS, key=KEY)
 
 
 def _identity(line: LanguageLine) -> dict[str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report.cells import HARDLY_CONVERTED, ratio_range, with_error
-from bench.report.contents import SHORT, Contents, common_line, identity_cells
+from bench.report.cells import HARDLY_CONVERTED, ratio_range, sides, with_error
+from bench.report.contents import Contents, common_line, identity_cells, place_words
 from bench.report.markdown import ABSENT, escape, number, table
 from bench.report.rows import (
     BASELINES,
@@ -76,16 +76,26 @@ def _kind(contents: Contents, rows: Sequence[Row]) -> list[str]:
     telling = [row for row in rows if not is_meaningless(row)]
     if telling:
         parts += [CROSSOVER_TEXT, _crossover(telling)]
-    if kind in contents.layer_pictures:
-        parts.append(f"![speed-up of {escape(kind)} by width]({contents.layer_pictures[kind]})")
-    return parts
+    image = contents.picture("layers", kind, f"speed-up of {escape(kind)} by width")
+    return [*parts, *((_shows(kind, telling), image) if image else ())]
+
+
+def _shows(kind: str, rows: Sequence[Row]) -> str:
+    """What the picture of these rows shows: who is ever faster, who always slower, by intervals."""
+    words = []
+    for members in grouped(rows, (*PLACE, "mode", "precision")).values():
+        known = [row for row in members if row[f"{SPEED} [1]"] is not None and not hardly_converted(row)]
+        told = sides(known, SPEED)
+        where = [members[0]["precision"], members[0]["mode"], *place_words(rows, members[0])]
+        words += [f"{escape(' '.join(where))} is {told}"] if told else []
+    counted = f" Of the widths and batch sizes of the picture, {'; '.join(words)}." if words else ""
+    return f"**Speed-up of {escape(kind)} by width.** Above the line at 1 the layer is faster than fp32.{counted}"
 
 
 def _heading(rows: Sequence[Row], row: Row) -> str:
     side = row["image size [px]"]
     what = row["model"] if side == 1 else f"{row['model']} on {side}x{side}"
-    names = [name for name in PLACE if len({other[name] for other in rows}) > 1]
-    return escape(", ".join((what, row["mode"], *(f"{SHORT.get(name, name)} {row[name]}" for name in names))))
+    return escape(", ".join((what, row["mode"], *place_words(rows, row))))
 
 
 def _pivot(rows: Sequence[Row]) -> str:

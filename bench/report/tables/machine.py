@@ -23,6 +23,7 @@ FACTS: tuple[tuple[str, Callable[[Machine], str]], ...] = (
     ("CUDA", lambda machine: machine.cuda or ABSENT),
 )
 
+WORDS = ("file", "machine", "budget", "started", "commit", "fingerprint", "command")
 FILES_TEXT = """\
 Files of this report. Worker time is what the cases took in their processes; the rest of the wall time went to
 starting them and to book-keeping. The fingerprint is a hash of code, machine and data: only rows of the same one are
@@ -44,7 +45,9 @@ def section(contents: Contents) -> str:
             "## Machine and versions",
             table(told, left=("", *machines), keep=("",)),
             FILES_TEXT,
-            table(runs, left=("file", "machine", "budget", "started", "commit", "fingerprint", "command")),
+            table(
+                runs, left=("file", "machine", "budget", "started", "commit", "fingerprint", "command"), key=("file",)
+            ),
         )
     )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from bench.report.cells import limit_cell
-from bench.report.contents import Contents, common_line, identity_cells, varying
+from bench.report.contents import Contents, common_line, headers, identity_cells, varying
 from bench.report.groups import Group
-from bench.report.markdown import ABSENT, escape, integer, megabytes, number, percent, plus_minus, table
+from bench.report.markdown import ABSENT, bullets, escape, integer, megabytes, number, percent, plus_minus, table
 from bench.report.rows import figure
 from bench.report.statistics import Accuracy
+from bench.report.tables import findings
 
 SHOWN = ("model", "recipe")
 COMMON = ("machine", "code", "dataset", "image size [px]", "device", "threads", "budget")
@@ -40,17 +42,43 @@ def section(contents: Contents) -> str:
         return ""
     firsts = [group.first for group in groups]
     columns = [*SHOWN, *(name for name in varying(firsts, SHOWN) if name not in ("seed", "batch size"))]
-    parts = ["## Training", common_line(contents, firsts, [name for name in COMMON if name not in columns])]
+    shown = findings.trainings(contents)
+    parts = ["## Training", *(("**What the rows show**", bullets(shown)) if shown else ())]
+    parts += [common_line(contents, firsts, [name for name in COMMON if name not in columns])]
     parts += [*_accuracies(groups, columns), *_held_out(groups, columns)]
-    parts += [COST_TEXT, table([_cost_row(group, columns) for group in groups], left=WORDS)]
+    parts += [
+        COST_TEXT,
+        table([_cost_row(group, columns) for group in groups], left=WORDS, key=headers(columns)),
+        *_curves(contents),
+    ]
     return "\n\n".join(filter(None, parts))
 
 
-def curves(contents: Contents) -> str:
-    if not contents.curves:
+def _curves(contents: Contents) -> list[str]:
+    names = dict.fromkeys(str(group.first["dataset"]) for group in contents.trainings)
+    pictures = [
+        (name, contents.picture("learning-curves", name, f"learning curves on {escape(name)}")) for name in names
+    ]
+    shown = [(name, image) for name, image in pictures if image]
+    told = [part for name, image in shown for part in (_gap(contents.trainings, name), image)]
+    return ["### Learning curves", CURVES_TEXT, *told] if shown else []
+
+
+def _gap(groups: Sequence[Group], dataset: str) -> str:
+    """The training whose accuracy while training is furthest from that on the test images."""
+    gaps = []
+    for group in groups:
+        last = [row["series"]["train_accuracy"][-1] for row in group.rows if row["series"].get("train_accuracy")]
+        if group.first["dataset"] == dataset and group.accuracy and last:
+            gaps.append((abs(statistics.fmean(last) - group.accuracy.mean), statistics.fmean(last), group))
+    if not gaps:
         return ""
-    pictures = [f"![learning curves on {escape(name)}]({link})" for name, link in contents.curves.items()]
-    return "\n\n".join(("## Learning curves", CURVES_TEXT, *pictures))
+    _, trained, group = max(gaps, key=lambda gap: gap[0])
+    return (
+        f"On {escape(dataset)} training and test accuracy end furthest apart in {escape(group.first['model'])} "
+        f"({escape(group.first['recipe'] or 'no recipe')}): {percent(trained)} % in its last training epoch, "
+        f"{_percent(group.accuracy)} % on the test images."
+    )
 
 
 def _accuracies(groups: Sequence[Group], columns: Sequence[str]) -> list[str]:
@@ -63,7 +91,7 @@ def _accuracies(groups: Sequence[Group], columns: Sequence[str]) -> list[str]:
         if group.published and group.published.text
     ]
     rows = [_accuracy_row(group, columns) for group in shown]
-    return [REPRODUCTION_TEXT, table(rows, left=WORDS, keep=("published [%]",)), *notes]
+    return [REPRODUCTION_TEXT, table(rows, left=WORDS, keep=("published [%]",), key=headers(columns)), *notes]
 
 
 def _accuracy_row(group: Group, columns: Sequence[str]) -> dict[str, str]:
@@ -93,7 +121,7 @@ def _difference(group: Group) -> str:
 def _held_out(groups: Sequence[Group], columns: Sequence[str]) -> list[str]:
     shown = [group for group in groups if group.held_out]
     rows = [_held_out_row(group, columns) for group in shown]
-    return [HELD_OUT_TEXT, table(rows, left=WORDS)] if rows else []
+    return [HELD_OUT_TEXT, table(rows, left=WORDS, key=headers(columns))] if rows else []
 
 
 def _held_out_row(group: Group, columns: Sequence[str]) -> dict[str, str]:

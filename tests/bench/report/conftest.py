@@ -355,12 +355,22 @@ class Maker:
         }
 
     def table(self, summary: str, header: str) -> list[dict[str, str]]:
-        """The rows of the first table that has a column ``header``."""
-        lines = summary.splitlines()
-        start = next(index for index, line in enumerate(lines) if line.startswith("|") and f" {header} " in line)
-        body = lines[start : lines.index("", start) if "" in lines[start:] else None]
-        names, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in body)
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        """The rows of the first table that has a column ``header``, with all columns of a table that was split."""
+        blocks = [block.splitlines() for block in summary.split("\n\n")]
+        heads = [lines[0] if lines and lines[0].startswith("|") else "" for lines in blocks]
+        place = next(index for index, head in enumerate(heads) if f" {header} " in head)
+        alike = [place]
+        for step in (-1, 1):
+            near = place + step
+            while near < len(blocks) and heads[near] and len(blocks[near]) == len(blocks[place]):
+                alike.append(near)
+                near += step
+        rows: list[dict[str, str]] = [{} for _ in blocks[place][2:]]
+        for block in (blocks[index] for index in sorted(alike)):
+            names, _, *lines = ([cell.strip(" *") for cell in line.strip("|").split("|")] for line in block)
+            for row, cells in zip(rows, lines, strict=True):
+                row.update(zip(names, cells, strict=True))
+        return rows
 
     def write(self, path: Path, outcomes: Sequence[Measurement | Failure], **suite: Any) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

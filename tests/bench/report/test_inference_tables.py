@@ -35,7 +35,7 @@ def test_one_row_holds_accuracy_latency_memory_and_what_was_converted(make: Any,
     assert row["change to fp32 [points] ↑"] == "-10.00 ± 17.03"
     assert row["agreement with fp32 [%] ↑"] == "60.00 ± 15.49"
     assert row["McNemar p"] == "1.0"
-    assert (row["weights [MB] ↓"], row["of fp32's [%] ↓"]) == ("0.0454", "26.0")
+    assert (row["weights [MB] ↓"], row["weights, of fp32's [%] ↓"]) == ("0.0454", "26.0")
     assert row["steady peak, process [MB] ↓"] == "2.00"
     assert (row["parameters converted [%]"], row["FLOPs converted [%]"]) == ("99.8", "100.0")
     assert eager["change to fp32 [points] ↑"] == eager["speed-up over fp32, same mode [×] ↑"] == "baseline"
@@ -53,7 +53,9 @@ def test_fp32_alone_has_no_columns_or_text_on_precisions(make: Any, summary_of: 
     summary = summary_of(make.inference(labels=FP32), make.inference(labels=FP32, mode="compiled"))
     header = list(make.table(summary, "p50 [ms] ↓")[0])
     assert "agreement with fp32 [%] ↑" in header
-    assert not {"of fp32's [%] ↓", "speed-up over fp32, same mode [×] ↑", "parameters converted [%]"} & set(header)
+    assert not {"weights, of fp32's [%] ↓", "speed-up over fp32, same mode [×] ↑", "parameters converted [%]"} & set(
+        header
+    )
     assert "converted" not in summary.split("## Inference")[1].split("## Failures")[0]
 
 
@@ -72,10 +74,12 @@ def test_a_precision_that_hardly_converts_is_marked_and_counted_nowhere(make: An
     row = make.table(summary, "p50 [ms] ↓")[1]
     assert row["marks"] == "hardly converted"
     assert (row["parameters converted [%]"], row["FLOPs converted [%]"]) == ("0.05", "0.01")
-    findings = summary.split("## Key results")[1].split("## What the notes claim")[0]
-    assert "counted in no statement: int8_bnb on cnn_small." in findings
+    picks = summary.split("## What to pick")[1].split("## What the notes claim")[0]
+    assert "counted in no statement: int8_bnb on cnn_small." in picks
+    assert "int8_bnb eager (" not in picks
+    findings = summary.split("## Inference")[1].split("###")[0]
     assert "int8_bnb eager against" not in findings
-    assert "Shortest latency at 32 px, batch 1: other (fp32 eager)" in findings
+    assert "Shortest latency at 32 px, batch 1: other fp32 eager" in findings
 
 
 def test_what_a_trace_cannot_tell_does_not_hide_that_nothing_was_stored_low(make: Any, summary_of: Any) -> None:

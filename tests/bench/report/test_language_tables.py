@@ -140,7 +140,7 @@ def test_a_run_of_language_models_alone_says_nothing_of_classifiers(make: Any, t
     assert "cifar10" not in summary
     assert not list((tmp_path / "out" / "figures").glob("augmented-*"))
     assert all(f"## {title}" not in summary for title in ("Data", "Inference", "Training", "What the notes claim"))
-    assert "smollm2-135m: smallest weights: nf4 with 110 MB" in summary.split("## Language models")[0]
+    assert "**Language model smollm2-135m, " in summary.split("## Language models")[0]
     assert "input [px]" not in summary
     table = pd.read_csv(tmp_path / "out" / "measurements.csv")
     assert set(table["experiment"]) == {"load", "prefill", "decode", "perplexity", "chat"}
@@ -169,7 +169,7 @@ def test_a_smoke_run_has_no_sentences(make: Any, summary_of: Any) -> None:
     summary = summary_of(*rows, budget="smoke")
     assert SPEED in summary
     assert "What the rows of" not in summary
-    assert "None: the smoke budget's figures mean nothing." in summary
+    assert "Nothing: the smoke budget's figures mean nothing." in summary
 
 
 def test_marks_name_what_they_are_of(make: Any, summary_of: Any) -> None:

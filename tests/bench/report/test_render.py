@@ -100,14 +100,14 @@ def test_failures_stand_in_the_report_with_their_reasons(make: Any, summary_of: 
     assert failed[0]["reason"] == "12 GB &#124; of &#96;8&#96;<br>&lt;GPU&gt;"
     assert failed[0]["model"] == "net.py:Net"
     assert (unsupported[0]["batch"], unsupported[0]["cases"]) == ("1, 8", "2")
-    assert "None: nothing was measured." in summary
+    assert "Nothing: nothing was measured." in summary
     assert "## Inference" not in summary
 
 
 def test_a_smoke_run_says_that_its_figures_mean_nothing(make: Any, summary_of: Any) -> None:
     summary = summary_of(make.inference(budget="smoke"), budget="smoke")
     assert "**SMOKE RUN: these figures mean nothing.**" in summary
-    assert "None: the smoke budget's figures mean nothing." in summary
+    assert "Nothing: the smoke budget's figures mean nothing." in summary
     assert "SMOKE" not in summary_of(make.inference())
 
 
