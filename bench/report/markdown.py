@@ -24,6 +24,8 @@ _SPECIAL = re.compile("[" + re.escape("".join(_ENTITIES)) + "]")
 _EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 _PLAIN = re.compile(r"[^\W_]+(?:(?:_+|[ .,:±–-]+)[^\W_]+)*")
 """Letters and digits with harmless signs between them, as most cells: there is nothing to escape."""
+_BLOCK = re.compile(r"(?:#{1,6}|[=+-]+|[0-9]{1,9}[.)])(?=\s|$)")
+"""What begins a heading, an item or a rule at the start of a line."""
 _BREAKS = re.compile(r"\s*[\r\n\v\f\x85\u2028\u2029]\s*")
 
 
@@ -34,9 +36,18 @@ class Strong(str):
 def escape(text: str) -> str:
     """``text`` so that Markdown shows it as it is, on one line: line breaks become ``<br>``."""
     if _PLAIN.fullmatch(text):
-        return text
-    lines = _BREAKS.split(text.strip())
-    return "<br>".join(_EMPHASIS.sub("&#95;", _SPECIAL.sub(lambda found: _ENTITIES[found[0]], line)) for line in lines)
+        return _within_a_block(text)
+    return _within_a_block("<br>".join(map(_inline, _BREAKS.split(text.strip()))))
+
+
+def _inline(line: str) -> str:
+    return _EMPHASIS.sub("&#95;", _SPECIAL.sub(lambda found: _ENTITIES[found[0]], line))
+
+
+def _within_a_block(line: str) -> str:
+    """The same to read, but no heading, item or rule where it begins a line of the document."""
+    begins = _BLOCK.match(line)
+    return f"{line[: begins.end() - 1]}&#{ord(line[begins.end() - 1])};{line[begins.end() :]}" if begins else line
 
 
 def table(
