@@ -274,8 +274,8 @@ def word(model: str) -> str:
 def _decode(kind: Any, value: Any) -> Any:
     if type(value) is kind:  # a plain value, as most are
         return value
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+    origin, arguments, is_record = _anatomy(kind)
+    if is_record:
         return _decode_record(kind, value)
     if origin in (typing.Union, types.UnionType):
         return _decode_union(arguments, value)
@@ -295,6 +295,12 @@ def _decode(kind: Any, value: Any) -> Any:
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         raise TypeError(f"{value!r} is not of type {kind.__name__}")
     return value
+
+
+@functools.cache
+def _anatomy(kind: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """Origin and arguments of a type, and whether it is a record. Cached: each value of a file asks for it."""
+    return typing.get_origin(kind), typing.get_args(kind), dataclasses.is_dataclass(kind) and isinstance(kind, type)
 
 
 @functools.cache

@@ -16,8 +16,8 @@ from bench.report.drawing import COLOURS, INK, plain_axis, spread, svg
 from bench.report.front import comparable, outermost
 from bench.report.rows import BASELINES, Row, grouped, one_accuracy
 
-PANELS = 8
-"""Settings in one figure at most; the tables have them all."""
+PANELS, MODELS = 4, 10
+"""Settings in one figure, and networks in one of them, at most; the tables have them all."""
 _WIDTH, _HEIGHT, _LEFT, _NAMES, _TITLE, _AXIS, _LINE = 3.6, 3.2, 0.65, 1.6, 0.35, 0.5, 0.2
 """Inches: one panel, to its left and right, above and below it, a line of the legend."""
 _CELL = _LEFT + _WIDTH + _NAMES
@@ -34,6 +34,8 @@ def accuracy_figure(rows: Sequence[Row]) -> bytes | None:
 
 
 def _draw(settings: Sequence[Sequence[Row]]) -> Figure:
+    shown = list(dict.fromkeys(row["model"] for members in settings for row in _networks_first(members)))[:MODELS]
+    settings = [[row for row in members if row["model"] in shown] for members in settings]
     everything = [row for members in settings for row in members]
     precisions = sorted({row["precision"] for row in everything}, key=lambda name: (name != BASELINES[0], name))
     models = sorted({row["model"] for row in everything})
@@ -55,21 +57,26 @@ def _draw(settings: Sequence[Sequence[Row]]) -> Figure:
     return picture
 
 
+def _networks_first(rows: Sequence[Row]) -> list[Row]:
+    """Those of the front before the others, so that it is drawn whatever is left out."""
+    return [*outermost(rows), *rows]
+
+
 def _panel(rows: Sequence[Row], precisions: Sequence[str], models: Sequence[str], axes: Axes) -> None:
-    for (model, precision, mode), members in grouped(rows, ("model", "precision", "mode")).items():
-        colour = COLOURS[precisions.index(str(precision)) % len(COLOURS)]
-        axes.errorbar(
-            [1e3 * row["median [s]"] for row in members],
-            [_accuracy(row) for row in members],
-            yerr=[100 * (row["quality standard error [1]"] or 0.0) for row in members],
-            color=colour,
-            markerfacecolor="none" if mode == BASELINES[1] else colour,
+    for (model, mode), members in grouped(rows, ("model", "mode")).items():
+        places = [(1e3 * row["median [s]"], _accuracy(row)) for row in members]
+        errors = [100 * (row["quality standard error [1]"] or 0.0) for row in members]
+        colours = [COLOURS[precisions.index(row["precision"]) % len(COLOURS)] for row in members]
+        axes.scatter(
+            *zip(*places, strict=True),
+            s=25,
             marker=_MARKERS[models.index(str(model)) % len(_MARKERS)],
-            markersize=5,
-            linewidth=0.8,
-            linestyle="none",
+            facecolors="none" if mode == BASELINES[1] else colours,
+            edgecolors=colours,
             zorder=3,
         )
+        ends = [[share + sign * error for (_, share), error in zip(places, errors, strict=True)] for sign in (-1, 1)]
+        axes.vlines([time for time, _ in places], *ends, colors=colours, linewidth=0.8, zorder=3)
     times = [1e3 * row["median [s]"] for row in rows]
     plain_axis(axes, min(times) / 1.5, max(times) * 1.5)
     _front(rows, axes)

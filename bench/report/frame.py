@@ -49,7 +49,10 @@ def tidy(runs: Sequence[Run]) -> pd.DataFrame:
 
 def rows_of(frame: pd.DataFrame, experiment: str) -> list[Row]:
     """The rows of one experiment, with None for what is absent."""
-    chosen = frame[frame["experiment"] == experiment]
+    places = [place for place, name in enumerate(frame["experiment"]) if name == experiment]
+    if not places:
+        return []
+    chosen = frame.iloc[places]
     names = [str(name) for name in chosen.columns]
     return [dict(zip(names, values, strict=True)) for values in chosen.itertuples(index=False, name=None)]
 

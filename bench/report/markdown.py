@@ -7,8 +7,6 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
-import pandas as pd
-
 ABSENT = "–"
 """Stands in a cell for what was not measured; the report's last section says why."""
 MESSAGE_LENGTH = 400
@@ -79,10 +77,19 @@ def _pieces(columns: Sequence[str], key: Collection[str]) -> list[list[str]]:
 
 
 def _table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], left: Collection[str]) -> str:
-    cells = [[_cell(row.get(column, ABSENT)) for column in columns] for row in rows]
-    frame = pd.DataFrame(cells, columns=list(columns), dtype=object)
-    align = ["left" if column in left else "right" for column in columns]
-    return str(frame.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))
+    """As pandas' ``to_markdown``, which takes a third of the time that a report of thousands of rows may take."""
+    cells = [[column, *(_cell(row.get(column, ABSENT)) for row in rows)] for column in columns]
+    widths = [max(map(len, column)) + 2 for column in cells]
+    marks = [
+        f":{'-' * (width - 1)}" if name in left else f"{'-' * (width - 1)}:"
+        for name, width in zip(columns, widths, strict=True)
+    ]
+    padded = [
+        [f" {cell:{'<' if name in left else '>'}{width - 2}} " for cell in column]
+        for name, column, width in zip(columns, cells, widths, strict=True)
+    ]
+    head, *body = (f"|{'|'.join(line)}|" for line in zip(*padded, strict=True))
+    return "\n".join((head, f"|{'|'.join(marks)}|", *body))
 
 
 def _cell(text: str) -> str:

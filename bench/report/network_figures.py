@@ -17,7 +17,7 @@ from bench.report.markdown import megabytes
 from bench.report.pairs import in_use
 from bench.report.rows import PLACE, Row, grouped
 
-PANELS = 24
+PANELS = 8
 """Networks in one figure at most; the tables have them all."""
 NETWORK = ("model", "image size [px]", "dataset", "seed", *PLACE)
 """What the rows of one panel share, besides a batch size."""
@@ -39,7 +39,7 @@ def latency_figure(rows: Sequence[Row]) -> bytes | None:
     panels = _panels([row for row in rows if row["samples"] >= LEAST_SAMPLES], min)
     handles = (
         Line2D([], [], color=COLOURS[1], linewidth=2, label="median"),
-        Patch(facecolor="none", edgecolor=COLOURS[0], label="middle half"),
+        Line2D([], [], color=COLOURS[0], linewidth=6, label="middle half"),
         Line2D([], [], color=INK, linewidth=1, label="5 % to 95 %"),
     )
     return svg(lambda: _draw(panels, _latencies, handles)) if panels else None
@@ -109,20 +109,11 @@ def _memory(rows: Sequence[Row], axes: Axes) -> None:
 def _latencies(rows: Sequence[Row], axes: Axes) -> None:
     samples = [1e3 * np.concatenate([np.asarray(process) for process in row["processes"]]) for row in rows]
     found = [np.quantile(one, (0.05, 0.25, 0.5, 0.75, 0.95)) for one in samples]
-    names = ("whislo", "q1", "med", "q3", "whishi")
-    boxes = [{**dict(zip(names, map(float, ends), strict=True)), "fliers": []} for ends in found]
-    axes.bxp(
-        boxes,
-        positions=list(range(len(rows))),
-        orientation="horizontal",
-        widths=0.6,
-        showfliers=False,
-        manage_ticks=False,
-        boxprops={"color": COLOURS[0]},
-        whiskerprops={"color": INK},
-        capprops={"color": INK},
-        medianprops={"color": COLOURS[1], "linewidth": 2},
-    )
+    places = range(len(rows))
+    lowest, lower, middle, upper, highest = zip(*found, strict=True)
+    axes.hlines(places, lowest, highest, color=INK, linewidth=1.2, zorder=2)
+    axes.hlines(places, lower, upper, color=COLOURS[0], linewidth=6, zorder=3)
+    axes.plot(middle, places, "|", color=COLOURS[1], markersize=9, markeredgewidth=2, zorder=4)
     low, high = min(ends[0] for ends in found), max(ends[-1] for ends in found)
     room = max(1.15, (4 * low / high) ** 0.5)
     plain_axis(axes, low / room, high * room)

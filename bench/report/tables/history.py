@@ -8,7 +8,6 @@ from itertools import pairwise
 
 from bench.report.cells import with_error
 from bench.report.contents import Contents, headers, identity_cells, varying
-from bench.report.frame import rows_of
 from bench.report.front import slower
 from bench.report.language_lines import over
 from bench.report.load import Run
@@ -45,6 +44,8 @@ class Moment:
 
 def side_by_side(contents: Contents) -> str:
     """Empty unless two machines measured the same case."""
+    if len({_hardware_of(run) for run in contents.runs}) < 2:
+        return ""
     hardware = _hardware(contents)
     lines: list[dict[str, Row]] = []
     for members in grouped(_timed(contents), SAME_CASE).values():
@@ -66,6 +67,8 @@ def side_by_side(contents: Contents) -> str:
 
 def history(contents: Contents) -> str:
     """Empty unless one machine measured the same row at several versions."""
+    if len(contents.runs) < 2:
+        return ""
     chains = _chains(contents)
     if not chains:
         return ""
@@ -90,9 +93,10 @@ def history(contents: Contents) -> str:
 
 def _chains(contents: Contents) -> list[list[tuple[Moment, Row]]]:
     """The versions of each row on each piece of hardware, by time; only rows that have several."""
-    moments = _moments(contents)
+    rows = _timed(contents)
+    moments = _moments(contents, rows)
     found: dict[tuple[object, ...], list[tuple[Moment, Row]]] = {}
-    for key, members in grouped(_timed(contents), SAME_ROW).items():
+    for key, members in grouped(rows, SAME_ROW).items():
         for row in members:
             moment = moments[_place(row)]
             found.setdefault((*key, moment.hardware), []).append((moment, row))
@@ -108,7 +112,8 @@ def _median(row: Row | None) -> str:
 
 
 def _timed(contents: Contents) -> list[Row]:
-    return [row for name in TIMED for row in rows_of(contents.frame, name) if not is_meaningless(row)]
+    spoken = {id(row): row for group in contents.languages for row in group.rows if row["experiment"] in TIMED}
+    return [row for row in (*contents.inferences, *spoken.values()) if not is_meaningless(row)]
 
 
 def _place(row: Row) -> tuple[str, str | None, str]:
@@ -124,10 +129,10 @@ def _hardware(contents: Contents) -> dict[str, tuple[object, ...]]:
     return {contents.names.machine(run): _hardware_of(run) for run in contents.runs}
 
 
-def _moments(contents: Contents) -> dict[tuple[str, str | None, str], Moment]:
+def _moments(contents: Contents, rows: Sequence[Row]) -> dict[tuple[str, str | None, str], Moment]:
     """By what `_place` gives: the earliest run of each."""
     found: dict[tuple[str, str | None, str], Moment] = {}
-    datasets = {row["dataset"] for row in _timed(contents)}
+    datasets = {row["dataset"] for row in rows}
     for run in sorted(contents.runs, key=lambda run: run.started):
         machine = contents.names.machine(run)
         for dataset in datasets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from bench.report.best import best_of, least, most_accurate, shortest
@@ -84,21 +85,22 @@ def section(contents: Contents) -> str:
     shown = findings.inferences(contents)
     parts = ["## Inference", *(("**What the rows show**", bullets(shown)) if shown else ())]
     parts += [*inference_pictures.parts(contents), common_line(contents, rows, COMMON), TEXT, bullets(legend)]
-    parts += [part for network in grouped(rows, NETWORK).values() for part in _network(contents, network)]
+    particular = [name for name in COMMON if len({row[name] for row in rows}) > 1]
+    networks = grouped(rows, NETWORK)
+    several = Counter(str(model) for model, _ in networks)
+    for (model, size), members in networks.items():
+        title = f"### {escape(str(model))}{f', {size} px' if several[str(model)] > 1 else ''}"
+        parts += [title, common_line(contents, members, particular), *_tables(members)]
     parts += detail.parts(rows)
     return "\n\n".join(filter(None, parts))
 
 
-def _network(contents: Contents, rows: Sequence[Row]) -> list[str]:
-    model, size = rows[0]["model"], rows[0]["image size [px]"]
-    sizes = {row["image size [px]"] for row in contents.inferences if row["model"] == model}
+def _tables(rows: Sequence[Row]) -> list[str]:
+    """Of one network."""
     columns = [*SHOWN, *(name for name in varying(rows, (*NETWORK, *SHOWN)))]
-    particular = [name for name in COMMON if len({row[name] for row in contents.inferences}) > 1]
     alone = [name for name in columns if name != "batch size"]
     once = [members[0] for members in grouped(rows, [name for name in IDENTITY if name != "batch size"]).values()]
     return [
-        f"### {escape(model)}{f', {size} px' if len(sizes) > 1 else ''}",
-        common_line(contents, rows, particular),
         table(_main(rows, columns), left=detail.WORDS, keep=(ACCURACY,), key=headers(columns)),
         table(_times(rows, columns), left=detail.WORDS, key=headers(columns)),
         *_beside(once, alone, rows),
