@@ -50,7 +50,8 @@ def slower(one: Row, other: Row, name: str = "median") -> bool:
     ``name`` is ``median`` or another time that the frame has with an interval.
     """
     ends = one[f"{name} to [s]"], other[f"{name} from [s]"]
-    margin = ONE_PROCESS if min(one["repeats"], other["repeats"]) < 2 else 1.0
+    floor = max(row.get("noise floor [1]") or 0.0 for row in (one, other))
+    margin = max(ONE_PROCESS, 1 + floor) if min(one["repeats"], other["repeats"]) < 2 else 1.0
     return None not in ends and margin * ends[0] < ends[1]
 
 
