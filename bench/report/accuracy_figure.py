@@ -64,19 +64,20 @@ def _networks_first(rows: Sequence[Row]) -> list[Row]:
 
 def _panel(rows: Sequence[Row], precisions: Sequence[str], models: Sequence[str], axes: Axes) -> None:
     for (model, mode), members in grouped(rows, ("model", "mode")).items():
-        places = [(1e3 * row["median [s]"], _accuracy(row)) for row in members]
-        errors = [100 * (row["quality standard error [1]"] or 0.0) for row in members]
         colours = [COLOURS[precisions.index(row["precision"]) % len(COLOURS)] for row in members]
+        places, shares = [1e3 * row["median [s]"] for row in members], [_accuracy(row) for row in members]
+        errors = [100 * (row["quality standard error [1]"] or 0.0) for row in members]
+        low, high = ([share + sign * error for share, error in zip(shares, errors, strict=True)] for sign in (-1, 1))
+        axes.vlines(places, low, high, colors=colours, linewidth=0.8, zorder=3)
         axes.scatter(
-            *zip(*places, strict=True),
+            places,
+            shares,
             s=25,
             marker=_MARKERS[models.index(str(model)) % len(_MARKERS)],
             facecolors="none" if mode == BASELINES[1] else colours,
             edgecolors=colours,
             zorder=3,
         )
-        ends = [[share + sign * error for (_, share), error in zip(places, errors, strict=True)] for sign in (-1, 1)]
-        axes.vlines([time for time, _ in places], *ends, colors=colours, linewidth=0.8, zorder=3)
     times = [1e3 * row["median [s]"] for row in rows]
     plain_axis(axes, min(times) / 1.5, max(times) * 1.5)
     _front(rows, axes)

@@ -34,16 +34,16 @@ class Strong(str):
 def escape(text: str) -> str:
     """``text`` so that Markdown shows it as it is, on one line: line breaks become ``<br>``."""
     if _PLAIN.fullmatch(text):
-        return _within_a_block(text)
-    return _within_a_block("<br>".join(map(_inline, _BREAKS.split(text.strip()))))
+        return text
+    return "<br>".join(map(_inline, _BREAKS.split(text.strip())))
 
 
 def _inline(line: str) -> str:
     return _EMPHASIS.sub("&#95;", _SPECIAL.sub(lambda found: _ENTITIES[found[0]], line))
 
 
-def _within_a_block(line: str) -> str:
-    """The same to read, but no heading, item or rule where it begins a line of the document."""
+def unblocked(line: str) -> str:
+    """Markdown that reads the same, and is no heading, item or rule where it begins a line of the document."""
     begins = _BLOCK.match(line)
     return f"{line[: begins.end() - 1]}&#{ord(line[begins.end() - 1])};{line[begins.end() :]}" if begins else line
 
@@ -98,7 +98,7 @@ def _cell(text: str) -> str:
 
 def bullets(lines: Sequence[str]) -> str:
     """A list of lines that are Markdown already."""
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {unblocked(line)}" for line in lines)
 
 
 def number(value: float | None, digits: int = 3) -> str:

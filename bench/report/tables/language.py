@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.report.contents import SHORT, Contents, common_line
 from bench.report.language_lines import SCENE, LanguageGroup
 from bench.report.load import LanguageModelFacts, TextFacts
-from bench.report.markdown import bullets, escape, integer, listing, small_percent
+from bench.report.markdown import bullets, escape, integer, listing, small_percent, unblocked
 from bench.report.rows import PLACE, Row, figure
 from bench.report.tables import conversations, language_findings, language_tables
 
@@ -51,7 +51,7 @@ def section(contents: Contents) -> str:
         parts += [common_line(contents, rows, PLACE), TEXT, bullets(LEGEND)]
     for group in contents.languages:
         parts += _group(contents, group, [item for item in facts if item.name == group.model])
-    parts += [f"{escape(item.name)} could not be had: {escape(item.problem or '')}." for item in lost]
+    parts += [f"{unblocked(escape(item.name))} could not be had: {escape(item.problem or '')}." for item in lost]
     return "\n\n".join(filter(None, parts))
 
 
@@ -91,7 +91,7 @@ def _source(facts: LanguageModelFacts) -> str:
         "random weights: no quality figure" if facts.random else "",
         f"digest {escape(facts.digest)}" if facts.digest else "",
     ]
-    return f"{escape(facts.name)}: {', '.join(filter(None, told)) or 'its source was not recorded'}."
+    return f"{unblocked(escape(facts.name))}: {', '.join(filter(None, told)) or 'its source was not recorded'}."
 
 
 def _text_line(contents: Contents, group: LanguageGroup) -> str:

@@ -8,7 +8,7 @@ from bench.records import Machine
 from bench.report.contents import Contents
 from bench.report.language_lines import of_language, of_language_alone
 from bench.report.load import Run
-from bench.report.markdown import bullets, escape, listing, number
+from bench.report.markdown import bullets, escape, listing, number, unblocked
 
 PACKAGES = ("torch", "torchvision", "numpy")
 """Packages whose versions stand in the first paragraph; the machine table has them all."""
@@ -71,7 +71,7 @@ def _run_line(contents: Contents, run: Run) -> str:
     data = [*images, *(item.name for item in run.texts)]
     took = f", took {number(run.seconds)} s" if run.seconds is not None else ""
     return (
-        f"{escape(run.label)}: budget **{escape(run.budget)}** on {where}, device {escape(machine.device)}, "
+        f"{unblocked(escape(run.label))}: budget **{escape(run.budget)}** on {where}, device {escape(machine.device)}, "
         f"Python {escape(machine.python)}, {escape(', '.join(versions)) or 'versions not recorded'}. "
         f"Data: {escape(listing(data)) or 'none named'}. "
         f"Started {escape(run.started) or 'at a time not recorded'}{took}: {_counts(run)}."

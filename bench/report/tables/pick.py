@@ -26,8 +26,9 @@ CEILINGS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 RULE = (
     "Only differences that show count. A row reaches an accuracy if it lies 2 standard errors above it; latencies "
     "differ if their 95 % intervals do not overlap and, where one process measured a row, they are "
-    f"{100 * (ONE_PROCESS - 1):.0f} % apart besides (the noise floor, where it is more; decoding on a CPU a factor of 2). Of rows that are not told "
-    "apart in speed, the one of the smallest weights is named. MB are the weights as stored."
+    f"{100 * (ONE_PROCESS - 1):.0f} % apart besides (the noise floor, where that is more; decoding on a CPU a factor "
+    "of 2). Of rows that are not told apart in speed, the one of the smallest weights is named. MB are the weights as "
+    "stored."
 )
 
 

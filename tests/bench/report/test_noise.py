@@ -53,9 +53,9 @@ def test_rows_that_one_process_measured_have_to_be_beyond_the_floor(make: Any, r
     assert sides == ["above", "across"]
 
 
-def test_the_report_says_it_at_its_top(make: Any, summary_of: Any) -> None:
+def test_the_report_says_it_before_the_method(make: Any, summary_of: Any) -> None:
     summary = summary_of(make.inference(), *pair(make))
-    assert summary.index("## Noise floor") < summary.index("## Key results")
+    assert summary.index("## Failures") < summary.index("## Noise floor") < summary.index("## How it was measured")
     assert "A takes 1.048 (0.800 to 1.200) times as long as B, over 6 processes each" in summary
     assert "Differences below 25 % between rows that one process measured each are noise here" in summary
 

@@ -110,8 +110,8 @@ def test_columns_are_sorted_by_the_keyboard(open_page: Any) -> None:
 
 def test_rows_are_filtered_by_all_words_and_counted(open_page: Any) -> None:
     opened = open_page()
-    field = opened.page.get_by_label("Filter rows").first
-    count = opened.page.locator("output").first
+    tools = opened.table.locator("xpath=ancestor::div[contains(@class, 'scroll')]/preceding-sibling::div[1]")
+    field, count = tools.get_by_label("Filter rows"), tools.locator("output")
     assert count.inner_text() == "8 rows"
     field.fill("BF16 eager")
     assert opened.column("precision") == ["bf16"] * 4
