@@ -91,7 +91,10 @@ def measured(
     judged = keep_and_judge(case, training, trained, artefact if keeps else None)
     track(len(trained.history["seconds"]), {"test_loss": judged.counted.loss, "test_accuracy": judged.counted.accuracy})
     labels = dataset.test.labels[: judged.counted.samples]
-    stored = keep_predictions(judged.counted.predictions, workspace.predictions, f"{artefact.stem}-{case.experiment}")
+    stored = None
+    if case.option("half") is None:  # a report pairs labels with those of the whole data set
+        name = f"{artefact.stem}-{case.experiment}"
+        stored = keep_predictions(judged.counted.predictions, workspace.predictions, name)
     measurement = Measurement(
         case=case,
         seconds=tuple(trained.history["seconds"]),

@@ -40,7 +40,11 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     measurement = measured(case, workspace, dataset, network)
     counted = Figure(value=trainable, unit="parameters", better="lower", exact=True)
-    return replace(measurement, figures={**measurement.figures, "trainable_parameters": counted})
+    return replace(
+        measurement,
+        figures={**measurement.figures, "trainable_parameters": counted},
+        artefact=weights.name if weights == workspace.artefact and weights else None,
+    )
 
 
 def _weights(case: Case, workspace: Workspace) -> Path:

@@ -15,6 +15,7 @@ from bench.labels import unpack
 from bench.plan import LANGUAGE_EXPERIMENTS
 from bench.precision import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
 from bench.records import Measurement, from_json
+from bench.training_plan import TRAININGS
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = BUDGETS["smoke"]
@@ -134,8 +135,8 @@ def test_predictions_are_in_the_file_and_pair_with_their_labels(results: Path) -
     stored = json.loads((results / "run.json").read_text())
     labels = unpack(stored["halfbyte"]["datasets"][0]["test_labels"])
     found = [row["extra_info"]["quality"] for row in stored["benchmarks"] if row["extra_info"]["quality"]]
-    judged = [quality for quality in found if quality["metric"] == "accuracy"]
-    assert judged
+    judged = [quality for quality in found if quality["predictions"] and quality["metric"] == "accuracy"]
+    assert len(judged) > len(CLASSIFIER_PRECISIONS)
     for quality in judged:
         predicted = unpack(stored["halfbyte"]["predictions"][quality["predictions"]["sha256"]])
         right = sum(one == other for one, other in zip(predicted, labels, strict=False))
@@ -157,7 +158,9 @@ def test_inference_is_judged_with_the_weights_of_the_training(measurements: list
     judged = [
         found
         for found in measurements
-        if (found.case.recipe, found.case.precision) == ("note4_cnn_small", "fp32") and found.quality
+        if found.case.experiment in ("training", "inference")
+        and (found.case.recipe, found.case.precision) == ("note4_cnn_small", "fp32")
+        and found.quality
     ]
     ran = {(found.case.experiment, found.case.mode) for found in judged}
     assert ran == {("training", "eager"), ("inference", "eager"), ("inference", "compiled")}
@@ -167,8 +170,9 @@ def test_inference_is_judged_with_the_weights_of_the_training(measurements: list
 def test_every_row_has_its_samples_and_figures(measurements: list[Measurement]) -> None:
     for found in measurements:
         assert found.flags["threads"]
-        if found.case.experiment not in ("training", "load", "perplexity", "chat", "ceilings"):
+        if found.case.experiment not in (*TRAININGS, "load", "perplexity", "chat", "ceilings"):
             assert len(found.seconds) >= SMOKE.sampling.min_samples
+        if found.case.experiment not in ("ceilings", "loading"):
             assert found.weight_bytes
         if found.case.experiment == "inference":
             assert found.serialized_bytes
@@ -201,8 +205,9 @@ def test_a_second_run_resumes_everything(results: Path) -> None:
     first = json.loads((results / "run.json").read_text())["benchmarks"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
-    assert f"resuming: {len(first)} measurements" in done.stdout
+    taken = len(first) + 1  # the pretraining that two transfers begin with is no test of its own
+    assert f"resuming: {taken} measurements" in done.stdout
     stored = json.loads((results / "run.json").read_text())
     again = stored["benchmarks"]
-    assert stored["halfbyte"]["resumed"] == len(first)
+    assert stored["halfbyte"]["resumed"] == taken
     assert [row["extra_info"] for row in again] == [row["extra_info"] for row in first]

@@ -155,6 +155,9 @@ def test_transfer_trains_what_its_scope_says(pretrained: Workspace, monkeypatch:
         one = case("transfer", **RESNET, source="five_classes", scope=scope, half=2)
         found = transfer.run(replace(one, seed=1), pretrained)  # from other random weights than the first training
         counts[scope] = values(found)["trainable_parameters"]
+        assert found.artefact == (None if scope == "scratch" else pretrained.artefact.name)  # --resume goes by it
+        assert found.quality is not None
+        assert found.quality.predictions is None  # labels of half the classes pair with nothing
     whole = values(found)["parameters"]
     assert counts == {"scratch": whole, "head": 64 * 5 + 5, "all": whole}
     features = [name for name in given.state_dict() if name.startswith("features")]
