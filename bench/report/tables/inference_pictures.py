@@ -71,8 +71,8 @@ def _latencies(contents: Contents) -> list[str]:
     worst = tails[-1]
     return [
         "**How single calls spread**, at each network's smallest batch. "
-        f"The 95th percentile is less than 10 % above the median in {steady} of {len(rows)} rows; the longest tail has "
-        f"{variant(worst)} at batch "
-        f"{worst['batch size']}, {worst['p95 [s]'] / worst['median [s]']:.2f} times its median.",
+        f"The 95th percentile is less than 10 % above the median in {steady} of {len(rows)} rows; the longest tail is "
+        f"that of {variant(worst)} at batch {worst['batch size']}: "
+        f"{worst['p95 [s]'] / worst['median [s]']:.2f} times its median.",
         image,
     ]

@@ -72,7 +72,8 @@ def _run_line(contents: Contents, run: Run) -> str:
     took = f", took {number(run.seconds)} s" if run.seconds is not None else ""
     return (
         f"{unblocked(escape(run.label))}: budget **{escape(run.budget)}** on {where}, device {escape(machine.device)}, "
-        f"Python {escape(machine.python)}, {escape(', '.join(versions)) or 'versions not recorded'}. "
+        f"Python {escape(machine.python)}, {escape(', '.join(versions)) or 'versions not recorded'}"
+        f"{f', commit {escape(run.commit)}' if run.commit else ''}. "
         f"Data: {escape(listing(data)) or 'none named'}. "
         f"Started {escape(run.started) or 'at a time not recorded'}{took}: {_counts(run)}."
     )

@@ -13,7 +13,7 @@ from bench.report.perplexity import Change
 from bench.report.rows import BASELINES, ONE_PROCESS, Row, hardly_converted, is_meaningless, one_accuracy
 from bench.report.statistics import student_factor
 from bench.report.tables import findings
-from bench.report.tables.language_tables import perplexity_change, setting_words
+from bench.report.tables.language_tables import change_words, perplexity_change, setting_words
 
 STEP = 0.05
 """Floors of accuracy are multiples of this."""
@@ -27,8 +27,9 @@ RULE = (
     "Only differences that show count. A row reaches an accuracy if it lies 2 standard errors above it; latencies "
     "differ if their 95 % intervals do not overlap and, where one process measured a row, they are "
     f"{100 * (ONE_PROCESS - 1):.0f} % apart besides (the noise floor, where that is more; decoding on a CPU a factor "
-    "of 2). Of rows that are not told apart in speed, the one of the smallest weights is named. MB are the weights as "
-    "stored."
+    "of 2); a change of perplexity counts with the upper end of its 95 % interval, and is that of the precision in the "
+    "first mode that was judged. Of rows that are not told apart in speed, the one of the smallest weights is named. "
+    "MB are the weights as stored."
 )
 
 
@@ -127,7 +128,7 @@ def _language(group: LanguageGroup) -> list[str]:
     pairs = [(line, row) for line, row in pairs if not hardly_converted(row)]
     if headline is None or len(pairs) < 2:
         return []
-    lines = [f"**{name}:** {'; '.join(_decoded(rungs))}." for name, rungs in _ceilings(group, pairs)]
+    lines = [f"**{name}:** {'; '.join(_decoded(group, rungs))}." for name, rungs in _ceilings(group, pairs)]
     where = ", ".join(
         (group.model, setting_words(headline), *(() if group.text is None else (f"text {group.text[0]}",)))
     )
@@ -137,17 +138,15 @@ def _language(group: LanguageGroup) -> list[str]:
 
 def _ceilings(group: LanguageGroup, pairs: Sequence[tuple[LanguageLine, Row]]) -> list[tuple[str, list[Rung]]]:
     """What may be picked at each loss of perplexity; all rows together where no perplexity was judged."""
-    changes = {precision: change for line, _ in pairs if (change := _change(group, precision := line.precision))}
-    if not changes:
+    changes = {line.precision: _change(group, line.precision) for line, _ in pairs}
+    if not any(changes.values()):
         return [("Perplexity was not judged", ladder([row for _, row in pairs], _slower))]
     found: list[tuple[str, list[Rung]]] = []
-    steps: list[tuple[str, float | None]] = [("No change of perplexity that shows", None)]
-    steps += [(f"At most {100 * ceiling:.0f} % more perplexity", ceiling) for ceiling in CEILINGS]
-    for name, ceiling in steps:
-        rows = [row for line, row in pairs if line.precision == FP32 or _within(changes.get(line.precision), ceiling)]
+    for ceiling in CEILINGS:
+        rows = [row for line, row in pairs if line.precision == FP32 or _within(changes[line.precision], ceiling)]
         rungs = ladder(rows, _slower)
         if rungs and (not found or [rung.row for rung in rungs] != [rung.row for rung in found[-1][1]]):
-            found.append((name, rungs))
+            found.append((f"At most {100 * ceiling:.0f} % more perplexity", rungs))
     return found[:FLOORS]
 
 
@@ -157,12 +156,10 @@ def _change(group: LanguageGroup, precision: str) -> Change | None:
     return next((found for row in rows if (found := perplexity_change(group, row)) is not None), None)
 
 
-def _within(change: Change | None, ceiling: float | None) -> bool:
-    """Whether the loss is at most ``ceiling`` by the upper end of its interval; None asks for none that shows."""
+def _within(change: Change | None, ceiling: float) -> bool:
+    """Whether the loss is at most ``ceiling`` by the upper end of its 95 % interval."""
     if change is None or change.standard_error is None:
         return False
-    if ceiling is None:
-        return not change.shows
     return change.ratio - 1 + student_factor(change.windows) * change.standard_error <= ceiling
 
 
@@ -170,10 +167,12 @@ def _slower(one: Row, other: Row) -> bool:
     return over(other, one)[1] == "below"
 
 
-def _decoded(rungs: Sequence[Rung]) -> list[str]:
+def _decoded(group: LanguageGroup, rungs: Sequence[Rung]) -> list[str]:
     told = []
     for rung, before in list(zip(rungs, (None, *rungs), strict=False))[:RUNGS]:
-        name, *names = (escape(f"{row['precision']} {row['mode']}") for row in (rung.row, *rung.level))
-        facts = f"{throughput_cell(rung.row)} tokens/s, {megabytes(rung.row['weights [B]'])} MB"
-        told.append(f"{_limit(rung.row, before)}{name} ({facts}){_level(rung, names)}")
+        row, change = rung.row, _change(group, rung.row["precision"])
+        name, *names = (escape(f"{one['precision']} {one['mode']}") for one in (row, *rung.level))
+        facts = [f"{throughput_cell(row)} tokens/s", f"{megabytes(row['weights [B]'])} MB"]
+        facts += [f"perplexity {change_words(change)} %"] if change else []
+        told.append(f"{_limit(row, before)}{name} ({', '.join(facts)}){_level(rung, names)}")
     return told

@@ -78,11 +78,13 @@ def test_language_models_are_picked_by_the_perplexity_that_may_be_lost(make: Any
             make.decode(ms[name], precision=name, weight_bytes=sizes[name] * 1_000_000),
         )
     ]
-    assert picks(summary_of(*rows)) == [
-        "**No change of perplexity that shows:** fastest is int8 eager (50.0 tokens/s, 150 MB).",
-        "**At most 50 % more perplexity:** fastest is int8 eager (50.0 tokens/s, 150 MB); smaller, nf4 eager "
-        "(10.0 tokens/s, 100 MB).",
-    ]
+    small, large = picks(summary_of(*rows))
+    assert small.startswith(
+        "**At most 1 % more perplexity:** fastest is int8 eager (50.0 tokens/s, 150 MB, perplexity "
+    )
+    assert small.endswith(" %).")
+    assert large.startswith("**At most 50 % more perplexity:** fastest is int8 eager (")
+    assert "; smaller, nf4 eager (10.0 tokens/s, 100 MB, perplexity +22." in large
 
 
 @pytest.mark.parametrize(("size", "limit"), [(6e6, 1e7), (1e6, 2e6), (2.1e6, 5e6), (5e6, 1e7), (27_600, 50_000)])
