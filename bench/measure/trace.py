@@ -127,8 +127,9 @@ def _total(timed: Iterable[tuple[Row, float]]) -> float:
 def _record(step: Callable[[], object], device: torch.device) -> tuple[int, profile]:
     """Up to ``CALLS`` calls of ``step``, each marked as a step and with all of its work on the device inside."""
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
-    begin, calls = time.perf_counter(), 0
+    calls = 0
     with profile(activities=activities, record_shapes=True) as recorded:
+        begin = time.perf_counter()  # not before: the first start of a profiler can take seconds of its own
         while calls < CALLS and (calls == 0 or time.perf_counter() - begin < SECONDS):
             with record_function(f"{STEP}#{calls}"):
                 step()
