@@ -45,6 +45,8 @@ LANGUAGE_PRECISIONS = (
     "fp4",
     "fp4_bf16",
 )
+COMPILED_KINDS = ("fp32", "bf16", "int8_static", "int8_dynamic", "int8_weights", "nf4_weights", "int8_bnb")
+"""One precision of classifiers for each way in which they compile: the others differ in a constant."""
 BOTH_MODES = ("eager", "compiled")
 FEATURE_SIDE = 16
 """Side, in pixels, of what a single convolution is given."""
@@ -194,7 +196,8 @@ BUDGETS: dict[str, Budget] = {
         untrained=(*NOTES_CLASSIFIERS[1:], *TORCHVISION_CLASSIFIERS),
         rows=(
             # As many images as are judged at once: another batch size would have to be compiled for that.
-            Rows(precisions=ALL_PRECISIONS, modes=BOTH_MODES, batch_sizes=(32,), models=("cnn_small",)),
+            Rows(precisions=ALL_PRECISIONS, modes=("eager",), batch_sizes=(32,), models=("cnn_small",)),
+            Rows(precisions=COMPILED_KINDS, modes=("compiled",), batch_sizes=(32,), models=("cnn_small",)),
             Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(2,)),
         ),
         layers=Layers(
