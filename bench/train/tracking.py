@@ -75,6 +75,7 @@ class WeightsAndBiases:
 
     def __init__(self, case: Case, workspace: Workspace) -> None:
         os.environ["WANDB_ERROR_REPORTING"] = "false"  # its reports of errors keep threads
+        os.environ.setdefault("WANDB_MODE", "offline")
         import wandb
 
         self._wandb, self._results, self._name = wandb, workspace.results, case.name
@@ -89,7 +90,6 @@ class WeightsAndBiases:
             id=self._id,
             name=self._name,
             dir=str(self._results),
-            mode=os.environ.get("WANDB_MODE", "offline"),
             resume="allow",
             settings=settings,
         )
