@@ -78,6 +78,8 @@ class Comparisons:
     """Question -> images that the training of each variant sees."""
     speedruns: Mapping[str, int | None]
     """Network -> images that a training on time sees; None is the recipe's."""
+    speedrun_seeds: tuple[int, ...]
+    """A time is worth little without its spread: more than of other comparisons."""
 
 
 SCOPES = ("scratch", "head", "all")
@@ -105,6 +107,7 @@ COMPARISONS: dict[str, Comparisons] = {
             "overfitting": 64,
         },
         speedruns={"resnet18_cifar": 64},
+        speedrun_seeds=(0,),
     ),
     "quick": Comparisons(
         seeds=(0,),
@@ -119,6 +122,7 @@ COMPARISONS: dict[str, Comparisons] = {
         imagenet=(),
         ablations={},
         speedruns={},
+        speedrun_seeds=(),
     ),
     "full": Comparisons(
         seeds=(0, 1, 2),
@@ -139,5 +143,6 @@ COMPARISONS: dict[str, Comparisons] = {
             "overfitting": 1_500_000,
         },
         speedruns={"resnet18_cifar": None},
+        speedrun_seeds=(0, 1, 2, 3, 4),
     ),
 }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,8 @@ from bench.records import Case, Scalar
 from bench.train.recipes import HELD_OUT, RECIPES, recipe_for
 from bench.training_plan import TRAININGS, arithmetic_options, usual_arithmetic
 
-LANGUAGE_EXPERIMENTS = ("load", "prefill", "decode", "perplexity", "chat")
-"""In the order in which they run."""
 NO_DATA = "random"
 """Stands for a data set where numbers are drawn."""
-ANSWERS = ("perplexity", "chat")
-"""Experiments about what a model says: of random weights that means nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,63 +214,6 @@ class Plan:
             **fields,
         )
 
-    def language_rows(self) -> Iterator[dict[str, Any]]:
-        """Parameters of each language case, those that will be compared one after another.
-
-        What does not depend on chance (perplexity, chat) is measured once; prefill is never compiled: see there.
-        """
-        language = self.language
-        if language is None:
-            return
-        for repeat, model in itertools.product(range(self.repeats), language.models):
-            random = models.language_model(model).random
-            for experiment in LANGUAGE_EXPERIMENTS:
-                if experiment in ANSWERS and (random or repeat):
-                    continue
-                for mode, size, prompt, precision in _language_rows(language, experiment):
-                    yield {
-                        "experiment": experiment,
-                        "model": model,
-                        "precision": precision,
-                        "mode": mode,
-                        "batch_size": size,
-                        "prompt": prompt,
-                        "repeat": repeat,
-                    }
-
-    def language_case(
-        self, experiment: str, *, model: str, precision: str, mode: str, batch_size: int, prompt: int, repeat: int
-    ) -> Case:
-        """The case of one language experiment. ``prompt`` is the prompt's length in tokens, 0 where there is none."""
-        assert self.language is not None
-        language = self.language
-        options: dict[str, Scalar] = {}
-        if experiment in ("prefill", "decode"):
-            options = {**dict(self.sampling), "prompt_tokens": prompt}
-        if experiment == "decode":
-            options["new_tokens"] = language.new_tokens
-        if experiment == "perplexity":
-            options = {"context": language.context, "stride": language.stride, "text_tokens": language.text_tokens}
-        if experiment == "chat":
-            options = {"new_tokens": language.chat_tokens}
-        options["model_digest"] = self.model_digests.get(model)
-        if experiment in ("prefill", "decode", "perplexity"):
-            options |= {"text_digest": self.text.digest, "text": str(self.text.file) if self.text.file else None}
-        return Case(
-            experiment=experiment,
-            model=model,
-            dataset=self.text.name,
-            image_size=0,
-            device=self.device,
-            threads=self.threads,
-            budget=self.budget.name,
-            precision=precision,
-            mode=mode,
-            batch_size=batch_size,
-            repeat=repeat,
-            options=tuple(sorted((name, value) for name, value in options.items() if value is not None)),
-        )
-
     def largest_case(self) -> Case:
         """The case with the largest images: the data set is decoded at that size, which serves the smaller ones."""
         return self._first_case(max(self.models, key=self.image_size))
@@ -314,26 +252,6 @@ class Plan:
             options=tuple(sorted(options.items())),
             **fields,
         )
-
-
-def _language_rows(language: Language, experiment: str) -> list[tuple[str, int, int, str]]:
-    """Mode, batch size, prompt length and precision of each row, each once."""
-    prompts: tuple[int, ...] = (0,)
-    if experiment == "prefill":
-        prompts = language.prompt_tokens
-    if experiment == "decode":
-        prompts = language.prompt_tokens[:1]
-    once = experiment not in ("prefill", "decode")
-    found = {
-        (mode, size, prompt, precision): None
-        for rows in language.rows
-        for mode in (rows.modes if experiment == "decode" else ("eager",))
-        for size in ((1,) if once else rows.batch_sizes)
-        for prompt in prompts
-        for precision in rows.precisions
-        if PRECISIONS[precision].load
-    }
-    return sorted(found, key=lambda row: (row[1], row[2], row[0] != "eager"))
 
 
 def file_digest(file: Path) -> str:

@@ -22,8 +22,9 @@ from bench.engine.process import ProcessRunner
 from bench.engine.replay import ReplayClock
 from bench.engine.result import Elsewhere, ResultFile, bare
 from bench.engine.summary import summary
+from bench.language_plan import LANGUAGE_EXPERIMENTS
 from bench.options import make_plan
-from bench.plan import LANGUAGE_EXPERIMENTS, Plan
+from bench.plan import Plan
 from bench.records import SCHEMA, Case, Failure, Measurement, Outcome, to_json
 from bench.train.artefacts import artefact_name, training_code
 from bench.training_plan import TRAININGS

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from bench.language_plan import language_case, language_rows
+
 if TYPE_CHECKING:
     from bench.plan import Plan
 
 
 def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
-    return plan.language_rows()
+    return language_rows(plan)
 
 
 def test_language(
@@ -25,7 +27,8 @@ def test_language(
     repeat: int,
 ) -> None:
     measure(
-        plan.language_case(
+        language_case(
+            plan,
             experiment,
             model=model,
             precision=precision,

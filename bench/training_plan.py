@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import models
@@ -127,7 +127,7 @@ def ablation_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     for seed in _seeds(plan):
         for question in _of(plan).ablations:
             for variant, changed in ABLATIONS[question].items():
-                if changed.model in _named(plan, [changed.model]):
+                if _is_about(plan, changed.model):
                     yield {"model": changed.model, "question": question, "variant": variant, "seed": seed}
 
 
@@ -142,7 +142,7 @@ def ablation_case(plan: Plan, *, model: str, question: str, variant: str, seed: 
 
 def speedrun_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     for model in _named(plan, _of(plan).speedruns):
-        for seed in range(max(len(_seeds(plan)), 5 if plan.budget.name == "full" else 1)):
+        for seed in _asked_seeds(plan, _of(plan).speedrun_seeds):
             yield {"model": model, "seed": seed}
 
 
@@ -197,13 +197,20 @@ def _of(plan: Plan) -> Comparisons:
 
 
 def _seeds(plan: Plan) -> tuple[int, ...]:
-    """Those asked for, else those of the comparisons."""
-    return plan.seeds if plan.seeds != plan.budget.seeds else _of(plan).seeds
+    return _asked_seeds(plan, _of(plan).seeds)
 
 
-def _named(plan: Plan, chosen: Any) -> list[str]:
-    """Of the networks ``chosen`` those that the run is about: all, unless some were named."""
-    return [model for model in chosen if plan.layers is not None or model in plan.models]
+def _asked_seeds(plan: Plan, usual: tuple[int, ...]) -> tuple[int, ...]:
+    return plan.seeds if plan.seeds != plan.budget.seeds else usual
+
+
+def _named(plan: Plan, chosen: Iterable[str]) -> list[str]:
+    return [model for model in chosen if _is_about(plan, model)]
+
+
+def _is_about(plan: Plan, model: str) -> bool:
+    """Whether the run is about ``model``: every network, unless some were named."""
+    return plan.layers is not None or model in plan.models
 
 
 def _rungs_of_steps() -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from bench.measure import clock, flags, memory
 from bench.measure.state import Watch
 from bench.measure.trace import traced
 from bench.records import Case, Cold, Figure, Measurement
+from bench.train.feeds import Feed
 from bench.train.state import begin, compile_steps
 from bench.train.step import Step
 from bench.train.training import Training, split_indices
@@ -93,11 +94,11 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     return traced(measurement, workspace, timed)
 
 
-def _whole_batches(training: Training, feed: Callable[..., object]) -> Iterator[tuple[Tensor, Tensor]]:
+def _whole_batches(training: Training, feed: Feed) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches without end, the smaller ones at the end of an epoch left out."""
     indices, _ = split_indices(training.recipe, training.dataset)
     for epoch in count():
-        for images, labels in feed(indices, epoch):  # type: ignore[attr-defined]
+        for images, labels in feed(indices, epoch):
             if len(labels) == training.recipe.batch_size:
                 yield images, labels
 

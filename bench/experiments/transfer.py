@@ -43,7 +43,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     return replace(
         measurement,
         figures={**measurement.figures, "trainable_parameters": counted},
-        artefact=weights.name if weights == workspace.artefact and weights else None,
+        artefact=weights.name if weights and weights == workspace.artefact else None,
     )
 
 

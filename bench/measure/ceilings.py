@@ -22,6 +22,7 @@ SIDE_SECONDS = 0.5
 LONG_SECONDS = 0.05
 """A product that takes so long shows what the hardware can do: no larger one is tried."""
 TF32_CAPABILITY = (8, 0)
+"""Ampere: the first GPUs with TF32 and bfloat16 in their tensor cores."""
 
 Step = Callable[[], object]
 Between = Callable[[], None]

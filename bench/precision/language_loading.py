@@ -14,8 +14,9 @@ from typing import Any, Literal
 import torch
 
 from bench.errors import Unsupported
+from bench.measure.ceilings import TF32_CAPABILITY
 from bench.precision import Precision
-from bench.precision.native import TF32_CAPABILITY, allow_tf32, need_capability
+from bench.precision.native import allow_tf32, need_capability
 
 INT4_GROUP = 64
 """Weights that share a scale: small models are not wide enough for 128."""

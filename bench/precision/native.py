@@ -6,10 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import Unsupported
+from bench.measure.ceilings import TF32_CAPABILITY
 from bench.precision.converted import Converted, Setting
-
-TF32_CAPABILITY = (8, 0)
-"""Ampere: the first GPUs with TF32 and bfloat16 in their tensor cores."""
 
 
 def as_is(network: nn.Module, setting: Setting) -> Converted:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.data.images import ImageDataset, Split
-from bench.data.pipelines import evaluation_batches, loader_for_epoch
+from bench.data.pipelines import evaluation_batches
+from bench.data.tensors import ImageTensors
 from bench.errors import InputError
 from bench.train.inputs import normalization, noted_test_augmentation
 from bench.train.recipes import Recipe, TestFaults
@@ -113,18 +114,16 @@ def evaluate_as_noted(
     batch_size = recipe.test_batch_size or recipe.batch_size
     if recipe.faults.train_mode and count > 1 and count % batch_size == 1:
         count -= 1  # a batch of one image has no batch statistics: torch refuses it
-    loader = loader_for_epoch(
-        dataset.test,
+    batches = ImageTensors(dataset.test, device).epoch(
         np.arange(count),
         augmentation=noted_test_augmentation(recipe, dataset),
         image_size=image_size,
         batch_size=batch_size,
-        workers=0,
         shuffle=True,
         seed=seed,
     )
     with _seeded(seed, device):
-        return evaluate(network, ((images, labels) for images, labels in loader), device, recipe.faults)
+        return evaluate(network, batches, device, recipe.faults)
 
 
 def check_network(

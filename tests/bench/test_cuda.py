@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.language_plan import LANGUAGE_EXPERIMENTS
 from bench.options import gpu_count
-from bench.plan import LANGUAGE_EXPERIMENTS
 from bench.precision import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS
 from bench.records import Measurement, from_json
 

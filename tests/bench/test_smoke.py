@@ -12,7 +12,7 @@ import pytest
 
 from bench.budgets import BUDGETS, COMPILED_KINDS
 from bench.labels import unpack
-from bench.plan import LANGUAGE_EXPERIMENTS
+from bench.language_plan import LANGUAGE_EXPERIMENTS
 from bench.precision import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
 from bench.records import Measurement, from_json
 from bench.training_plan import TRAININGS

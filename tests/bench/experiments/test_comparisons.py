@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,16 +41,6 @@ def case(experiment: str, model: str = "cnn_small", recipe: str = "note4_cnn_sma
 def values(measurement: Measurement) -> dict[str, float]:
     assert from_json(Measurement, to_json(measurement)) == measurement
     return {name: figure.value for name, figure in measurement.figures.items()}
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, data_dir: Path) -> Workspace:
-    return Workspace(results=tmp_path, data_dir=data_dir)
 
 
 @pytest.fixture(autouse=True)

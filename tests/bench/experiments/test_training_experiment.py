@@ -35,16 +35,6 @@ CASE = Case(
 )
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, data_dir: Path) -> Workspace:
-    return Workspace(results=tmp_path, data_dir=data_dir)
-
-
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One thread and no loader workers: forking them takes longer than these trainings."""

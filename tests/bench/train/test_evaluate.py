@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -219,11 +218,3 @@ def test_stored_images_are_not_changed(tiny_network: nn.Sequential, tiny_dataset
     before: Split = replace(tiny_dataset.test, images=tiny_dataset.test.images.copy())
     _noted(tiny_network, tiny_dataset, TestFaults(flip=True, crop_padding=1))
     np.testing.assert_array_equal(before.images, tiny_dataset.test.images)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
