@@ -51,6 +51,8 @@ CPU_ENVIRONMENT = {
     # The first compilation starts a pool of processes that import torch, for Triton alone: on a CPU they only disturb.
     "TORCH_WARM_POOL": "0",
 }
+STARTS = 3
+"""How often a worker is started at most, where the fork server is killed meanwhile: a new one imports for seconds."""
 LOG_LINES = 3
 
 
@@ -77,13 +79,15 @@ class ProcessRunner:
     def perform(self, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
         """Like ``worker.perform``, in a fresh process: a crash, a hang and a kill become failures too."""
         kills_before = _kernel_kills()
-        try:
-            process, here = self._started(request)
-        except (OSError, EOFError):  # the server was killed just then: the next one is started first
+        problem: Exception | None = None
+        for _ in range(STARTS):
             try:
                 process, here = self._started(request)
+                break
             except (OSError, EOFError) as error:
-                return _failure("crashed", f"no worker could be started ({type(error).__name__}: {error})")
+                problem = error
+        else:
+            return _failure("crashed", f"no worker could be started ({type(problem).__name__}: {problem})")
         try:
             reply = _await_reply(here, request["time_limit"], progress)
             return _explained(reply, process, Path(request["log"]), _kernel_kills() - kills_before)
