@@ -229,6 +229,8 @@ def to_json(record: Any) -> Any:
     Raises:
         ValueError: a value is NaN, infinite or of a type that JSON does not have.
     """
+    if record is None or type(record) in (str, int, bool):  # as most are
+        return record
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         return {item.name: to_json(getattr(record, item.name)) for item in dataclasses.fields(record)}
     if isinstance(record, Mapping):
@@ -237,7 +239,7 @@ def to_json(record: Any) -> Any:
         return [to_json(value) for value in record]
     if isinstance(record, float) and not math.isfinite(record):
         raise ValueError(f"{record} is not a measured number: use None and say why in `absent`")
-    if record is None or isinstance(record, str | int | float | bool):
+    if isinstance(record, str | int | float | bool):
         return record
     raise ValueError(f"{record!r} of type {type(record).__name__} does not go into JSON")
 

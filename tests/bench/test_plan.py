@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from bench.budgets import BUDGETS
+from bench.budgets import BUDGETS, COMPILED_KINDS
+from bench.language_plan import language_case, language_rows
 from bench.options import make_plan
 from bench.plan import Plan
 from bench.precision import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS
@@ -77,11 +78,10 @@ def test_smoke_compiles_only_its_smallest_network() -> None:
     assert made.rows_of("resnet18") == [("eager", 2, "fp32")]
 
 
-def test_smoke_runs_every_precision_in_every_mode() -> None:
-    rows = make(budget="smoke").rows_of("cnn_small")
-    assert {(mode, precision) for mode, _, precision in rows} == {
-        (mode, precision) for mode in ("eager", "compiled") for precision in CLASSIFIER_PRECISIONS
-    }
+def test_smoke_runs_every_precision_and_each_way_to_compile() -> None:
+    rows = {(mode, precision) for mode, _, precision in make(budget="smoke").rows_of("cnn_small")}
+    eager = {("eager", precision) for precision in CLASSIFIER_PRECISIONS}
+    assert rows == eager | {("compiled", precision) for precision in COMPILED_KINDS}
 
 
 def test_what_is_compared_runs_side_by_side() -> None:
@@ -153,7 +153,7 @@ def test_limits_of_pytest_benchmark_reach_the_stopping_rule() -> None:
 
 def language(**given: Any) -> list[tuple[Any, ...]]:
     """The language rows of a plan: experiment, model, precision, mode, batch size, prompt and repeat."""
-    return [tuple(row.values()) for row in make(**given).language_rows()]
+    return [tuple(row.values()) for row in language_rows(make(**given))]
 
 
 def test_language_rows_are_side_by_side_and_each_once() -> None:
@@ -189,27 +189,27 @@ def test_random_weights_are_not_asked_for_answers() -> None:
 def test_precisions_are_for_classifiers_or_language_models_or_both() -> None:
     made = make(precisions="int8_static,nf4_bf16,fp32")
     assert {row[2] for row in made.rows_of("cnn_small")} == {"int8_static", "fp32"}
-    assert {row["precision"] for row in made.language_rows()} == {"nf4_bf16", "fp32"}
+    assert {row["precision"] for row in language_rows(made)} == {"nf4_bf16", "fp32"}
 
 
 def test_a_language_case_says_what_shapes_it() -> None:
     made = make(new_tokens=7, text_tokens=99)
     row = {"model": "smollm2-135m", "precision": "nf4", "mode": "eager", "batch_size": 2, "repeat": 0}
-    decode = made.language_case("decode", prompt=16, **row)
+    decode = language_case(made, "decode", prompt=16, **row)
     assert (decode.option("prompt_tokens"), decode.option("new_tokens")) == (16, 7)
     assert decode.option("text_digest") == made.text.digest
-    perplexity = made.language_case("perplexity", prompt=0, **row)
+    perplexity = language_case(made, "perplexity", prompt=0, **row)
     assert perplexity.option("text_tokens") == 99
-    assert made.language_case("chat", prompt=0, **row).option("new_tokens") == 7
-    assert dict(made.language_case("load", prompt=0, **row).options) == {}
+    assert language_case(made, "chat", prompt=0, **row).option("new_tokens") == 7
+    assert dict(language_case(made, "load", prompt=0, **row).options) == {}
 
 
 def test_other_weights_under_a_name_are_another_case() -> None:
     made = make()
     row: dict[str, Any] = {"model": "smollm2-135m", "precision": "nf4", "mode": "eager", "batch_size": 1}
     cases = [
-        dataclasses.replace(made, model_digests={"smollm2-135m": digest}).language_case(
-            "load", prompt=0, repeat=0, **row
+        language_case(
+            dataclasses.replace(made, model_digests={"smollm2-135m": digest}), "load", prompt=0, repeat=0, **row
         )
         for digest in ("a", "b")
     ]
@@ -218,4 +218,4 @@ def test_other_weights_under_a_name_are_another_case() -> None:
 
 def test_smoke_measures_language_models_at_every_precision() -> None:
     made = make(budget="smoke")
-    assert {row["precision"] for row in made.language_rows()} == set(LANGUAGE_PRECISIONS)
+    assert {row["precision"] for row in language_rows(made)} == set(LANGUAGE_PRECISIONS)
