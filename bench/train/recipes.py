@@ -70,7 +70,8 @@ class Recipe:
     select: Literal["last", "validation"] = "last"
     """Which epoch counts: the last, or the best on held-out training images."""
     patience: int | None = None
-    """Stop early after so many epochs in which the loss on held-out images has not fallen below its lowest."""
+    """Stop early after so many epochs, from the last milestone on, in which the loss on held-out images has not fallen
+    below its lowest."""
     faults: TestFaults = field(default_factory=TestFaults)
 
 
