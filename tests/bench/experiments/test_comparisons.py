@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from bench.comparisons import SCOPES
+from bench.data.images import ImageDataset, Split
 from bench.errors import InputError, Unsupported
 from bench.experiments import ablation, loading, speedrun, training, training_step, transfer
 from bench.records import Case, Measurement, from_json, to_json
@@ -165,10 +167,33 @@ def test_transfer_trains_what_its_scope_says(pretrained: Workspace, monkeypatch:
     assert distance["all"] < distance["scratch"] / 2
 
 
+def test_transfer_between_halves_of_an_odd_number_of_classes(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five classes the network knows two and learns the other three."""
+    loaded = training.load_dataset
+
+    def five(*given: Any, **more: Any) -> ImageDataset:
+        whole = loaded(*given, **more)
+        parts = {
+            name: Split(images=part.images[part.labels < 5], labels=part.labels[part.labels < 5])
+            for name, part in (("train", whole.train), ("test", whole.test))
+        }
+        return replace(whole, classes=whole.classes[:5], **parts)
+
+    monkeypatch.setattr(training, "load_dataset", five)
+    before = training.run(case("pretraining", **RESNET, half=1), workspace)
+    assert before.artefact is not None
+    trained = replace(workspace, artefact=workspace.artefacts / before.artefact)
+    one = case("transfer", **RESNET, source="five_classes", scope="head", half=2)
+    assert values(transfer.run(one, trained))["trainable_parameters"] == 64 * 3 + 3
+
+
 def test_transfer_without_weights_is_no_transfer(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(workspace.results))
-    with pytest.raises(Unsupported, match=r"the ImageNet weights of vgg16 are not there: put vgg16-\w+\.pth into "):
-        transfer.run(case("transfer", "vgg16", "note2_transfer", source="imagenet", scope="all"), workspace)
+    for scope in SCOPES:  # from scratch there would be nothing to compare with, after hours
+        with pytest.raises(Unsupported, match=r"the ImageNet weights of vgg16 are not there: put vgg16-\w+\.pth into "):
+            transfer.run(case("transfer", "vgg16", "note2_transfer", source="imagenet", scope=scope), workspace)
     with pytest.raises(Unsupported, match="its training failed"):
         transfer.run(
             case("transfer", **RESNET, source="five_classes", scope="head", half=2),
