@@ -175,6 +175,8 @@ class Budget:
     seeds: tuple[int, ...]
     repeats: int
     sampling: Sampling
+    loading: Sampling
+    """Of passes over a data set, each of which is one sample."""
     train_images: int | None
     """Images seen by a training; None is the recipe's epochs over all images."""
     train_images_by_model: Mapping[str, int] = field(default_factory=dict)
@@ -235,6 +237,7 @@ BUDGETS: dict[str, Budget] = {
         seeds=(0,),
         repeats=1,
         sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
+        loading=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
         train_images=256,
         epochs=2,
         test_images=100,
@@ -296,6 +299,7 @@ BUDGETS: dict[str, Budget] = {
         seeds=(0,),
         repeats=1,
         sampling=Sampling(min_samples=20, min_seconds=0.5, relative_error=0.01, max_seconds=1.5),
+        loading=Sampling(min_samples=3, min_seconds=0.0, relative_error=0.05, max_seconds=1.5),
         train_images=16_000,
         train_images_by_model={
             "cnn_vgg": 3_200,
@@ -349,6 +353,7 @@ BUDGETS: dict[str, Budget] = {
         seeds=(0, 1, 2),
         repeats=5,
         sampling=Sampling(min_samples=100, min_seconds=2.0, relative_error=0.005, max_seconds=20.0),
+        loading=Sampling(min_samples=6, min_seconds=0.0, relative_error=0.05, max_seconds=90.0),
         train_images=None,
         training_timeout=48 * 3600,
         case_timeout=1800,

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from bench.budgets import BUDGETS
 from bench.comparisons import SCOPES
 from bench.data.images import ImageDataset, Split
 from bench.errors import InputError, Unsupported
 from bench.experiments import ablation, loading, speedrun, training, training_step, transfer
+from bench.experiments.timing import sampling
 from bench.records import Case, Measurement, from_json, to_json
 from bench.train.artefacts import load_weights
 from bench.train.heads import freeze_all_but, replace_head
@@ -86,6 +88,30 @@ def test_a_step_is_the_sum_of_its_parts_and_counts_three_times_the_forward_flops
     convolutions = [8 * 27 * 1024, 16 * 72 * 256, 32 * 144 * 64, 64 * 288 * 16]
     multiplied = 3 * (sum(convolutions) + 256 * 64 + 64 * 32 + 32 * 10) - convolutions[0]
     assert values(found)["flops_per_step"] == 2 * multiplied * 64
+
+
+def test_a_step_is_warmed_up_by_the_clock_and_its_parts_forget_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed: list[torch.device] = []
+
+    def warm_up(step: Any, device: torch.device) -> None:
+        for _ in range(4):
+            step()
+        warmed.append(device)
+
+    monkeypatch.setattr(training_step.clock, "warm_up", warm_up)
+    found = training_step.run(case("training_step", min_samples=3, max_seconds=5.0), workspace)
+    assert warmed == [torch.device("cpu")]
+    assert {len(found.series[f"{part}_seconds"]) for part in training_step.PARTS} == {len(found.seconds)}
+
+
+@pytest.mark.parametrize("budget", list(BUDGETS))
+def test_passes_of_loading_have_a_stopping_rule_of_their_own(budget: str) -> None:
+    rule = sampling(replace(case("loading"), budget=budget))
+    assert rule == BUDGETS[budget].loading
+    assert rule.min_samples >= 3
+    assert rule.min_seconds == 0  # a pass may take longer than what latencies are sampled for
 
 
 @pytest.mark.parametrize("source", ["images", "random"])
