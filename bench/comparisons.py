@@ -51,6 +51,10 @@ LADDER: tuple[tuple[int, Arithmetic], ...] = (
 """Rungs from the notes' loop up, one thing at a time. What counts of the lowest is the faster of its two."""
 
 
+CUDA_LADDER = 10
+"""Times the images of a ladder on CUDA: the table counts what a CPU does in some minutes, on a GPU a blink."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparisons:
     """How much of each is run in one budget."""

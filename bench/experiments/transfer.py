@@ -23,8 +23,8 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     """Train ``case.model`` on new classes.
 
     Options of the case besides those of a training: ``source``, ``five_classes`` (the weights in
-    ``workspace.artefact``, of a training on the other half of the classes) or ``imagenet`` (torchvision's); ``scope``,
-    one of ``SCOPES``.
+    ``workspace.artefact``, of a training on the other half of the classes) or ``imagenet`` (torchvision's, in the file
+    ``imagenet_weights`` or where torch keeps its downloads); ``scope``, one of ``SCOPES``.
 
     Raises:
         InputError: the scope is unknown, or the weights do not fit.
@@ -54,7 +54,8 @@ def _weights(case: Case, workspace: Workspace) -> Path | None:
     """
     scratch = case.option("scope") == "scratch"
     if case.option("source") == "imagenet":
-        file = imagenet_file(case.model)
+        given = case.option("imagenet_weights")
+        file = Path(str(given)) if given else imagenet_file(case.model)
         return None if scratch else file
     if scratch:
         return None

@@ -220,6 +220,11 @@ def test_transfer_without_weights_is_no_transfer(workspace: Workspace, monkeypat
     for scope in SCOPES:  # from scratch there would be nothing to compare with, after hours
         with pytest.raises(Unsupported, match=r"the ImageNet weights of vgg16 are not there: put vgg16-\w+\.pth into "):
             transfer.run(case("transfer", "vgg16", "note2_transfer", source="imagenet", scope=scope), workspace)
+    torn = workspace.results / "vgg16-torn.pth"
+    torn.write_bytes(b"torn")
+    given = case("transfer", "vgg16", "note2_transfer", source="imagenet", scope="all", imagenet_weights=str(torn))
+    with pytest.raises(InputError, match=r"vgg16-torn\.pth is truncated"):
+        transfer.run(given, workspace)
     with pytest.raises(Unsupported, match="its training failed"):
         transfer.run(
             case("transfer", **RESNET, source="five_classes", scope="head", half=2),
