@@ -54,6 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     add("--text-tokens", type=int, help="tokens of the text that perplexity is judged on (default: the budget's)")
     add("--weights", help="trained weights of the one network that --models names; nothing is trained then")
+    add("--imagenet-weights", help="folder with torchvision's vgg16-*.pth, resnet18-*.pth (default: torch's downloads)")
     add("--classes", type=int, help="classes of your own network (default: the data set's)")
     add("--image-size", type=int, help="side in pixels of the images given to the networks (default: their own)")
     add("--normalize", help="what your weights were trained with: M,M,M/S,S,S, means and standard deviations")

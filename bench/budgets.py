@@ -47,6 +47,9 @@ LANGUAGE_PRECISIONS = (
 )
 COMPILED_KINDS = ("fp32", "bf16", "int8_static", "int8_dynamic", "int8_weights", "nf4_weights", "int8_bnb")
 """One precision of classifiers for each way in which they compile: the others differ in a constant."""
+COMPILED_LANGUAGE_KINDS = ("fp32", "int8_packed", "int8_linear_bf16", "nf4")
+"""Of language models one for each library and for each way of torch's. bitsandbytes is not compiled there: its row
+says why."""
 BOTH_MODES = ("eager", "compiled")
 FEATURE_SIDE = 16
 """Side, in pixels, of what a single convolution is given."""
@@ -172,6 +175,8 @@ class Budget:
     seeds: tuple[int, ...]
     repeats: int
     sampling: Sampling
+    loading: Sampling
+    """Of passes over a data set, each of which is one sample."""
     train_images: int | None
     """Images seen by a training; None is the recipe's epochs over all images."""
     train_images_by_model: Mapping[str, int] = field(default_factory=dict)
@@ -209,7 +214,10 @@ BUDGETS: dict[str, Budget] = {
         ),
         language=Language(
             models=("smollm2-2-layers",),
-            rows=(Rows(precisions=LANGUAGE_PRECISIONS, modes=BOTH_MODES, batch_sizes=(2,)),),
+            rows=(
+                Rows(precisions=LANGUAGE_PRECISIONS, modes=("eager",), batch_sizes=(2,)),
+                Rows(precisions=COMPILED_LANGUAGE_KINDS, modes=("compiled",), batch_sizes=(2,)),
+            ),
             prompt_tokens=(8,),
             new_tokens=4,
             context=32,
@@ -229,6 +237,7 @@ BUDGETS: dict[str, Budget] = {
         seeds=(0,),
         repeats=1,
         sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
+        loading=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
         train_images=256,
         epochs=2,
         test_images=100,
@@ -290,6 +299,7 @@ BUDGETS: dict[str, Budget] = {
         seeds=(0,),
         repeats=1,
         sampling=Sampling(min_samples=20, min_seconds=0.5, relative_error=0.01, max_seconds=1.5),
+        loading=Sampling(min_samples=3, min_seconds=0.0, relative_error=0.05, max_seconds=1.5),
         train_images=16_000,
         train_images_by_model={
             "cnn_vgg": 3_200,
@@ -343,6 +353,7 @@ BUDGETS: dict[str, Budget] = {
         seeds=(0, 1, 2),
         repeats=5,
         sampling=Sampling(min_samples=100, min_seconds=2.0, relative_error=0.005, max_seconds=20.0),
+        loading=Sampling(min_samples=6, min_seconds=0.0, relative_error=0.05, max_seconds=90.0),
         train_images=None,
         training_timeout=48 * 3600,
         case_timeout=1800,

@@ -51,6 +51,10 @@ LADDER: tuple[tuple[int, Arithmetic], ...] = (
 """Rungs from the notes' loop up, one thing at a time. What counts of the lowest is the faster of its two."""
 
 
+CUDA_LADDER = 10
+"""Times the images of a ladder on CUDA: the table counts what a CPU does in some minutes, on a GPU a blink."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparisons:
     """How much of each is run in one budget."""
@@ -115,7 +119,7 @@ COMPARISONS: dict[str, Comparisons] = {
         steps=("resnet14_cifar",),
         workers=(0, 1, 2),
         items=(),
-        loading_images=3_500,
+        loading_images=1_500,
         loading_steps=(),
         pretraining={"resnet14_cifar": 2_400},
         transfer=1_200,

@@ -14,10 +14,11 @@ from typing import Any
 
 import models
 from bench.budgets import BUDGETS, Budget, Language
+from bench.comparisons import COMPARISONS
 from bench.data import sources
 from bench.data.text import load_text
 from bench.errors import InputError, unknown_name
-from bench.plan import Plan, PromptText, UserNetwork, file_digest
+from bench.plan import ImageNetWeights, Plan, PromptText, UserNetwork, file_digest
 from bench.precision import PRECISIONS
 from bench.records import Scalar
 from bench.train.tracking import TRACKERS
@@ -66,6 +67,8 @@ def make_plan(option: Callable[[str], Any], *, offline: bool = False) -> Plan:
         language=_language(option, budget, asked),
         text=_text(option("text") or "auto", data_dir),
         seeds=_numbers("--seeds", option("seeds"), 0, budget.seeds),
+        seeds_asked=option("seeds") is not None,
+        imagenet=_imagenet(option("imagenet_weights"), COMPARISONS[budget.name].imagenet, budget),
         repeats=_at_least(1, "--repeats", option("repeats")) or budget.repeats,
         threads=_at_least(1, "--threads", option("threads")) or available_cores(),
         user=user,
@@ -212,6 +215,32 @@ def _weights(given: str | None) -> Path | None:
     if not Path(given).is_file():
         raise InputError(f"--weights {given} is no file; give a file that torch.save wrote from a state dict.")
     return Path(given).resolve()
+
+
+def _imagenet(given: str | None, names: tuple[str, ...], budget: Budget) -> dict[str, ImageNetWeights]:
+    """torchvision's file of each network that is there: ``NAME-*.pth`` in the folder ``given``."""
+    if given is None:
+        return {}
+    if not names:
+        raise InputError(f"--imagenet-weights: budget {budget.name} has no transfer from ImageNet; give --budget full.")
+    folder = Path(given).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"--imagenet-weights {given} is no folder; give one with {_imagenet_files(names)}.")
+    found = {name: sorted(folder.glob(f"{name}-*.pth")) for name in names}
+    for name, files in found.items():
+        if len(files) > 1:
+            raise InputError(f"--imagenet-weights {given} holds {len(files)} files {name}-*.pth; leave one of them.")
+    if not any(found.values()):
+        raise InputError(f"--imagenet-weights {given} holds no {_imagenet_files(names)}, as torchvision names them.")
+    return {
+        name: ImageNetWeights(file=files[0].resolve(), digest=file_digest(files[0]))
+        for name, files in found.items()
+        if files
+    }
+
+
+def _imagenet_files(names: Iterable[str]) -> str:
+    return " or ".join(f"{name}-*.pth" for name in names)
 
 
 def _normalize(given: str | None) -> str | None:

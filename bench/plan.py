@@ -13,7 +13,7 @@ from bench.budgets import FEATURE_SIDE, Budget, Language, Layers, Rows
 from bench.precision import PRECISIONS
 from bench.records import Case, Scalar
 from bench.train.recipes import HELD_OUT, RECIPES, recipe_for
-from bench.training_plan import TRAININGS, arithmetic_options, usual_arithmetic
+from bench.training_plan import TRAININGS, arithmetic_options, largest_compared, usual_arithmetic
 
 NO_DATA = "random"
 """Stands for a data set where numbers are drawn."""
@@ -56,6 +56,19 @@ class PromptText:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageNetWeights:
+    """A file of ImageNet's weights that was given, and the digest of its contents."""
+
+    file: Path
+    digest: str
+
+    @property
+    def options(self) -> dict[str, Scalar]:
+        """As options of a case."""
+        return {"imagenet_weights": str(self.file), "imagenet_digest": self.digest}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """One run, decided."""
 
@@ -72,11 +85,15 @@ class Plan:
     """What is measured of language models; None where classifiers were named, which are then all there is."""
     text: PromptText
     seeds: tuple[int, ...]
+    seeds_asked: bool = False
+    """Whether the command line names them: comparisons of trainings have seeds of their own otherwise."""
     repeats: int
     threads: int
     user: UserNetwork
     model_digests: Mapping[str, str] = field(default_factory=dict)
     """Hash of the files of each language model, once they were fetched: other weights are another case."""
+    imagenet: Mapping[str, ImageNetWeights] = field(default_factory=dict)
+    """Of each network whose file was given; the others' are where torch keeps its downloads, or nowhere."""
     sampling: tuple[tuple[str, Scalar], ...] = ()
     """Changes to the budget's stopping rule that were asked for on the command line."""
     train_images: int | None = None
@@ -215,16 +232,18 @@ class Plan:
         )
 
     def largest_case(self) -> Case:
-        """The case with the largest images: the data set is decoded at that size, which serves the smaller ones."""
-        return self._first_case(max(self.models, key=self.image_size))
+        """A case with the largest images: the data set is decoded at that size, which serves the smaller ones."""
+        sides = {max(self.image_sizes(model)): model for model in self.models}
+        return self._first_case(sides[max(sides)], max(*sides, largest_compared(self)))
 
     def user_cases(self) -> list[Case]:
         """One case for each network that is the user's own, or has the user's weights."""
         return [self._first_case(model) for model in self.models if ":" in model or self.user.options]
 
-    def _first_case(self, model: str) -> Case:
-        size = self.image_size(model)
-        return self.inference(model, image_size=size, precision="fp32", mode="eager", batch_size=2, repeat=0)
+    def _first_case(self, model: str, size: int | None = None) -> Case:
+        return self.inference(
+            model, image_size=size or self.image_size(model), precision="fp32", mode="eager", batch_size=2, repeat=0
+        )
 
     def needed_training(self, model: str) -> Case | None:
         """The training whose weights ``model`` is judged with; None where the weights are given or there are none."""

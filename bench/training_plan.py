@@ -6,7 +6,17 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import models
-from bench.comparisons import CAUTIOUS, COMPARISONS, FAST, LADDER, SCOPES, TARGET_ACCURACY, Arithmetic, Comparisons
+from bench.comparisons import (
+    CAUTIOUS,
+    COMPARISONS,
+    CUDA_LADDER,
+    FAST,
+    LADDER,
+    SCOPES,
+    TARGET_ACCURACY,
+    Arithmetic,
+    Comparisons,
+)
 from bench.records import Case, Scalar
 from bench.train.recipes import RECIPES, recipe_for
 from models.ablations import ABLATIONS
@@ -43,7 +53,7 @@ def ladder_rows(plan: Plan) -> Iterator[dict[str, Any]]:
 def ladder_case(plan: Plan, *, model: str, rung: int, seed: int) -> Case:
     """The training of ``model`` at the ``rung``-th place of the ladder."""
     position, arithmetic = LADDER[rung]
-    images = plan.train_images or _of(plan).ladder[model]
+    images = plan.train_images or _of(plan).ladder[model] * (1 if plan.device == "cpu" else CUDA_LADDER)
     options: dict[str, Scalar] = {"rung": position, "epoch_images": -(-images // LADDER_EPOCHS)}
     return _training(plan, "ladder", model, arithmetic, seed, images, options)
 
@@ -112,15 +122,28 @@ def transfer_case(plan: Plan, *, model: str, source: str, scope: str, seed: int)
     options: dict[str, Scalar] = {"source": source, "scope": scope}
     images = plan.train_images or _of(plan).transfer
     if source == "imagenet":
+        given = plan.imagenet[model].options if model in plan.imagenet else {}
         size = {"image_size": IMAGENET_SIZE, "recipe": "note2_transfer"}
-        return _training(plan, "transfer", model, FAST, seed, images, options, **size)
-    return _training(plan, "transfer", model, FAST, seed, images, {**options, "half": 2})
+        return _training(plan, "transfer", model, FAST, seed, images, {**options, **given}, **size)
+    recipe, half = _transfer_recipe(model), {**options, "half": 2}
+    return _training(plan, "transfer", model, FAST, seed, images, half, recipe=recipe)
+
+
+def _transfer_recipe(model: str) -> str | None:
+    """One for every scope; None where the network's own does for fine-tuning too."""
+    name = f"transfer_{model}"
+    return name if name in RECIPES else None
 
 
 def pretraining_case(plan: Plan, *, model: str, seed: int) -> Case:
     """Training on the first half of the classes, whose weights a transfer begins with."""
-    images = _of(plan).pretraining[model]
+    images = plan.train_images or _of(plan).pretraining[model]
     return _training(plan, "pretraining", model, FAST, seed, images, {"half": 1})
+
+
+def largest_compared(plan: Plan) -> int:
+    """The largest side of images, in pixels, that a comparison asks for by itself; 0 where none does."""
+    return IMAGENET_SIZE if _named(plan, _of(plan).imagenet) else 0
 
 
 def ablation_rows(plan: Plan) -> Iterator[dict[str, Any]]:
@@ -201,7 +224,7 @@ def _seeds(plan: Plan) -> tuple[int, ...]:
 
 
 def _asked_seeds(plan: Plan, usual: tuple[int, ...]) -> tuple[int, ...]:
-    return plan.seeds if plan.seeds != plan.budget.seeds else usual
+    return plan.seeds if plan.seeds_asked else usual
 
 
 def _named(plan: Plan, chosen: Iterable[str]) -> list[str]:

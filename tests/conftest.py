@@ -11,6 +11,8 @@ LIBRARIES = "ignore::DeprecationWarning:"
 IGNORED = (
     *(LIBRARIES + f"{name}.*" for name in ("torch", "torchvision", "mlxtend")),
     *(f"ignore::UserWarning:{name}.*" for name in ("torch._inductor", "torchao", "bitsandbytes")),
+    # Some torch from 2.9 on says so of the switches of TF32 that every torch has; 2.14 no longer does.
+    "ignore:Please use the new API settings to control TF32 behavior:UserWarning",
 )
 """Deprecations that libraries meet inside themselves, and what quantisation libraries say of layers that they leave out
 or round, are not ours to mend."""

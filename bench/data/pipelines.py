@@ -20,6 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from bench.data.augmentation import Augmentation, Draws, Normalization, draw
 from bench.data.images import Split
 
+Constants = tuple[Tensor, Tensor]
+"""Means and standard deviations, float32 (1, 3, 1, 1) each."""
+
 
 def loader_for_epoch(
     split: Split,
@@ -61,11 +64,12 @@ def evaluation_batches(
     images; by default it is all of them.
     """
     chosen = np.arange(len(split.labels)) if indices is None else indices
+    constants = constants_on(device, normalize)
     for start in range(0, len(chosen), batch_size):
         rows = chosen[start : start + batch_size]
         pixels = floats(torch.from_numpy(np.array(split.images[rows])).to(device))
         labels = torch.from_numpy(split.labels[rows]).to(device)
-        yield normalized(resized(pixels, image_size), normalize), labels
+        yield normalized(resized(pixels, image_size), constants), labels
 
 
 class _AugmentedImages(Dataset[tuple[Tensor, int]]):
@@ -134,10 +138,18 @@ def resized(pixels: Tensor, image_size: int) -> Tensor:
     return pixels
 
 
-def normalized(pixels: Tensor, normalize: Normalization | None) -> Tensor:
+def constants_on(device: torch.device | str, normalize: Normalization | None) -> Constants | None:
+    """Means and standard deviations on ``device``. Made once an epoch: on a GPU this copy waits for the device."""
+    if normalize is None:
+        return None
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in normalize)
+    return mean, std
+
+
+def normalized(pixels: Tensor, constants: Constants | None) -> Tensor:
     """float32 from 0 to 255, in place: divided, subtracted, divided as ToTensor and Normalize do, bit for bit."""
     scaled = pixels.div_(255)
-    if normalize is None:
+    if constants is None:
         return scaled
-    mean, std = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in normalize)
+    mean, std = constants
     return scaled.sub_(mean).div_(std)

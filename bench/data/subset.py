@@ -7,14 +7,24 @@ from dataclasses import replace
 import numpy as np
 
 from bench.data.images import ImageDataset, Split
+from bench.errors import Unsupported
+
+FEWEST_CLASSES = 4
+"""Of a data set that is halved: two in each half, or there is nothing to tell apart."""
 
 
 def half_of(dataset: ImageDataset, *, second: bool) -> ImageDataset:
     """The images of the first half of the classes, or of the second, labelled from 0 on.
 
-    Pixel statistics and digest stay those of the whole set.
+    Pixel statistics and digest stay those of the whole set. Of an odd number of classes the second half has one more.
+
+    Raises:
+        Unsupported: there are too few classes.
     """
-    middle, count = len(dataset.classes) // 2, len(dataset.classes)
+    count = len(dataset.classes)
+    if count < FEWEST_CLASSES:
+        raise Unsupported(f"{dataset.name} has {count} classes: halves of them need {FEWEST_CLASSES} or more")
+    middle = count // 2
     first, last = (middle, count) if second else (0, middle)
     train, test = (_between(split, first, last) for split in (dataset.train, dataset.test))
     return replace(

@@ -1,7 +1,7 @@
 """The whole data set as uint8 on the training device, augmented a batch at a time by tensor operations.
 
 On the CPU its batches equal those of the notes' loader bit for bit. On a GPU nothing waits for the device inside an
-epoch: the draws of an epoch go there in one piece before its first batch.
+epoch: its draws, and what its images are normalised by, go there in one piece before its first batch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench.data.augmentation import Augmentation, draw
 from bench.data.images import Split
-from bench.data.pipelines import floats, normalized, resized
+from bench.data.pipelines import constants_on, floats, normalized, resized
 
 
 class ImageTensors:
@@ -46,7 +46,7 @@ class ImageTensors:
         draws, _ = draw(indices, augmentation, shuffle=shuffle, seed=seed, epoch=epoch)
         rows = torch.from_numpy(indices)[draws.order].to(device)
         corners, flips = draws.corners[draws.order].to(device), draws.flips[draws.order].to(device)
-        labels = self.labels[rows]
+        labels, constants = self.labels[rows], constants_on(device, augmentation.normalize)
         for start in range(0, len(rows), batch_size):
             some = slice(start, start + batch_size)
             pixels = _sized(self.images[rows[some]], image_size)
@@ -54,7 +54,7 @@ class ImageTensors:
                 pixels = _cropped(pixels, corners[some], augmentation.crop_padding)
             if augmentation.flip:
                 pixels = torch.where(flips[some, None, None, None], pixels.flip(2), pixels)
-            yield normalized(floats(pixels, memory_format), augmentation.normalize), labels[some]
+            yield normalized(floats(pixels, memory_format), constants), labels[some]
 
 
 def _sized(pixels: Tensor, image_size: int) -> Tensor:

@@ -126,6 +126,7 @@ def sampling(case: Case) -> Sampling:
     own = {
         "layers": budget.layers.sampling,
         "noise": budget.noise.sampling,
+        "loading": budget.loading,
         "prefill": budget.language.sampling,
         "decode": budget.language.sampling,
     }

@@ -83,8 +83,6 @@ def measured(
     watch, track = Watch(device), tracker_of(case, workspace)
     training = training_of(case, workspace, dataset, network)
     training = dataclasses.replace(training, watch=watch, judge=judge, track=track)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     trained = train(training)
     workspace.progress(f"{training.name}: testing")
     keeps = case.experiment in KEEPING

@@ -143,13 +143,8 @@ def _loss(value: float) -> Figure:
 
 
 def peaks_of(training: Training, trained: Trained) -> tuple[Peak, ...]:
-    """On CUDA of the whole training, whose peak the allocator counts anyway; on a CPU of one more step after it."""
+    """Of one more step after the training: the first ones on CUDA hold what cuDNN tries its algorithms with."""
     device = training.device
-    if device.type == "cuda":
-        return (
-            Peak(phase="steady", kind="cuda_allocated", bytes=torch.cuda.max_memory_allocated(device)),
-            Peak(phase="steady", kind="cuda_reserved", bytes=torch.cuda.max_memory_reserved(device)),
-        )
     if memory.why_absent(device):
         return ()
     kept, _ = split_indices(training.recipe, training.dataset)

@@ -26,7 +26,6 @@ from bench.train.training import Training, split_indices
 from bench.workspace import Workspace
 
 PARTS = ("loading", "forward", "backward", "optimizer")
-WARM_UP_STEPS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +70,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     compiling = compile_steps(training, state)
     network.train()
     timed = Parts(step=state.step, batches=_whole_batches(training, state.feed))
-    for _ in range(WARM_UP_STEPS):
-        timed()
+    clock.warm_up(timed, device)
     for values in timed.seconds.values():
         values.clear()
     watch = Watch(device)

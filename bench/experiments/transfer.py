@@ -9,7 +9,6 @@ from torch import nn
 
 import models
 from bench.comparisons import SCOPES
-from bench.data.images import ImageDataset
 from bench.errors import InputError, Unsupported
 from bench.experiments.training import dataset_for, initialised, measured
 from bench.records import Case, Figure, Measurement
@@ -24,8 +23,8 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     """Train ``case.model`` on new classes.
 
     Options of the case besides those of a training: ``source``, ``five_classes`` (the weights in
-    ``workspace.artefact``, of a training on the other half of the classes) or ``imagenet`` (torchvision's); ``scope``,
-    one of ``SCOPES``.
+    ``workspace.artefact``, of a training on the other half of the classes) or ``imagenet`` (torchvision's, in the file
+    ``imagenet_weights`` or where torch keeps its downloads); ``scope``, one of ``SCOPES``.
 
     Raises:
         InputError: the scope is unknown, or the weights do not fit.
@@ -34,9 +33,10 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     scope = str(case.option("scope"))
     if scope not in SCOPES:
         raise InputError(f"scope '{scope}' is unknown: {', '.join(SCOPES)} are allowed")
-    weights = None if scope == "scratch" else _weights(case, workspace)
+    weights = _weights(case, workspace)
     dataset = dataset_for(case, workspace)
-    network = initialised(case, lambda: _network(case, dataset, weights), dataset)
+    before = _classes_before(case, workspace)
+    network = initialised(case, lambda: _network(case, before, len(dataset.classes), weights), dataset)
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     measurement = measured(case, workspace, dataset, network)
     counted = Figure(value=trainable, unit="parameters", better="lower", exact=True)
@@ -47,22 +47,37 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     )
 
 
-def _weights(case: Case, workspace: Workspace) -> Path:
+def _weights(case: Case, workspace: Workspace) -> Path | None:
+    """The file that the network begins with; None from scratch.
+
+    From scratch beside ImageNet's weights has nothing to compare with where those are not there, and may take hours.
+    """
+    scratch = case.option("scope") == "scratch"
     if case.option("source") == "imagenet":
-        return imagenet_file(case.model)
+        given = case.option("imagenet_weights")
+        file = Path(str(given)) if given else imagenet_file(case.model)
+        return None if scratch else file
+    if scratch:
+        return None
     if workspace.artefact is None:
         raise Unsupported(workspace.untrained or "the training on the other classes gave no weights")
     return workspace.artefact
 
 
-def _network(case: Case, dataset: ImageDataset, weights: Path | None) -> nn.Module:
-    imagenet = case.option("source") == "imagenet"
-    network = models.classifier(case.model, case.image_size).build(
-        IMAGENET_CLASSES if imagenet else len(dataset.classes)
-    )
+def _classes_before(case: Case, workspace: Workspace) -> int:
+    """Outputs of the network that the weights are of."""
+    if case.option("source") == "imagenet":
+        return IMAGENET_CLASSES
+    options = tuple((name, 1 if name == "half" else value) for name, value in case.options)
+    return len(dataset_for(replace(case, options=options), workspace).classes)
+
+
+def _network(case: Case, before: int, classes: int, weights: Path | None) -> nn.Module:
+    """With ``before`` outputs until the weights are in it, and then a new head of ``classes``."""
+    network = models.classifier(case.model, case.image_size).build(before)
     if weights:
         load_weights(weights, network)
-    head = replace_head(network, case.model, len(dataset.classes))
+    head = replace_head(network, case.model, classes)
     if case.option("scope") == "head":
         freeze_all_but(network, head)
     return network

@@ -115,7 +115,10 @@ def imagenet_file(model: str) -> Path:
     url = str(torchvision.models.get_model_weights(model)["IMAGENET1K_V1"].url)
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not file.is_file():
-        raise Unsupported(f"the ImageNet weights of {model} are not there: put {file.name} into {file.parent}")
+        raise Unsupported(
+            f"the ImageNet weights of {model} are not there: put {file.name} into {file.parent}, "
+            "or name its folder with --imagenet-weights"
+        )
     return file
 
 

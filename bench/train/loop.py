@@ -17,7 +17,7 @@ from bench.measure.clock import synchronize
 from bench.train.evaluate import Evaluation, evaluate_split
 from bench.train.feeds import Indices
 from bench.train.rates import stops
-from bench.train.state import Run, begin, best_of, compile_steps, keep_best, resume, save
+from bench.train.state import Run, begin, best_of, compile_steps, keep_best, resume, save, warm_up
 from bench.train.training import Trained, Training, epoch_indices, split_indices
 
 PROGRESS_SECONDS = 1.0
@@ -41,8 +41,9 @@ def train(training: Training) -> Trained:
     done, history = resume(training, run)
     best = best_of(training) if done and len(held_out) else None
     compile_seconds = compile_steps(training, run)
+    warm_up(training, run)
     for epoch in range(done, training.schedule.epochs):
-        if stops(training.recipe, history):
+        if stops(training.recipe, training.schedule, history):
             break
         images = epoch_indices(kept, training.schedule.images_per_epoch, training.seed, epoch)
         results = _train_epoch(training, run, images, epoch)

@@ -1,14 +1,12 @@
-"""Learning rates over a training, early stopping, and the running mean of its weights."""
+"""Learning rates over a training, and early stopping."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bench.train.recipes import Recipe
 from bench.train.schedule import Schedule
@@ -41,18 +39,13 @@ def steps_of(images: int, batch_size: int) -> int:
     return whole + (rest > 1 or images == 1)
 
 
-def averaged_of(network: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    """A copy of ``network`` that follows it, batch norm's statistics included; None where the recipe has none."""
-    if recipe.averaging is None:
-        return None
-    mean = get_ema_multi_avg_fn(recipe.averaging)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    return AveragedModel(network, multi_avg_fn=mean, use_buffers=True)
+def stops(recipe: Recipe, schedule: Schedule, history: Mapping[str, Sequence[float]]) -> bool:
+    """Whether the loss on held-out images has not fallen for as many epochs as the recipe has patience.
 
-
-def stops(recipe: Recipe, history: Mapping[str, Sequence[float]]) -> bool:
-    """Whether the loss on held-out images has not fallen for as many epochs as the recipe has patience."""
+    They are counted from the last milestone on: a rate that is too high to get on is what a lower one follows.
+    """
     losses = history.get("validation_loss", ())
     if recipe.patience is None or not losses:
         return False
     lowest = min(range(len(losses)), key=lambda epoch: losses[epoch] if math.isfinite(losses[epoch]) else math.inf)
-    return len(losses) - 1 - lowest >= recipe.patience
+    return len(losses) - max(lowest + 1, *schedule.milestones, 0) >= recipe.patience

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.errors import InputError
 from bench.records import Case
@@ -81,6 +82,11 @@ def optimizer_of(network: nn.Module, recipe: Recipe, settings: Settings) -> torc
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if not trainable:
         raise InputError("the network has no parameter to train: give one with parameters that require gradients")
+    return optimizer_over(trainable, recipe, settings)
+
+
+def optimizer_over(trainable: Sequence[Tensor], recipe: Recipe, settings: Settings) -> torch.optim.Optimizer:
+    """The recipe's optimiser over these tensors."""
     rate, decay, fused = recipe.learning_rate, recipe.weight_decay, settings.fused or None
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(

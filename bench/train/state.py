@@ -9,16 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 
 from bench.errors import InputError
+from bench.measure.clock import synchronize
 from bench.train import checkpoint as checkpoints
 from bench.train.artefacts import fit
+from bench.train.averaging import RunningMean
 from bench.train.checkpoint import Checkpoint, best_path
 from bench.train.feeds import Feed, feed_of
-from bench.train.rates import averaged_of, scheduler_of
+from bench.train.rates import scheduler_of
 from bench.train.recipes import Recipe
-from bench.train.settings import lay_out, optimizer_of
+from bench.train.settings import lay_out, optimizer_of, optimizer_over
 from bench.train.step import Step, compile_now
 from bench.train.training import Training
 
@@ -30,19 +31,19 @@ class Run:
     feed: Feed
     step: Step
     scheduler: LRScheduler
-    averaged: AveragedModel | None
+    averaged: RunningMean | None
     network: nn.Module
 
     @property
     def counting(self) -> nn.Module:
         """The network with the weights that would count if the training ended now."""
-        return self.averaged.module if self.averaged else self.network
+        return self.averaged.network if self.averaged else self.network
 
     def after_step(self, recipe: Recipe) -> None:
         if recipe.one_cycle is not None:
             self.scheduler.step()
         if self.averaged:
-            self.averaged.update_parameters(self.network)
+            self.averaged.update()
 
 
 def begin(training: Training) -> Run:
@@ -64,7 +65,7 @@ def begin(training: Training) -> Run:
         ),
         step=step,
         scheduler=scheduler_of(optimizer, recipe, training.schedule),
-        averaged=averaged_of(network, recipe),
+        averaged=None if recipe.averaging is None else RunningMean(network, recipe.averaging),
         network=network,
     )
 
@@ -79,13 +80,28 @@ def compile_steps(training: Training, run: Run) -> float | None:
     return compile_now(run.step, training.image_size, sorted(sizes, reverse=True))
 
 
+def warm_up(training: Training, run: Run) -> None:
+    """What follows a backward pass twice, on tensors that are thrown away: first uses of kernels belong to no epoch."""
+    thrown_away = [
+        parameter.detach().clone().requires_grad_() for parameter in run.network.parameters() if parameter.requires_grad
+    ]
+    optimizer = optimizer_over(thrown_away, training.recipe, training.settings)
+    for _ in range(2):  # the first step makes the optimiser's state, the next ones move it
+        for parameter in thrown_away:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+    if run.averaged:
+        run.averaged.warm_up()
+    synchronize(training.device)
+
+
 def save(training: Training, run: Run, epoch: int, history: Mapping[str, list[float]]) -> None:
     checkpoints.save(
         training.checkpoint,
         Checkpoint(
             epoch=epoch + 1,
             model_state_dict=training.network.state_dict(),
-            averaged_state_dict=run.averaged.state_dict() if run.averaged else {},
+            averaged_state_dict=run.averaged.network.state_dict() if run.averaged else {},
             optimizer_state_dict=run.step.optimizer.state_dict(),
             scheduler_state_dict=run.scheduler.state_dict(),
             loss=history["last_batch_loss"][-1],
@@ -102,7 +118,7 @@ def resume(training: Training, run: Run) -> tuple[int, dict[str, list[float]]]:
     found = checkpoints.load(training.checkpoint, training.identity)
     fit(training.network, found.model_state_dict, str(training.checkpoint))
     if run.averaged:
-        run.averaged.load_state_dict(dict(found.averaged_state_dict))
+        run.averaged.go_on_from(found.averaged_state_dict)
     run.step.optimizer.load_state_dict(dict(found.optimizer_state_dict))
     run.scheduler.load_state_dict(dict(found.scheduler_state_dict))
     training.progress(f"{training.name}: going on after epoch {found.epoch} of {training.schedule.epochs}")

@@ -6,11 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from bench.budgets import BUDGETS, COMPILED_KINDS
-from bench.language_plan import language_case, language_rows
+from bench.budgets import BUDGETS, COMPILED_KINDS, COMPILED_LANGUAGE_KINDS
+from bench.language_plan import LANGUAGE_EXPERIMENTS, language_case, language_rows
 from bench.options import make_plan
 from bench.plan import Plan
-from bench.precision import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS
+from bench.precision import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS
 
 DEFAULTS: dict[str, Any] = {"device": "cpu", "dataset": "mnist5k", "data_dir": "data"}
 
@@ -216,6 +216,23 @@ def test_other_weights_under_a_name_are_another_case() -> None:
     assert cases[0].id != cases[1].id
 
 
-def test_smoke_measures_language_models_at_every_precision() -> None:
-    made = make(budget="smoke")
-    assert {row["precision"] for row in language_rows(made)} == set(LANGUAGE_PRECISIONS)
+def test_smoke_measures_language_models_at_every_precision_and_compiles_each_kind() -> None:
+    rows = list(language_rows(make(budget="smoke")))
+    for experiment in LANGUAGE_EXPERIMENTS:
+        eager = {row["precision"] for row in rows if (row["experiment"], row["mode"]) == (experiment, "eager")}
+        assert eager == set(LANGUAGE_PRECISIONS)
+    compiled = {(row["experiment"], row["precision"]) for row in rows if row["mode"] == "compiled"}
+    assert compiled == {("decode", precision) for precision in COMPILED_LANGUAGE_KINDS}
+
+
+def test_each_way_to_load_a_language_model_has_a_kind_that_is_compiled() -> None:
+    """Of torch's own formats one, of each other function of each library one."""
+    kinds, every = (
+        {(PRECISIONS[name].library, PRECISIONS[name].load) for name in names if "cpu" in PRECISIONS[name].devices}
+        for names in (COMPILED_LANGUAGE_KINDS, LANGUAGE_PRECISIONS)
+    )
+    libraries = {library for library, _ in every}
+    assert {library for library, _ in kinds} == libraries
+    assert {load for library, load in every if library == "torch"} == {
+        load for library, load in kinds if library == "torch"
+    }

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.budgets import BUDGETS, COMPILED_KINDS
+from bench.budgets import BUDGETS, COMPILED_KINDS, COMPILED_LANGUAGE_KINDS
 from bench.labels import unpack
 from bench.language_plan import LANGUAGE_EXPERIMENTS
 from bench.precision import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
@@ -55,12 +55,13 @@ def test_every_experiment_precision_and_mode_ran(measurements: list[Measurement]
 
 
 def test_every_language_experiment_ran_at_every_precision(measurements: list[Measurement]) -> None:
+    """Each precision that a CPU has, and each kind of them compiled."""
     ran = {(found.case.experiment, found.case.precision, found.case.mode) for found in measurements}
     for name in LANGUAGE_PRECISIONS:
         precision = PRECISIONS[name]
         for experiment in LANGUAGE_EXPERIMENTS:
             assert ((experiment, name, "eager") in ran) == (why_not(precision, "cpu", "eager") is None)
-        compiles = precision.library != "bitsandbytes" and why_not(precision, "cpu", "compiled") is None
+        compiles = name in COMPILED_LANGUAGE_KINDS and precision.library != "bitsandbytes"
         assert (("decode", name, "compiled") in ran) == compiles
 
 
@@ -117,6 +118,12 @@ def test_what_cannot_run_here_stands_there_with_its_reason(results: Path) -> Non
         if (failure["case"]["model"], failure["case"]["precision"]) == ("conv3x3", "nf4")
     ]
     assert linear_only == ["the network has no Linear: nothing to convert"]
+    compiled = {
+        failure["case"]["precision"]: failure["message"]
+        for failure in failures
+        if (failure["case"]["experiment"], failure["case"]["mode"]) == ("decode", "compiled")
+    }
+    assert compiled == {"nf4": "transformers compiles no decoding of models quantised by bitsandbytes"}
 
 
 def test_coverage_tells_what_was_converted(measurements: list[Measurement]) -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from bench.data.images import load_dataset
+from bench.data.images import ImageDataset, load_dataset
 from bench.data.subset import half_of
+from bench.errors import Unsupported
 
 
 def test_the_halves_share_no_class_and_leave_nothing_out(tmp_path: Path) -> None:
@@ -23,3 +26,14 @@ def test_the_halves_share_no_class_and_leave_nothing_out(tmp_path: Path) -> None
         assert sum(len(half.labels) for half in halves) == len(all_of_them.labels)
     assert first.held_out + second.held_out == whole.held_out
     assert (first.name, second.name) == ("mnist5k, classes 1 to 5 of 10", "mnist5k, classes 6 to 10 of 10")
+
+
+def test_of_an_odd_number_of_classes_the_second_half_has_one_more(digits: ImageDataset) -> None:
+    first, second = (half_of(replace(digits, classes=digits.classes[:7]), second=second) for second in (False, True))
+    assert (first.classes, second.classes) == (digits.classes[:3], digits.classes[3:7])
+    assert [set(half.train.labels) for half in (first, second)] == [{0, 1, 2}, {0, 1, 2, 3}]
+
+
+def test_of_three_classes_no_half_has_two(digits: ImageDataset) -> None:
+    with pytest.raises(Unsupported, match="mnist5k has 3 classes: halves of them need 4 or more"):
+        half_of(replace(digits, classes=digits.classes[:3]), second=True)

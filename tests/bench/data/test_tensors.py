@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.data.augmentation import HALF, USUAL, Augmentation
 from bench.data.images import Split
@@ -67,3 +68,25 @@ def test_alternating_flips_show_each_image_both_ways_in_two_epochs(noise: Split)
     as_stored = torch.cat([images for images, _ in tensors(noise, PLAIN, shuffle=False)])
     unflipped = [torch.equal(one, other) for one, other in zip(first, as_stored, strict=True)]
     assert 0 < sum(unflipped) < len(unflipped)  # which ones begin mirrored is drawn
+
+
+class _Made(TorchDispatchMode):
+    """Counts the tensors that are made of Python's numbers: on a GPU each is a copy that waits for the device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten.lift_fresh.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_is_sent_to_the_device_within_an_epoch(noise: Split) -> None:
+    options: dict[str, Any] = {"image_size": 32, "batch_size": 8, "shuffle": True, "seed": 0}
+    pipeline = ImageTensors(noise, torch.device("cpu"))
+    batches = iter(pipeline.epoch(np.arange(23), augmentation=CROP, **options))
+    with _Made() as before:
+        next(batches)
+    with _Made() as later:
+        assert len(list(batches)) == 2
+    assert before.count  # means and standard deviations
+    assert later.count == 0

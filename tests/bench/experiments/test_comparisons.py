@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from bench.budgets import BUDGETS
+from bench.comparisons import SCOPES
+from bench.data.images import ImageDataset, Split
 from bench.errors import InputError, Unsupported
 from bench.experiments import ablation, loading, speedrun, training, training_step, transfer
+from bench.experiments.timing import sampling
 from bench.records import Case, Measurement, from_json, to_json
 from bench.train.artefacts import load_weights
 from bench.train.heads import freeze_all_but, replace_head
@@ -84,6 +88,30 @@ def test_a_step_is_the_sum_of_its_parts_and_counts_three_times_the_forward_flops
     convolutions = [8 * 27 * 1024, 16 * 72 * 256, 32 * 144 * 64, 64 * 288 * 16]
     multiplied = 3 * (sum(convolutions) + 256 * 64 + 64 * 32 + 32 * 10) - convolutions[0]
     assert values(found)["flops_per_step"] == 2 * multiplied * 64
+
+
+def test_a_step_is_warmed_up_by_the_clock_and_its_parts_forget_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed: list[torch.device] = []
+
+    def warm_up(step: Any, device: torch.device) -> None:
+        for _ in range(4):
+            step()
+        warmed.append(device)
+
+    monkeypatch.setattr(training_step.clock, "warm_up", warm_up)
+    found = training_step.run(case("training_step", min_samples=3, max_seconds=5.0), workspace)
+    assert warmed == [torch.device("cpu")]
+    assert {len(found.series[f"{part}_seconds"]) for part in training_step.PARTS} == {len(found.seconds)}
+
+
+@pytest.mark.parametrize("budget", list(BUDGETS))
+def test_passes_of_loading_have_a_stopping_rule_of_their_own(budget: str) -> None:
+    rule = sampling(replace(case("loading"), budget=budget))
+    assert rule == BUDGETS[budget].loading
+    assert rule.min_samples >= 3
+    assert rule.min_seconds == 0  # a pass may take longer than what latencies are sampled for
 
 
 @pytest.mark.parametrize("source", ["images", "random"])
@@ -165,10 +193,38 @@ def test_transfer_trains_what_its_scope_says(pretrained: Workspace, monkeypatch:
     assert distance["all"] < distance["scratch"] / 2
 
 
+def test_transfer_between_halves_of_an_odd_number_of_classes(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five classes the network knows two and learns the other three."""
+    loaded = training.load_dataset
+
+    def five(*given: Any, **more: Any) -> ImageDataset:
+        whole = loaded(*given, **more)
+        parts = {
+            name: Split(images=part.images[part.labels < 5], labels=part.labels[part.labels < 5])
+            for name, part in (("train", whole.train), ("test", whole.test))
+        }
+        return replace(whole, classes=whole.classes[:5], **parts)
+
+    monkeypatch.setattr(training, "load_dataset", five)
+    before = training.run(case("pretraining", **RESNET, half=1), workspace)
+    assert before.artefact is not None
+    trained = replace(workspace, artefact=workspace.artefacts / before.artefact)
+    one = case("transfer", **RESNET, source="five_classes", scope="head", half=2)
+    assert values(transfer.run(one, trained))["trainable_parameters"] == 64 * 3 + 3
+
+
 def test_transfer_without_weights_is_no_transfer(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(workspace.results))
-    with pytest.raises(Unsupported, match=r"the ImageNet weights of vgg16 are not there: put vgg16-\w+\.pth into "):
-        transfer.run(case("transfer", "vgg16", "note2_transfer", source="imagenet", scope="all"), workspace)
+    for scope in SCOPES:  # from scratch there would be nothing to compare with, after hours
+        with pytest.raises(Unsupported, match=r"the ImageNet weights of vgg16 are not there: put vgg16-\w+\.pth into "):
+            transfer.run(case("transfer", "vgg16", "note2_transfer", source="imagenet", scope=scope), workspace)
+    torn = workspace.results / "vgg16-torn.pth"
+    torn.write_bytes(b"torn")
+    given = case("transfer", "vgg16", "note2_transfer", source="imagenet", scope="all", imagenet_weights=str(torn))
+    with pytest.raises(InputError, match=r"vgg16-torn\.pth is truncated"):
+        transfer.run(given, workspace)
     with pytest.raises(Unsupported, match="its training failed"):
         transfer.run(
             case("transfer", **RESNET, source="five_classes", scope="head", half=2),

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bench.experiments.conversion import bits_of, whats_converted
+from bench.measure.products import Product
 from bench.precision import PRECISIONS
 
 
@@ -47,6 +48,17 @@ def test_flops_that_the_trace_does_not_account_for_are_absent() -> None:
     assert (ran.coverage.quantized_parameters, ran.coverage.quantized_flops) == (32, None)
     assert ran.absent == {"coverage FLOPs": "the operators that the trace names did 6.4% of the network's FLOPs"}
     assert ran.compute is None
+
+
+def test_padded_int4_products_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 512 inputs torchao's kernel for CUDA multiplies 1024."""
+    network = nn.Linear(512, 8, bias=False)
+    product = Product(operator="aten::_weight_int4pack_mm", flops=2 * 1024 * 8, format="bfloat16", bits=16)
+    monkeypatch.setattr("bench.experiments.conversion.products.products_of", lambda step: [product])
+    ran = whats_converted(lambda: None, PRECISIONS["int4_linear"], network, parameters=4096, flops=2 * 512 * 8)
+    assert ran.coverage is not None
+    assert ran.coverage.quantized_flops is None
+    assert "200.0% of the network's FLOPs: torchao pads the inputs of int4 layers" in ran.absent["coverage FLOPs"]
 
 
 @pytest.mark.parametrize(("name", "compute"), [("fp32", "float32"), ("tf32", "tf32")])

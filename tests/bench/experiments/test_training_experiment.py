@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +14,13 @@ import torch
 from bench.data.images import load_dataset
 from bench.errors import InputError, Unsupported
 from bench.experiments import EXPERIMENTS, training
+from bench.experiments.training_record import peaks_of
 from bench.measure.quality import digest, read_predictions
-from bench.records import Case, Measurement, from_json, to_json
+from bench.records import Case, Measurement, Peak, from_json, to_json
 from bench.train.artefacts import load_weights
 from bench.train.evaluate import evaluate_split
 from bench.train.recipes import RECIPES
+from bench.train.state import begin
 from bench.workspace import Workspace
 from models import classifier
 
@@ -77,6 +81,32 @@ def test_a_short_training_learns_and_says_all_that_it_did(workspace: Workspace) 
     assert found.artefact is not None
     assert _files(workspace) == {found.artefact}
     assert any("not flipped" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_peaks_are_those_of_one_step_after_the_training(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    """On a GPU too, whose first steps hold what cuDNN tries."""
+    dataset = training.dataset_for(CASE, workspace)
+    network = training.initialised(CASE, lambda: classifier("cnn_small").build(10), dataset)
+    planned = training.training_of(CASE, workspace, dataset, network)
+    state = begin(planned)
+    peak = Peak(phase="steady", kind="rss", bytes=7)
+    stepped: list[int] = []
+
+    def one_step(step: Callable[[], object], on: torch.device) -> list[Peak]:
+        assert on == torch.device(device)
+        step()
+        return [peak]
+
+    def count(*batch: torch.Tensor) -> None:
+        stepped.append(len(batch[1]))
+
+    monkeypatch.setattr("bench.experiments.training_record.memory.steady_peaks", one_step)
+    trained: Any = SimpleNamespace(feed=state.feed, step=count)
+    assert peaks_of(replace(planned, device=torch.device(device)), trained) == (peak,)
+    assert stepped == [planned.recipe.batch_size]
 
 
 def test_its_weights_give_its_accuracy_and_its_predictions(workspace: Workspace) -> None:

@@ -63,7 +63,12 @@ def test_note_0_says_its_loader() -> None:
 
 def test_every_reproduction_has_a_twin_that_holds_out_and_is_otherwise_the_same() -> None:
     reproductions = [name for name in PUBLISHED if name != "user"]
-    shortened = {"short_resnet18_cifar", "speedrun_resnet18_cifar", "note2_transfer"}
+    shortened = {
+        "short_resnet18_cifar",
+        "speedrun_resnet18_cifar",
+        "note2_transfer",
+        "transfer_resnet18_cifar",
+    }
     assert set(RECIPES) == {*PUBLISHED, *shortened, *(name + HELD_OUT for name in reproductions)}
     for name in reproductions:
         twin = RECIPES[name + HELD_OUT]

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from bench.train.loop import train
+from bench.train.rates import stops
 from bench.train.recipes import Recipe
 from bench.train.schedule import Schedule
 from bench.train.settings import Settings
-from bench.train.state import begin
+from bench.train.state import begin, warm_up
 from bench.train.training import Training
 
 Make = Callable[..., Training]
@@ -98,6 +99,20 @@ def test_patience_ends_a_training_early(make: Make, monkeypatch: pytest.MonkeyPa
     assert trained.history["validation_loss"][:3] == [0.9, 0.8, 0.85]
 
 
+@pytest.mark.parametrize(
+    ("milestones", "losses", "epochs"),
+    [((), [0.5] * 9, 3), ((4,), [0.5] * 9, 6), ((2, 4), [0.5, 0.6, 0.6, 0.6, 0.4, 0.5, 0.5, 0.3, 0.3], 7)],
+)
+def test_patience_begins_at_the_last_milestone(
+    make: Make, milestones: tuple[int, ...], losses: list[float], epochs: int
+) -> None:
+    """A rate that is too high to get on is followed by a lower one: note 0's falls after 50 epochs."""
+    recipe = replace(make().recipe, select="validation", patience=2)
+    plan = Schedule(epochs=9, images_per_epoch=48, milestones=milestones)
+    histories = [{"validation_loss": losses[:count]} for count in range(10)]
+    assert [stops(recipe, plan, history) for history in histories].index(True) == epochs
+
+
 def test_the_running_mean_of_the_weights_counts(make: Make) -> None:
     seen: list[dict[str, Any]] = []
     recipe = replace(make().recipe, averaging=0.5)
@@ -113,6 +128,36 @@ def test_the_running_mean_of_the_weights_counts(make: Make) -> None:
     plain = make(schedule=Schedule(epochs=2, images_per_epoch=60), checkpoint=training.checkpoint.with_name("other.pt"))
     train(plain)
     assert _weights(plain) != _weights(training)
+
+
+def test_optimiser_and_mean_are_used_before_the_first_epoch_and_nothing_has_moved(
+    make: Make, sgd: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = make(recipe=replace(sgd, averaging=0.9), settings=FAST)
+    run = begin(training)
+    before = copy.deepcopy(run.network.state_dict())
+    stepped: list[torch.optim.SGD] = []
+    step = torch.optim.SGD.step
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: (stepped.append(self), step(self)))
+    averaged: list[int] = []
+    monkeypatch.setattr(run.averaged, "warm_up", lambda: averaged.append(1))
+    warm_up(training, run)
+    assert len(averaged) == 1
+    [group], [real] = stepped[0].param_groups, run.step.optimizer.param_groups
+    assert {**group, "params": 0, "initial_lr": 0} == {**real, "params": 0, "initial_lr": 0}
+    assert [tensor.shape for tensor in group["params"]] == [tensor.shape for tensor in real["params"]]
+    assert not {tensor.data_ptr() for tensor in group["params"]} & {tensor.data_ptr() for tensor in real["params"]}
+    assert not run.step.optimizer.state
+    for name, value in run.network.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_a_training_warms_up_before_its_first_epoch(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("bench.train.loop.warm_up", lambda *_: told.append("warm"))
+    train(make(progress=told.append))
+    assert told[0] == "warm"
+    assert told.count("warm") == 1
 
 
 def test_one_cycle_rises_falls_and_ends_near_zero(make: Make, sgd: Recipe) -> None:
