@@ -63,11 +63,10 @@ class Timed:
         """Why there are no device times, peaks, clocks or energy."""
         reasons = {
             "device_seconds": None if device.type == "cuda" else "on a CPU the wall time is the device time",
-            "peaks": memory.why_absent(device),
             "device_state": self.watch.why_absent,
             "energy_joules_per_item": self.why_no_energy,
         }
-        return {name: reason for name, reason in reasons.items() if reason}
+        return {**memory.absent_peaks(device), **{name: reason for name, reason in reasons.items() if reason}}
 
 
 def timed(

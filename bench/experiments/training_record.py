@@ -146,10 +146,7 @@ def peaks_of(training: Training, trained: Trained) -> tuple[Peak, ...]:
     """On CUDA of the whole training, whose peak the allocator counts anyway; on a CPU of one more step after it."""
     device = training.device
     if device.type == "cuda":
-        return (
-            Peak(phase="steady", kind="cuda_allocated", bytes=torch.cuda.max_memory_allocated(device)),
-            Peak(phase="steady", kind="cuda_reserved", bytes=torch.cuda.max_memory_reserved(device)),
-        )
+        return tuple(memory.cuda_peaks("steady", device))
     if memory.why_absent(device):
         return ()
     kept, _ = split_indices(training.recipe, training.dataset)
@@ -164,9 +161,8 @@ def why_absent(device: torch.device, judged: Judged) -> dict[str, str]:
         "serialized_bytes": "measured by the inference of these weights",
         "coverage": "nothing is quantised in training",
         "energy_joules_per_item": "not measured while training",
+        **memory.absent_peaks(device),
     }
-    if reason := memory.why_absent(device):
-        absent["peaks"] = reason
     for name, found in (("test_loss", judged.counted), ("test_loss_as_noted", judged.as_noted)):
         if not math.isfinite(found.loss):
             absent[f"figures.{name}"] = f"the loss is {found.loss}: the network's outputs overflow on some test image"
