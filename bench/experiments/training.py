@@ -86,6 +86,7 @@ def measured(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     trained = train(training)
+    watch.last()
     workspace.progress(f"{training.name}: testing")
     keeps = case.experiment in KEEPING
     judged = keep_and_judge(case, training, trained, artefact if keeps else None)

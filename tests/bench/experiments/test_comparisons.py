@@ -11,6 +11,7 @@ import torch
 
 from bench.errors import InputError, Unsupported
 from bench.experiments import ablation, loading, speedrun, training, training_step, transfer
+from bench.measure.state import Watch
 from bench.records import Case, Measurement, from_json, to_json
 from bench.train.artefacts import load_weights
 from bench.train.heads import freeze_all_but, replace_head
@@ -114,6 +115,15 @@ def test_a_step_follows_where_a_network_is_named(workspace: Workspace) -> None:
         for model in ("none", "cnn_small")
     )
     assert min(stepping.seconds) > 2 * max(alone.seconds)
+
+
+def test_the_device_is_read_at_the_end_as_well(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[Watch] = []
+    monkeypatch.setattr(Watch, "last", ends.append)
+    loading.run(case("loading", model="none", source="random", items=64, train_images=None), workspace)
+    training_step.run(case("training_step", max_seconds=1.0), workspace)
+    training.run(case("ladder", rung=1), workspace)
+    assert len(ends) == 3
 
 
 RESNET = {"model": "resnet14_cifar", "recipe": "note4_resnet14_cifar"}
