@@ -138,6 +138,8 @@ def _energy(repeats: Sequence[Measurement]) -> float | None:
 
 def _figures(repeats: Sequence[Measurement], rate: Estimate | None) -> Mapping[str, Figure]:
     """Those of repeat 0, but for those that go by all processes: throughput, and whether sampling met its criterion."""
+    if len(repeats) == 1:
+        return repeats[0].figures
     found = dict(repeats[0].figures)
     if rate is not None and "throughput" in found:
         found["throughput"] = dataclasses.replace(found["throughput"], value=rate.value)

@@ -13,6 +13,7 @@ from bench.report.compare.matching import PLACE, Pair, cell
 from bench.report.compare.outcome import Outcome
 from bench.report.compare.significance import holm, processes_needed, rank_test, ratio_interval, smallest_p
 from bench.report.compare.thresholds import ALPHA, OTHER_TIMES, PROCESSES, TIMES
+from bench.report.language_lines import OF_MACHINE
 from bench.report.rows import is_meaningless
 from bench.report.statistics import Interval
 
@@ -31,6 +32,11 @@ class TimeChange:
     """Why nothing can be told; None where it was tested and could have shown."""
     p: float | None = None
     """Of the Mann-Whitney test over processes, corrected by Holm for all tested rows of the comparison."""
+
+    @property
+    def of_the_machine(self) -> bool:
+        """Whether no code of ours is timed: what changed then is the machine, and no regression."""
+        return self.pair.identity["experiment"] in OF_MACHINE
 
     @property
     def better(self) -> Better:
