@@ -119,7 +119,7 @@ def test_a_step_follows_where_a_network_is_named(workspace: Workspace) -> None:
 
 def test_the_device_is_read_at_the_end_as_well(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     ends: list[Watch] = []
-    monkeypatch.setattr(Watch, "last", ends.append)
+    monkeypatch.setattr(Watch, "last", lambda watch: ends.append(watch))
     loading.run(case("loading", model="none", source="random", items=64, train_images=None), workspace)
     training_step.run(case("training_step", max_seconds=1.0), workspace)
     training.run(case("ladder", rung=1), workspace)

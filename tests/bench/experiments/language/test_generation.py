@@ -189,7 +189,8 @@ def test_a_text_that_changed_is_refused(make_folder: Make, make_case: Make, spac
 
 def test_prefill_times_the_first_token(make_folder: Make, make_case: Make, space: Make) -> None:
     folder = make_folder()
-    found = prefill.run(make_case("prefill", folder, options={"prompt_tokens": 12}), space(folder))
+    options = {"prompt_tokens": 12, "max_seconds": 60.0}  # a busy machine may take the whole of smoke's for one
+    found = prefill.run(make_case("prefill", folder, options=options), space(folder))
     assert len(found.seconds) >= 3
     assert found.figures["prompt_tokens"].value == 12
     assert {peak.phase for peak in found.peaks} == {"steady"}
