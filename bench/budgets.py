@@ -51,6 +51,8 @@ COMPILED_LANGUAGE_KINDS = ("fp32", "int8_packed", "int8_linear_bf16", "nf4")
 """Of language models one for each library and for each way of torch's. bitsandbytes is not compiled there: its row
 says why."""
 BOTH_MODES = ("eager", "compiled")
+CEILING_SIDES = (256, 512, 1024, 2048, 4096, 8192, 16384)
+"""Of matrices that are multiplied for the hardware's limits: a GPU needs large ones."""
 FEATURE_SIDE = 16
 """Side, in pixels, of what a single convolution is given."""
 
@@ -136,7 +138,7 @@ class Ceilings:
     """What is copied and summed on a CPU: more than its caches hold."""
     cuda_bytes: int
     sides: tuple[int, ...]
-    """Of the square matrices that are multiplied, in rising order: no further one once a product takes long."""
+    """Of the square matrices that are multiplied, in rising order: none after one that takes long or lacks memory."""
     rounds: int
     """Samples of each, fewer of what takes long."""
 
@@ -288,7 +290,7 @@ BUDGETS: dict[str, Budget] = {
             chat_tokens=10,
             sampling=Sampling(min_samples=6, min_seconds=0.4, relative_error=0.03, max_seconds=0.7),
         ),
-        ceilings=Ceilings(cpu_bytes=2**28, cuda_bytes=2**30, sides=(256, 512, 1024, 2048, 4096, 8192), rounds=7),
+        ceilings=Ceilings(cpu_bytes=2**28, cuda_bytes=2**30, sides=CEILING_SIDES, rounds=7),
         noise=Noise(
             model="cnn_small",
             batch_sizes=(32, 1),
@@ -342,7 +344,7 @@ BUDGETS: dict[str, Budget] = {
             chat_tokens=512,
             sampling=Sampling(min_samples=100, min_seconds=2.0, relative_error=0.005, max_seconds=20.0),
         ),
-        ceilings=Ceilings(cpu_bytes=2**28, cuda_bytes=2**30, sides=(256, 512, 1024, 2048, 4096, 8192), rounds=15),
+        ceilings=Ceilings(cpu_bytes=2**28, cuda_bytes=2**30, sides=CEILING_SIDES, rounds=15),
         noise=Noise(
             model="cnn_small",
             batch_sizes=(256, 1),

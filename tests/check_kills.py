@@ -144,14 +144,22 @@ def parts(scenario: Scenario, blows: int, part: str) -> None:
     while blows and process.poll() is None:
         time.sleep(scenario.chance.uniform(0.5, 6))
         server = fork_server(process.pid)
-        struck = [server] if part == "fork server" else children(server or 0)
-        for pid in filter(None, struck):
-            os.kill(pid, signal.SIGKILL)
-            blows -= 1
+        there = [server] if server else []
+        struck = there if part == "fork server" else [pid for each in there for pid in children(each)]
+        blows -= sum(killed(pid) for pid in struck[:blows])
     process.wait()
     if blows:
         scenario.problems.append(f"the run ended {blows} blows too soon: give it more --repeats")
     scenario.look(time.time())
+
+
+def killed(pid: int) -> bool:
+    """Whether ``pid`` was still there to be killed: a worker may have ended since /proc was read."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def report(scenario: Scenario, blows: int) -> bool:

@@ -12,7 +12,8 @@ little too narrow.
 What follows is the number of processes a side from which on detection reaches 95 % at no more than 1 % of false alarms.
 It is then confirmed once: so many fresh processes a side, one side with a real delay in each of its calls.
 
-The folder keeps the pool: a second call goes on where the first one ended.
+The folder keeps the pool, repeat by repeat: a second call goes on where the first one ended. Give another folder to
+another machine, budget or commit.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import json
 import random
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,8 +38,9 @@ from bench.engine.journal import Journal  # noqa: E402
 from bench.engine.process import ProcessRunner  # noqa: E402
 from bench.options import available_cores  # noqa: E402
 from bench.records import Case, Measurement  # noqa: E402
-from bench.report.compare.significance import holm, rank_test  # noqa: E402
-from bench.report.compare.thresholds import ALPHA, TIMES  # noqa: E402
+from bench.report.compare.matching import Pair  # noqa: E402
+from bench.report.compare.thresholds import PROCESSES, TIMES  # noqa: E402
+from bench.report.compare.times import TimeChange, tested  # noqa: E402
 from bench.workspace import Workspace  # noqa: E402
 
 SHORT = (("cnn_small", 1), ("cnn_small", 32), ("cnn_vgg", 1))
@@ -101,15 +104,13 @@ class Rates:
 
 
 def verdicts(old: Block, new: Block) -> dict[str, str]:
-    """What `compare` says of each case: worse or better where both corrected p and ratio show it, else nothing."""
-    names = list(old.medians)
-    corrected = holm([rank_test(old.medians[name], new.medians[name]) for name in names])
-    found = {}
-    for name, p in zip(names, corrected, strict=True):
-        ratio = statistics.median(new.medians[name]) / statistics.median(old.medians[name])
-        if p <= ALPHA and not 1 / (1 + THRESHOLD) <= ratio <= 1 + THRESHOLD:
-            found[name] = "worse" if ratio > 1 else "better"
-    return found
+    """Cases that `compare` would call worse or better, with what it says of them."""
+    nowhere = Pair(old=None, new=None)
+    changes = [
+        TimeChange(pair=nowhere, metric="latency", threshold=THRESHOLD, old=medians, new=new.medians[name])
+        for name, medians in old.medians.items()
+    ]
+    return {name: change.shown for name, change in zip(old.medians, tested(changes), strict=True) if change.shown}
 
 
 def pairs_of(pool: Pool, processes: int, count: int) -> list[tuple[Block, Block]]:
@@ -134,12 +135,18 @@ def rates(pool: Pool, processes: int, count: int) -> Rates:
     return Rates(processes=processes, pairs=len(pairs), alarms=alarms, detected=detected)
 
 
-def record(engine: Engine, repeats: int, budget: str) -> dict[str, list[float]]:
-    """The pool: one process of each case after the other, and again."""
+def record(median: Callable[[Case], float], file: Path, repeats: int, budget: str) -> dict[str, list[float]]:
+    """The pool: one process of each case after the other, and again, until ``file`` holds so many of each."""
     pool: dict[str, list[float]] = {f"{model} b{size}": [] for model, size in SHORT}
-    for repeat in range(repeats):
-        for model, size in SHORT:
-            pool[f"{model} b{size}"].append(median_of(engine, case_of(model, size, budget, repeat)))
+    if file.is_file():
+        pool = json.loads(file.read_text())
+    for repeat in range(min(map(len, pool.values())), repeats):
+        cases = [case_of(model, size, budget, repeat) for model, size in SHORT]
+        for values, case in zip(pool.values(), cases, strict=True):
+            values.append(median(case))
+        whole = file.with_suffix(".tmp")  # a kill must not leave half a pool
+        whole.write_text(json.dumps(pool))
+        whole.replace(file)
         print(f"\rpool: {repeat + 1} of {repeats} repeats", end="", file=sys.stderr, flush=True)
     return pool
 
@@ -201,6 +208,9 @@ def main() -> int:
     parser.add_argument("--sides", default="5,6,8,10,12,15,20", help="numbers of processes a side")
     parser.add_argument("--budget", default="quick", help="whose sampling of noise each process has")
     given = parser.parse_args()
+    sides = [int(side) for side in given.sides.split(",")]
+    if not PROCESSES <= min(sides) <= max(sides) <= given.repeats // 2:
+        parser.error(f"--sides: give numbers from {PROCESSES}, below which compare tells nothing, to half of --repeats")
     given.folder.mkdir(parents=True, exist_ok=True)
     engine = Engine(
         runner=ProcessRunner(),
@@ -209,11 +219,9 @@ def main() -> int:
         case_timeout=lambda case: 300.0,
         progress=lambda line: None,
     )
-    file = given.folder / "pool.json"
-    pool = json.loads(file.read_text()) if file.is_file() else record(engine, given.repeats, given.budget)
-    file.write_text(json.dumps(pool))
+    pool = record(partial(median_of, engine), given.folder / "pool.json", given.repeats, given.budget)
     print(f"\npool: {', '.join(f'{name} {1e3 * statistics.median(values):.3f} ms' for name, values in pool.items())}")
-    found = [rates(pool, processes, given.pairs) for processes in map(int, given.sides.split(","))]
+    found = [rates(pool, processes, given.pairs) for processes in sides]
     print("\n".join(each.words() for each in found))
     enough = next((each.processes for each in found if each.reaches), None)
     if enough is None:

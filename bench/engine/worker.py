@@ -32,6 +32,10 @@ OUT_OF_MEMORY_SIGNS = (
     "Cannot allocate memory",
     "ALLOC_FAILED",  # cuBLAS and cuDNN
 )
+NO_ENGINE = "unable to find an engine to execute this computation"
+"""What cuDNN says where no kernel's workspace fits, but also where it has no kernel: pytorch issue 108645."""
+LITTLE = 0.05
+"""Share of a GPU's memory that is little enough to have been the reason."""
 
 
 def main(connection: Any, request: dict[str, Any]) -> None:
@@ -72,7 +76,15 @@ def kind_of(error: BaseException) -> FailureKind:
     if isinstance(error, Unsupported):
         return "unsupported"
     lacks_memory = isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY_SIGNS)
-    return "out_of_memory" if lacks_memory else "error"
+    return "out_of_memory" if lacks_memory or (NO_ENGINE in str(error) and _gpu_is_full()) else "error"
+
+
+def _gpu_is_full() -> bool:
+    """What torch's allocator keeps without using it is free: it would be given back to a kernel that needs it."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated() < LITTLE * total
 
 
 def _message(error: BaseException, kind: FailureKind) -> str:

@@ -43,6 +43,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     watch = Watch(device)
     first = _pass(passes(next(numbers)), step, device)
     samples = clock.until(lambda: _pass(passes(next(numbers)), step, device), sampling(case), watch)
+    watch.last()
     items = int(case.option("items") or 0)
     rate = items / statistics.median(samples.seconds)
     return Measurement(

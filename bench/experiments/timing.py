@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from bench.budgets import BUDGETS, Sampling
 from bench.measure import clock, memory
-from bench.measure.energy import STOOD_STILL, Meter, meter_of
+from bench.measure.energy import ENERGY_SECONDS, STOOD_STILL, Meter, meter_of
 from bench.measure.state import Watch
 from bench.precision.storage import tensors_as_stored
 from bench.records import Case, Figure, Peak
 
-NO_BLOCKS = "taken over blocks of calls, which are not timed here"
+NO_BLOCKS = "metered over blocks of calls, which are not taken here"
 TIMING_OPTIONS = ("max_seconds", "min_samples")
 """Options of a case that change how long it is timed, and nothing of what it computes."""
 
@@ -35,7 +35,7 @@ class Timed:
     peaks: tuple[Peak, ...]
     watch: Watch
     joules: float | None
-    """Of all blocks together."""
+    """Of one call."""
     why_no_energy: str | None
 
     @property
@@ -56,20 +56,17 @@ class Timed:
         return {"block_seconds": self.blocks.seconds} if self.blocks else {}
 
     def energy(self, items_per_step: int) -> float | None:
-        """Joules for each item of the blocks."""
-        if self.joules is None or self.blocks is None:
-            return None
-        return self.joules / (len(self.blocks.seconds) * self.blocks.steps * items_per_step)
+        """Joules for each item of a call."""
+        return None if self.joules is None else self.joules / items_per_step
 
     def absent(self, device: torch.device) -> dict[str, str]:
         """Why there are no device times, peaks, clocks or energy."""
         reasons = {
             "device_seconds": None if device.type == "cuda" else "on a CPU the wall time is the device time",
-            "peaks": memory.why_absent(device),
             "device_state": self.watch.why_absent,
             "energy_joules_per_item": self.why_no_energy,
         }
-        return {name: reason for name, reason in reasons.items() if reason}
+        return {**memory.absent_peaks(device), **{name: reason for name, reason in reasons.items() if reason}}
 
 
 def timed(
@@ -90,8 +87,8 @@ def timed(
     watch()
     latencies = clock.latencies(step, device, sampling(case), watch)
     watch.last()
-    expected = statistics.median(latencies.seconds)
-    blocks, joules, reason = _blocks(step, device, expected) if throughput else (None, None, NO_BLOCKS)
+    blocks = clock.blocks(step, device, statistics.median(latencies.seconds)) if throughput else None
+    joules, reason = _energy(step, device, blocks.steps) if blocks else (None, NO_BLOCKS)
     return Timed(
         output=output,
         first_seconds=first_seconds,
@@ -104,15 +101,20 @@ def timed(
     )
 
 
-def _blocks(
-    step: Callable[[], Tensor], device: torch.device, expected: float
-) -> tuple[clock.Blocks, float | None, str | None]:
-    """Blocks of calls, the joules that the device used meanwhile, and why these are unknown if they are."""
+def _energy(step: Callable[[], Tensor], device: torch.device, steps: int) -> tuple[float | None, str | None]:
+    """Joules of one call, or why they are unknown: over blocks of ``steps`` calls that are not timed."""
     meter = meter_of(device)
-    before = meter.read()
-    blocks = clock.blocks(step, device, expected)
-    joules = meter.used(before, meter.read())
-    return blocks, joules, why_no_energy(meter, joules)
+    if not meter.counters:
+        return None, meter.why_absent
+    calls = 0
+    with clock.no_collection():
+        begin, before = clock.now(device), meter.read()
+        while calls == 0 or clock.now(device) - begin < ENERGY_SECONDS:
+            for _ in range(steps):
+                step()
+            calls += steps
+        joules = meter.used(before, meter.read())
+    return None if joules is None else joules / calls, why_no_energy(meter, joules)
 
 
 def why_no_energy(meter: Meter, joules: float | None) -> str | None:

@@ -84,6 +84,7 @@ def measured(
     training = training_of(case, workspace, dataset, network)
     training = dataclasses.replace(training, watch=watch, judge=judge, track=track)
     trained = train(training)
+    watch.last()
     workspace.progress(f"{training.name}: testing")
     keeps = case.experiment in KEEPING
     judged = keep_and_judge(case, training, trained, artefact if keeps else None)

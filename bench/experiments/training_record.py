@@ -159,9 +159,8 @@ def why_absent(device: torch.device, judged: Judged) -> dict[str, str]:
         "serialized_bytes": "measured by the inference of these weights",
         "coverage": "nothing is quantised in training",
         "energy_joules_per_item": "not measured while training",
+        **memory.absent_peaks(device),
     }
-    if reason := memory.why_absent(device):
-        absent["peaks"] = reason
     for name, found in (("test_loss", judged.counted), ("test_loss_as_noted", judged.as_noted)):
         if not math.isfinite(found.loss):
             absent[f"figures.{name}"] = f"the loss is {found.loss}: the network's outputs overflow on some test image"

@@ -75,6 +75,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         values.clear()
     watch = Watch(device)
     samples = clock.until(timed, sampling(case), watch)
+    watch.last()
     batch = next(timed.batches)
     measurement = Measurement(
         case=case,
@@ -122,12 +123,11 @@ def _figures(samples: clock.Samples, timed: Parts, batch_size: int, flops: int) 
 
 
 def _absent(device: torch.device) -> dict[str, str]:
-    absent = {
+    return {
         "device_seconds": "the parts of a step are timed by the wall clock",
         "serialized_bytes": "measured by the inference of such weights",
         "coverage": "nothing is quantised in training",
         "quality": "too few steps to learn anything",
         "energy_joules_per_item": "not measured while training",
+        **memory.absent_peaks(device),
     }
-    reason = memory.why_absent(device)
-    return {**absent, "peaks": reason} if reason else absent

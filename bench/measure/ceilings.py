@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.measure import clock
+from bench.measure import clock, memory
 
 FORMATS = ("float32", "tf32", "bfloat16", "float16", "int8")
 """Of the operands, by the names that rows tell what they multiply in."""
@@ -21,6 +21,8 @@ SIDE_SECONDS = 0.5
 """Beyond the fewest no further sample is taken of one size after so long."""
 LONG_SECONDS = 0.05
 """A product that takes so long shows what the hardware can do: no larger one is tried."""
+ELEMENT_BYTES = 16
+"""Of the numbers drawn, both operands and their product, for each place of a matrix: float32 takes 14."""
 TF32_CAPABILITY = (8, 0)
 """Ampere: the first GPUs with TF32 and bfloat16 in their tensor cores."""
 
@@ -59,7 +61,7 @@ def multiplying(name: str, sides: Sequence[int], rounds: int, device: torch.devi
 
     Args:
         name: one of ``FORMATS`` that `why_not` has nothing against.
-        sides: in rising order; the larger ones are left out once a product takes long.
+        sides: in rising order; the larger ones are left out once a product takes long, or would not fit in memory.
 
     Raises:
         RuntimeError: torch has no such product on this device.
@@ -67,6 +69,9 @@ def multiplying(name: str, sides: Sequence[int], rounds: int, device: torch.devi
     found: list[Rate] = []
     with _tf32(name == "tf32"):
         for side in sides:
+            free = memory.available_bytes(device)
+            if found and free is not None and side**2 * ELEMENT_BYTES > free:
+                break
             step = product(name, side, device)
             found.append(_rate(2 * side**3, step, rounds, device, between))
             if min(found[-1].seconds) > LONG_SECONDS:
@@ -90,12 +95,13 @@ def why_not(name: str, device: torch.device) -> str | None:
 def product(name: str, side: int, device: torch.device) -> Callable[[], Tensor]:
     """A step that multiplies two square matrices of whole numbers as a linear layer does: inputs (rows, features) by
     weights (outputs, features)."""
-    draw = torch.Generator().manual_seed(0)
-    left, right = (torch.randint(0, 64, (side, side), generator=draw, dtype=torch.int8) for _ in range(2))
+    draw = torch.Generator(device).manual_seed(0)
+    shape, dtype = (side, side), torch.int8
+    left, right = (torch.randint(0, 64, shape, generator=draw, dtype=dtype, device=device) for _ in range(2))
     if name == "int8":
-        return _packed_product(left, right) if device.type == "cpu" else _int_product(left.to(device), right.to(device))
+        return _packed_product(left, right) if device.type == "cpu" else _int_product(left, right)
     dtype = torch.float32 if name == "tf32" else getattr(torch, name)
-    inputs, weights = left.to(device, dtype), right.to(device, dtype)
+    inputs, weights = left.to(dtype), right.to(dtype)
     return lambda: functional.linear(inputs, weights)
 
 

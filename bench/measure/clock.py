@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -74,22 +74,17 @@ def latencies(step: Step, device: torch.device, rule: Sampling, between: Callabl
     ``between`` is called after every sample, outside of it: the device's clocks are read there, in the midst of the
     work but not inside what is timed. Python's garbage collection waits until the end.
     """
-    time_one = _time_on_cuda if device.type == "cuda" else _time_on_cpu
-    walls, devices, spread = [], [], Spread()
-    with no_collection():
-        begin = time.perf_counter()
-        while True:
-            wall, on_device = time_one(step, device)
-            walls.append(wall)
-            spread.add(wall)
-            if on_device is not None:
-                devices.append(on_device)
-            between()
-            passed = time.perf_counter() - begin
-            met = spread.meets(rule, passed)
-            if met or passed >= rule.max_seconds:
-                break
-    return Latencies(seconds=tuple(walls), device_seconds=tuple(devices) or None, criterion_met=met)
+    devices: list[float] = []
+
+    def one() -> float:
+        if device.type != "cuda":
+            return _time_on_cpu(step)
+        wall, on_device = _time_on_cuda(step, device)
+        devices.append(on_device)
+        return wall
+
+    found = until(one, rule, between)
+    return Latencies(seconds=found.seconds, device_seconds=tuple(devices) or None, criterion_met=found.criterion_met)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +97,19 @@ class Samples:
 
 def until(step: Callable[[], float], rule: Sampling, between: Callable[[], None]) -> Samples:
     """Samples of a ``step`` that gives its own seconds, until ``rule`` is met or its seconds have passed."""
-    found, spread = [], Spread()
+    return several_until(lambda: (step(),), rule, between)
+
+
+def several_until(step: Callable[[], Sequence[float]], rule: Sampling, between: Callable[[], None]) -> Samples:
+    """As `until`, of a ``step`` that gives several samples at once."""
+    found, spread = list[float](), Spread()
     with no_collection():
         begin = time.perf_counter()
         while True:
-            found.append(step())
-            spread.add(found[-1])
+            samples = step()
+            found += samples
+            for sample in samples:
+                spread.add(sample)
             between()
             passed = time.perf_counter() - begin
             met = spread.meets(rule, passed)
@@ -143,15 +145,16 @@ class Spread:
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Python's garbage collection waits until the end."""
-    was_enabled = gc.isenabled()
+    """Python's garbage collection runs now, and then waits until the end. Inside of another one nothing is done."""
+    if not gc.isenabled():
+        yield
+        return
     gc.collect()
     gc.disable()
     try:
         yield
     finally:
-        if was_enabled:
-            gc.enable()
+        gc.enable()
 
 
 def blocks(step: Step, device: torch.device, expected_seconds: float) -> Blocks:
@@ -170,10 +173,10 @@ def blocks(step: Step, device: torch.device, expected_seconds: float) -> Blocks:
     return Blocks(seconds=tuple(seconds), steps=steps)
 
 
-def _time_on_cpu(step: Step, device: torch.device) -> tuple[float, None]:
+def _time_on_cpu(step: Step) -> float:
     begin = time.perf_counter()
     step()
-    return time.perf_counter() - begin, None
+    return time.perf_counter() - begin
 
 
 def _time_on_cuda(step: Step, device: torch.device) -> tuple[float, float]:

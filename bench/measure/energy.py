@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,34 +15,49 @@ POWERCAP = Path("/sys/class/powercap")
 ZONES = "intel-rapl:*"
 COUNTED = ("package", "dram")
 """Beginnings of the names of zones that add up: cores are a part of their package, ``psys`` holds everything again."""
+ENERGY_SECONDS = 1.0
+"""Counters move in steps of up to a tenth of a second: what is metered lasts about so long at least."""
 STOOD_STILL = "the energy counter stood still meanwhile"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counter:
-    """A counter that only grows, until it starts again at 0 from ``span`` on; None where it never does."""
+    """A counter that only grows, until it starts again at 0 from ``span`` on; None where it never does.
+
+    ``joules`` raises OSError where the counter cannot be read.
+    """
 
     joules: Callable[[], float]
     span: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+Reading = tuple[float, ...] | None
+"""None where a counter failed."""
+
+
+@dataclass(kw_only=True)
 class Meter:
-    """The counters that together tell what a device used; none where ``why_absent`` says why."""
+    """The counters that together tell what a device used; ``why_absent`` says why there are none, or why one failed."""
 
     counters: tuple[Counter, ...] = ()
     why_absent: str | None = None
 
-    def read(self) -> tuple[float, ...]:
-        """Each counter, in joules."""
-        return tuple(counter.joules() for counter in self.counters)
+    def read(self) -> Reading:
+        """Each counter, in joules. One that fails, after it has been read before, must not cost a measurement."""
+        try:
+            return tuple(counter.joules() for counter in self.counters)
+        except OSError as error:
+            self.why_absent = f"the energy counter could not be read any more ({error.strerror or error})"
+            return None
 
-    def used(self, before: Sequence[float], after: Sequence[float]) -> float | None:
-        """Joules between two readings; None where there is no counter, or none that moved.
+    def used(self, before: Reading, after: Reading) -> float | None:
+        """Joules between two readings; None where there is no counter, none that moved or one that failed.
 
         A counter that reads less than before started again once: RAPL's do after minutes at full power, which is
         longer than anything that is metered here.
         """
+        if before is None or after is None:
+            return None
         total = 0.0
         for counter, begin, end in zip(self.counters, before, after, strict=True):
             total += end - begin + (counter.span or 0.0 if end < begin else 0.0)
@@ -62,7 +77,14 @@ def _nvml(device: torch.device) -> Meter:
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except pynvml.NVMLError as error:
         return Meter(why_absent=f"NVML tells no total energy of this GPU ({error})")
-    return Meter(counters=(Counter(joules=lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3),))
+
+    def joules() -> float:
+        try:
+            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
+        except pynvml.NVMLError as error:
+            raise OSError(str(error)) from error
+
+    return Meter(counters=(Counter(joules=joules),))
 
 
 def _rapl(folder: Path) -> Meter:

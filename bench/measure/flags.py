@@ -10,6 +10,31 @@ import torch
 
 from bench.records import Scalar
 
+ENVIRONMENT = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_CBWR",
+    "MKL_NUM_THREADS",
+    "KMP_AFFINITY",
+    "KMP_BLOCKTIME",
+    "OMP_DYNAMIC",
+    "OMP_PLACES",
+    "OMP_PROC_BIND",
+    "OMP_WAIT_POLICY",
+    "GOMP_CPU_AFFINITY",
+    "NVIDIA_TF32_OVERRIDE",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_LAUNCH_BLOCKING",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "MALLOC_CONF",
+    "LD_PRELOAD",
+)
+"""Variables by which kernels, threads and allocators are chosen behind torch's back."""
+
 
 def apply(*, threads: int, device: str, tf32: bool = False) -> None:
     """Set threads and number formats for this process. ``fp32`` means TF32 off, also inside cuDNN's convolutions."""
@@ -40,5 +65,6 @@ def current() -> dict[str, Scalar]:
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "mkldnn": torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "environment": " ".join(f"{name}={os.environ[name]}" for name in ENVIRONMENT if os.environ.get(name)) or None,
         "inductor_freezing": bool(compiler and compiler.freezing),
     }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
+import subprocess
+import sys
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -56,7 +59,7 @@ def survey(device: str) -> Machine:
         python=platform.python_version(),
         driver=_driver() if cuda else None,
         cuda=torch.version.cuda if cuda else None,
-        versions=_versions(),
+        versions={**_versions(), **(_cudnn() if cuda else {}), **_compiler()},
     )
 
 
@@ -108,3 +111,18 @@ def _versions() -> dict[str, str]:
         with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions
+
+
+def _cudnn() -> dict[str, str]:
+    """The version that is loaded, which need not be the one of the package."""
+    found = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return {} if found is None else {"cuDNN": str(found)}
+
+
+def _compiler() -> dict[str, str]:
+    """The first line that the C++ compiler which Inductor calls says of itself."""
+    command = shlex.split(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
+    with suppress(OSError, subprocess.SubprocessError, IndexError):
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=30, check=True)
+        return {"C++ compiler": done.stdout.splitlines()[0]}
+    return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from bench.measure.nvml import ask, handle_of
 from bench.records import Peak
 
 PEAK_RESET = Path("/proc/self/clear_refs")
@@ -138,8 +140,8 @@ def mapped_bytes(tensors: Iterable[torch.Tensor]) -> int:
 def peak_of(phase: str, device: torch.device, found: list[Peak]) -> Iterator[None]:
     """Append to ``found`` the peaks of what runs inside, less what was held before on the CPU.
 
-    On CUDA the peak of the allocator and of its reserve; on Linux's CPU the high-water mark of the resident size, reset
-    at the start through ``/proc/self/clear_refs``. Nothing is appended where neither can be read: see ``why_absent``.
+    On CUDA those of `cuda_peaks`; on Linux's CPU the high-water mark of the resident size, reset
+    at the start through ``/proc/self/clear_refs``. Nothing is appended where none can be read: see ``absent_peaks``.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -147,8 +149,7 @@ def peak_of(phase: str, device: torch.device, found: list[Peak]) -> Iterator[Non
         torch.cuda.reset_peak_memory_stats(device)
         yield
         torch.cuda.synchronize(device)
-        found.append(_peak(phase, "cuda_allocated", torch.cuda.max_memory_allocated(device)))
-        found.append(_peak(phase, "cuda_reserved", torch.cuda.max_memory_reserved(device)))
+        found.extend(cuda_peaks(phase, device))
         return
     before = reset_high_water()
     yield
@@ -161,6 +162,42 @@ def why_absent(device: torch.device) -> str | None:
     if device.type == "cuda" or reset_high_water() is not None:
         return None
     return "the high-water mark of resident memory cannot be reset on this system"
+
+
+def absent_peaks(device: torch.device) -> dict[str, str]:
+    """Which peaks cannot be read on this device, with the reason, as a part of ``absent``."""
+    if device.type == "cuda" and process_bytes(device) is None:
+        return {"peaks.device_process": "NVML does not tell what this process holds, as in many containers"}
+    reason = why_absent(device)
+    return {"peaks": reason} if reason else {}
+
+
+def cuda_peaks(phase: str, device: torch.device) -> list[Peak]:
+    """Of the allocator, of its reserve, and what the driver counts for this process: whether it fits on a smaller GPU.
+
+    The last is read now, which is as good as a peak: the allocator keeps its reserve for later.
+    """
+    sizes = {
+        "cuda_allocated": torch.cuda.max_memory_allocated(device),
+        "cuda_reserved": torch.cuda.max_memory_reserved(device),
+        "device_process": process_bytes(device),
+    }
+    return [_peak(phase, kind, size) for kind, size in sizes.items() if size is not None]
+
+
+def process_bytes(device: torch.device) -> int | None:
+    """GPU memory of this process, with its CUDA context and the kernels loaded; None where NVML does not tell.
+
+    Inside a container NVML tells the numbers that processes have on the host: one that is alone there is this one.
+    """
+    import pynvml
+
+    def held() -> int | None:
+        running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle_of(device))
+        ours = [process for process in running if process.pid == os.getpid() or len(running) == 1]
+        return ours[0].usedGpuMemory if ours else None
+
+    return ask(held) or None
 
 
 def reset_high_water() -> int | None:

@@ -88,7 +88,7 @@ def _cuda_reader(device: torch.device) -> tuple[Callable[[float], DeviceState] |
             memory_clock_hz=ask(lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM) * 1e6),
             celsius=ask(lambda: float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))),
             watts=ask(lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000),
-            throttle=ask(lambda: _reasons(pynvml, pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))),
+            throttle=_throttling(pynvml, handle),
             foreign_processes=ask(lambda: _others(pynvml.nvmlDeviceGetComputeRunningProcesses(handle))),
         )
 
@@ -100,13 +100,24 @@ def _others(processes: list[Any]) -> int:
     return max(0, len(processes) - 1)
 
 
-def _reasons(pynvml: Any, bits: int) -> str | None:
-    """Names of the throttle reasons set in ``bits``; an idle GPU or one at its ordinary limits has none."""
-    prefix = "nvmlClocksThrottleReason"
-    names = [
-        name.removeprefix(prefix)
-        for name in dir(pynvml)
-        if name.startswith(prefix) and name not in (f"{prefix}All", f"{prefix}None", f"{prefix}GpuIdle")
-    ]
-    found = [name for name in names if bits & getattr(pynvml, prefix + name)]
-    return ", ".join(found) or None
+PREFIXES = ("nvmlClocksEventReason", "nvmlClocksThrottleReason")
+"""Names of one and the same bits: NVML renamed some of them, and keeps the older names for now."""
+NO_REASON = ("All", "None", "GpuIdle")
+
+
+def _throttling(pynvml: Any, handle: Any) -> str | None:
+    """Names of the reasons for which clocks are held down now, empty where there are none; None where NVML does not
+    tell. An idle GPU is no reason. Drivers before 535 know the question by its older name only."""
+    bits = ask(lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
+    if bits is None:
+        bits = ask(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+    return None if bits is None else ", ".join(_reasons(pynvml, bits))
+
+
+def _reasons(pynvml: Any, bits: int) -> list[str]:
+    found: dict[int, str] = {}
+    for prefix in PREFIXES:
+        for name in (name for name in dir(pynvml) if name.startswith(prefix)):
+            if name.removeprefix(prefix) not in NO_REASON:
+                found.setdefault(getattr(pynvml, name), name.removeprefix(prefix))
+    return [name for bit, name in sorted(found.items()) if bits & bit]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.records import DeviceState, Measurement
+from bench.records import Case, DeviceState, Measurement
 
 CONTENDED = 0.1
 """Cores that others may use beyond those that the case leaves idle: more makes its threads wait for one another."""
@@ -32,10 +32,15 @@ def foreign_cores(states: Sequence[DeviceState]) -> float | None:
 
 def _cpu(repeats: Sequence[Measurement], cores: int) -> Iterator[str]:
     """Cores that the case leaves idle are there for others to use."""
-    used = [(foreign_cores(repeat.device_state) or 0.0, cores - repeat.case.threads) for repeat in repeats]
+    used = [(foreign_cores(repeat.device_state) or 0.0, cores - _needed(repeat.case)) for repeat in repeats]
     contended = [most for most, idle in used if most - max(0, idle) >= CONTENDED]
     if contended:
         yield f"disturbed: other processes used {100 * max(contended) / cores:.0f} % of the CPU"
+
+
+def _needed(case: Case) -> int:
+    """Cores whose loss a case feels: on another device than the CPU that of the thread which drives it."""
+    return case.threads if case.device == "cpu" else 1
 
 
 def _gpu(repeats: Sequence[Measurement]) -> Iterator[str]:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from bench.records import Case, Failure, Measurement, Scalar, digest_of, to_json
+from bench.records import Case, Failure, Figure, Measurement, Scalar, digest_of, to_json
 from bench.report.disturbance import disturbances
 from bench.report.limits import add_limits
 from bench.report.load import Run
 from bench.report.names import Names, names_of
 from bench.report.noise import add_noise
 from bench.report.pairs import add_pairs
-from bench.report.rows import IDENTITY, PEAKS, Row, ends, identity, sort_key
-from bench.report.statistics import summarise
+from bench.report.rows import IDENTITY, PEAKS, Row, ends, identity, rate_of, sort_key
+from bench.report.statistics import Estimate, summarise
 
-RECORDS = ("timing", "processes", "measurements", "settings", "figures", "series", "texts")
+RECORDS = ("timing", "rate", "fewest processes", "processes", "measurements", "settings", "figures", "series", "texts")
 """Columns that hold records for the tables. measurements.csv has figures as columns of their own, and no other."""
 TEXTS = ("absent", "flags", "notes")
 """Columns that are JSON in measurements.csv."""
@@ -76,25 +77,29 @@ def _distinct(group: Iterable[tuple[Run, Measurement]]) -> list[tuple[Run, Measu
 
 
 def _row(digest: str, names: Names, group: Sequence[tuple[Run, Measurement]]) -> Row:
-    """Repeat 0 speaks for what is measured once (cold figures, quality), the highest of all repeats for peaks."""
+    """All repeats speak for times, throughput and energy, the highest of them for peaks; repeat 0 for what is measured
+    once (cold figures, quality)."""
     run, first = group[0]
     repeats = [measurement for _, measurement in group]
+    rate = rate_of(repeats)
     return {
         **identity(first.case, run, names),
         "row": digest,
         "width": first.case.option("width"),
         "repeats": len(repeats),
         **_times(repeats),
+        "rate": rate,
+        "fewest processes": {},  # of a ratio's two rows, by the ratio's name: filled where rows are paired
         **_sizes(repeats),
         **{f"cold {name} [s]".replace("_", " "): value for name, value in vars(first.cold).items()},
         **_quality(first),
-        "energy [J/item]": first.energy_joules_per_item,
+        "energy [J/item]": _energy(repeats),
         "worker time [s]": _worker_seconds(digest, group),
         "disturbed": disturbances(repeats, run.machine.cores),
         "repeats differ in": ", ".join(_differences(repeats)) or None,
         "measurements": tuple(repeats),
         "settings": dict(first.case.options),
-        "figures": first.figures,
+        "figures": _figures(repeats, rate),
         "series": first.series,
         "texts": first.texts,
         "absent": first.absent,
@@ -123,6 +128,25 @@ def _times(repeats: Sequence[Measurement]) -> Row:
         **ends("device median", on_device.interval if on_device else None),
         "items per step": repeats[0].items_per_step,
     }
+
+
+def _energy(repeats: Sequence[Measurement]) -> float | None:
+    """The median over processes, as far as they have it."""
+    told = [repeat.energy_joules_per_item for repeat in repeats if repeat.energy_joules_per_item is not None]
+    return statistics.median(told) if told else None
+
+
+def _figures(repeats: Sequence[Measurement], rate: Estimate | None) -> Mapping[str, Figure]:
+    """Those of repeat 0, but for those that go by all processes: throughput, and whether sampling met its criterion."""
+    if len(repeats) == 1:
+        return repeats[0].figures
+    found = dict(repeats[0].figures)
+    if rate is not None and "throughput" in found:
+        found["throughput"] = dataclasses.replace(found["throughput"], value=rate.value)
+    if "criterion_met" in found:
+        met = [repeat.figures["criterion_met"] for repeat in repeats if "criterion_met" in repeat.figures]
+        found["criterion_met"] = min(met, key=lambda figure: figure.value)
+    return found
 
 
 def _sizes(repeats: Sequence[Measurement]) -> Row:

@@ -163,7 +163,7 @@ def side(ratio: Estimate, *rows: Row) -> Side:
     ends = ratio.interval
     found = {"from": ends.low if ends else None, "to": ends.high if ends else None}
     repeats = min(row["repeats"] for row in rows)
-    row = {"repeats": repeats, **{f"ratio {end} [1]": value for end, value in found.items()}}
+    row = {"fewest processes": {"ratio": repeats}, **{f"ratio {end} [1]": value for end, value in found.items()}}
     return side_of_one(row, "ratio", margin)
 
 

@@ -91,9 +91,10 @@ def _add_ratios(rows: Sequence[Row]) -> None:
     baselines = {(*_key(row, others), row["mode"]): row for row in rows if row["precision"] == FP32}
     for row in rows:
         same_mode = baselines.get((*_key(row, others), row["mode"]))
-        _add(row, SPEED, _speed_up(row, same_mode))
-        _add(row, "speed-up over fp32 eager", _speed_up(row, baselines.get((*_key(row, others), EAGER))))
-        _add(row, "throughput over fp32 same mode", _throughputs(row, same_mode))
+        eager = baselines.get((*_key(row, others), EAGER))
+        _add(row, SPEED, _speed_up(row, same_mode), same_mode)
+        _add(row, "speed-up over fp32 eager", _speed_up(row, eager), eager)
+        _add(row, "throughput over fp32 same mode", _throughputs(row, same_mode), same_mode)
         row["steady peak over fp32 same mode [1]"] = _peaks(row, same_mode)
 
 
@@ -101,7 +102,8 @@ def _key(row: Row, names: Sequence[str]) -> Key:
     return tuple(row[name] for name in names)
 
 
-def _add(row: Row, name: str, ratio: Estimate | None) -> None:
+def _add(row: Row, name: str, ratio: Estimate | None, baseline: Row | None) -> None:
+    row["fewest processes"][name] = min(row["repeats"], baseline["repeats"]) if baseline else row["repeats"]
     row[f"{name} [1]"] = ratio.value if ratio else None
     row.update(ends(name, ratio.interval if ratio else None, "1"))
 

@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from bench.records import Case
+from bench.records import Case, Measurement
 from bench.report.load import Run
 from bench.report.names import Names
-from bench.report.statistics import Estimate, Interval, quantile_interval
+from bench.report.statistics import Estimate, Interval, per_second, quantile_interval, summarise
 
 Row = dict[str, Any]
 Side = Literal["above", "below", "across", "unknown"]
@@ -59,10 +59,30 @@ def figure(row: Row, name: str) -> float | None:
 
 
 def throughput(row: Row) -> Estimate | None:
-    """Items a second, from the median block as the experiment counted it; the interval is that of the blocks."""
-    value, blocks = figure(row, "throughput"), row["series"].get("block_seconds", ())
-    if value is None:
-        return None
+    """Items a second over all processes, see `rate_of`; None where the row has none."""
+    found: Estimate | None = row["rate"]
+    return found
+
+
+def rate_of(repeats: Sequence[Measurement]) -> Estimate | None:
+    """Items a second: of one process its median block, as the experiment counted it, with the interval of its blocks.
+
+    Over several processes median and interval are those of `summarise`, of seconds an item: blocks of two processes may
+    hold different numbers of steps.
+    """
+    figures = [(repeat.figures.get("throughput"), repeat.series.get("block_seconds", ())) for repeat in repeats]
+    told = [(found.value, blocks) for found, blocks in figures if found is not None]
+    if len(told) > 1:
+        return per_second(summarise([_seconds_an_item(value, blocks) for value, blocks in told]), 1)
+    return _rate_of_one(*told[0]) if told else None
+
+
+def _seconds_an_item(rate: float, blocks: Sequence[float]) -> list[float]:
+    items = rate * statistics.median(blocks) if blocks else 1.0
+    return [second / items for second in blocks or (1 / rate,)]
+
+
+def _rate_of_one(value: float, blocks: Sequence[float]) -> Estimate:
     interval = quantile_interval(blocks)
     if interval is None:
         return Estimate(value=value, interval=None)
@@ -95,13 +115,13 @@ def hardly_converted(row: Row) -> bool:
 def side_of_one(row: Row, ratio: str, one_process: float = ONE_PROCESS) -> Side:
     """Where the interval of a ratio of two rows lies: on one side of 1 only if their own intervals do not overlap.
 
-    Rows that one process measured have to be further apart besides, by the factor ``one_process`` and by the noise
-    floor of their run: their intervals know nothing of the next process.
+    Where one process measured either row they have to be further apart besides, by the factor ``one_process`` and by
+    the noise floor of their run: such an interval knows nothing of the next process.
     """
     low, high = row[f"{ratio} from [1]"], row[f"{ratio} to [1]"]
     interval = None if low is None or high is None else Interval(low=low, high=high)
     beyond = max(one_process, 1 + (row.get("noise floor [1]") or 0.0))
-    return side_of(interval, 1.0, row["repeats"], beyond)
+    return side_of(interval, 1.0, row["fewest processes"][ratio], beyond)
 
 
 def side_of(interval: Interval | None, neutral: float, processes: int, one_process: float = ONE_PROCESS) -> Side:

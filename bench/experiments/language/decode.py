@@ -23,7 +23,7 @@ from bench.experiments.language.generation import (
 from bench.experiments.language.subject import Subject, load_model, measured, unwatched
 from bench.experiments.timing import sampling, why_no_energy
 from bench.measure import clock, memory
-from bench.measure.energy import meter_of
+from bench.measure.energy import ENERGY_SECONDS, Reading, meter_of
 from bench.measure.state import Watch
 from bench.measure.trace import traced
 from bench.precision.storage import tensors_as_stored
@@ -32,8 +32,6 @@ from bench.workspace import Workspace
 
 BLOCKS = 6
 """Of each generation: the fewest of which a median has an interval of 95 %."""
-ENERGY_SECONDS = 1.0
-"""Counters move in steps of up to a tenth of a second."""
 OF_ATTENTION = ("aten::bmm", "aten::baddbmm")
 """Products of activations with one another: no weight is in them, and their number grows with the context."""
 
@@ -107,23 +105,21 @@ def run(case: Case, workspace: Workspace) -> Measurement:
 
 
 def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded:
-    rule, spread = sampling(case), clock.Spread()
-    gaps: list[float] = []
-    blocks: list[float] = []
-    with clock.no_collection():
-        begin = time.perf_counter()
-        while True:
-            generation = step()
-            watch()
-            gaps += generation.gaps
-            steps = max(1, len(generation.gaps) // BLOCKS)
-            blocks += block_sums(generation.gaps, steps)
-            for gap in generation.gaps:
-                spread.add(gap)
-            passed = time.perf_counter() - begin
-            met = spread.meets(rule, passed)
-            if met or passed >= rule.max_seconds:
-                return Decoded(gaps=tuple(gaps), block_seconds=tuple(blocks), steps_per_block=steps, criterion_met=met)
+    """Every generation has the same number of gaps, and so of blocks."""
+    generations: list[tuple[float, ...]] = []
+
+    def gaps() -> tuple[float, ...]:
+        generations.append(step().gaps)
+        return generations[-1]
+
+    found = clock.several_until(gaps, sampling(case), watch)
+    steps = max(1, len(generations[0]) // BLOCKS)
+    return Decoded(
+        gaps=found.seconds,
+        block_seconds=tuple(block for each in generations for block in block_sums(each, steps)),
+        steps_per_block=steps,
+        criterion_met=found.criterion_met,
+    )
 
 
 def _one_token(subject: Subject, prompts: Tensor) -> Callable[[], object]:
@@ -156,13 +152,13 @@ def _energy(
     meter = meter_of(subject.device)
     if not meter.counters:
         return None, meter.why_absent
-    firsts: list[tuple[float, ...]] = []
+    firsts: list[Reading] = []
     total, steps, begin = 0.0, 0, time.perf_counter()
-    while time.perf_counter() - begin < ENERGY_SECONDS:
+    while meter.why_absent is None and time.perf_counter() - begin < ENERGY_SECONDS:
         generate(subject.model, prompts, tokens, arguments, at_first=lambda: firsts.append(meter.read()))
         total += meter.used(firsts[-1], meter.read()) or 0.0
         steps += tokens - 1
-    joules = total / steps if total else None
+    joules = total / steps if total and meter.why_absent is None else None
     return joules, why_no_energy(meter, joules)
 
 

@@ -62,10 +62,7 @@ def _checkpoint_bytes(workspace: Workspace) -> int:
 def _on_cuda(model: Any, device: torch.device) -> Taken:
     """The allocator counts its peak anyway: in this process there was nothing but the loading."""
     return Taken(
-        peaks=(
-            Peak(phase="load", kind="cuda_allocated", bytes=torch.cuda.max_memory_allocated(device)),
-            Peak(phase="load", kind="cuda_reserved", bytes=torch.cuda.max_memory_reserved(device)),
-        ),
+        peaks=tuple(memory.cuda_peaks("load", device)),
         resident_bytes=int(torch.cuda.memory_allocated(device)),
     )
 

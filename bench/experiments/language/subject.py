@@ -190,10 +190,8 @@ def facts_of(case: Case, model: Any, precision: Precision, size: Size) -> dict[s
         "serialized_bytes": "the checkpoint is read, not written: figure checkpoint_bytes of load",
         "energy_joules_per_item": "see decode",
         "quality": RANDOM if spec.random else "see perplexity",
+        **memory.absent_peaks(torch.device(case.device)),
     }
-    reason = memory.why_absent(torch.device(case.device))
-    if reason:
-        absent["peaks"] = reason
     return {
         "case": case,
         "weight_bytes": memory.bytes_of(tensors_as_stored(model)),

@@ -43,13 +43,19 @@ class Comparison:
     def regressions(self) -> Mapping[str, int]:
         """How many of what became worse; without what did not."""
         counts = {
-            "timed row": count(self.times, "worse"),
+            "timed row": count([item for item in self.times if not item.of_the_machine], "worse"),
             "exact quantity": count(self.exact, "worse"),
             "peak of memory": count(self.peaks, "worse"),
             "quality": count(self.quality, "worse"),
             "newly failing case": sum(item.change == "newly failing" for item in self.transitions),
         }
         return {name: number for name, number in counts.items() if number}
+
+    @property
+    def machine_changes(self) -> int:
+        """Timed rows of the machine alone that became worse or better: no code of ours is in them."""
+        of_the_machine = [item for item in self.times if item.of_the_machine]
+        return count(of_the_machine, "worse") + count(of_the_machine, "better")
 
     @property
     def status(self) -> int:

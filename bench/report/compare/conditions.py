@@ -38,12 +38,16 @@ FLAGS = (
     "inductor_freezing",
     "compute",
     "rest",
+    "environment",
 )
 """Flags of a row that decide in which number formats, by how many threads and by which kernels it is computed."""
+NO_DATA = "random"
+"""What cases without a data set of images call it."""
 ALWAYS = ("torch", "numpy")
 OF_IMAGES = ("torchvision", "pillow")
 OF_LANGUAGE = ("transformers", "accelerate")
-OF_COMPILED = ("triton",)
+OF_COMPILED = ("triton", "C++ compiler")
+OF_A_GPU = ("cuDNN",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +78,14 @@ def _packages(pairs: Sequence[Pair]) -> list[str]:
     found = set(ALWAYS)
     for entry in (entry for pair in pairs for entry in pair.both or ()):
         case = entry.case
-        if case.experiment in ("training", "inference"):
+        if case.dataset != NO_DATA and case.experiment not in EXPERIMENTS:
             found.update(OF_IMAGES)
         if case.experiment in EXPERIMENTS:
             found.update(OF_LANGUAGE)
         if case.mode == "compiled":
             found.update(OF_COMPILED)
+        if case.device != "cpu":
+            found.update(OF_A_GPU)
         if entry.row and entry.row["flags"].get("library"):
             found.add(str(entry.row["flags"]["library"]))
     return sorted(found)

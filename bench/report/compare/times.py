@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from bench.records import Better, Measurement
 from bench.report.compare.exact import other_work
@@ -12,6 +13,7 @@ from bench.report.compare.matching import PLACE, Pair, cell
 from bench.report.compare.outcome import Outcome
 from bench.report.compare.significance import holm, processes_needed, rank_test, ratio_interval, smallest_p
 from bench.report.compare.thresholds import ALPHA, OTHER_TIMES, PROCESSES, TIMES
+from bench.report.language_lines import OF_MACHINE
 from bench.report.rows import is_meaningless
 from bench.report.statistics import Interval
 
@@ -28,10 +30,13 @@ class TimeChange:
     new: tuple[float, ...]
     obstacle: str | None = None
     """Why nothing can be told; None where it was tested and could have shown."""
-    interval: Interval | None = None
-    """95 % interval of `ratio`, bootstrapped over processes."""
     p: float | None = None
     """Of the Mann-Whitney test over processes, corrected by Holm for all tested rows of the comparison."""
+
+    @property
+    def of_the_machine(self) -> bool:
+        """Whether no code of ours is timed: what changed then is the machine, and no regression."""
+        return self.pair.identity["experiment"] in OF_MACHINE
 
     @property
     def better(self) -> Better:
@@ -42,24 +47,40 @@ class TimeChange:
         """Median over processes, new over old."""
         return statistics.median(self.new) / statistics.median(self.old) if self.old and self.new else None
 
+    @cached_property
+    def interval(self) -> Interval | None:
+        """95 % interval of `ratio`, bootstrapped over processes; None where nothing was tested."""
+        return None if self.p is None else ratio_interval(self.old, self.new)
+
+    @property
+    def shown(self) -> Outcome | None:
+        """``worse`` and ``better`` take both: a p that shows, and a ratio beyond the threshold; None without."""
+        if self.p is None or self.ratio is None or self.p > ALPHA or self._within(self.ratio):
+            return None
+        return "worse" if (self.ratio > 1) == (self.better == "lower") else "better"
+
     @property
     def outcome(self) -> Outcome:
-        """``worse`` and ``better`` take both: a p that shows, and a ratio beyond the threshold."""
-        if self.obstacle is not None or self.ratio is None or self.interval is None or self.p is None:
+        if self.obstacle is not None or self.interval is None:
             return "cannot tell"
-        low, high = 1 / (1 + self.threshold), 1 + self.threshold
-        if self.p <= ALPHA and not low <= self.ratio <= high:
-            return "worse" if (self.ratio > 1) == (self.better == "lower") else "better"
-        return "same" if low <= self.interval.low and self.interval.high <= high else "not told apart"
+        bounds = self.interval.low, self.interval.high
+        return self.shown or ("same" if all(map(self._within, bounds)) else "not told apart")
+
+    def _within(self, ratio: float) -> bool:
+        return 1 / (1 + self.threshold) <= ratio <= 1 + self.threshold
 
 
 def time_changes(pairs: Sequence[Pair]) -> tuple[TimeChange, ...]:
     """Everything timed that either run has of the cases that both measured."""
-    changes = [change for group in _groups(pairs) for change in _of(group)]
-    tested = [change for change in changes if change.obstacle is None]
-    values = iter(holm([rank_test(change.old, change.new) for change in tested]))
+    return tested([change for group in _groups(pairs) for change in _of(group)])
+
+
+def tested(changes: Sequence[TimeChange]) -> tuple[TimeChange, ...]:
+    """``changes``, in their order, with p of those that have no obstacle: corrected for all of them together."""
+    testable = [change for change in changes if change.obstacle is None]
+    values = iter(holm([rank_test(change.old, change.new) for change in testable]))
     return tuple(
-        change if change.obstacle is not None else _tested(change, next(values), len(tested)) for change in changes
+        change if change.obstacle is not None else _with_p(change, next(values), len(testable)) for change in changes
     )
 
 
@@ -115,9 +136,9 @@ def _obstacle(group: Sequence[Pair], old: Sequence[float], new: Sequence[float])
     return next((work for pair in group if (work := other_work(pair)) is not None), None)
 
 
-def _tested(change: TimeChange, p: float, rows: int) -> TimeChange:
+def _with_p(change: TimeChange, p: float, rows: int) -> TimeChange:
     """What so few processes could never have shown among so many rows is said to be so."""
     counts = len(change.old), len(change.new)
     hopeless = p > ALPHA and rows * smallest_p(*counts) > ALPHA
     obstacle = f"{rows} rows need {processes_needed(rows, ALPHA)} processes a side" if hopeless else None
-    return replace(change, p=p, interval=ratio_interval(change.old, change.new), obstacle=obstacle)
+    return replace(change, p=p, obstacle=obstacle)

@@ -31,9 +31,16 @@ def _change(pair: Pair) -> Change | None:
         return "new" if pair.old is None else "vanished"
     if not pair.new.failures:
         return "newly working" if pair.old.failures else None
-    if not pair.old.failures or (pair.old.row is not None and pair.new.row is None):
+    if not pair.old.failures or _ran(pair.old) & {failure.case.repeat for failure in pair.new.failures}:
+        return "newly failing"
+    if pair.old.row is not None and pair.new.row is None:
         return "newly failing"
     return None if _kinds(pair.old) == _kinds(pair.new) else "failing otherwise"
+
+
+def _ran(entry: Entry) -> set[int]:
+    """Repeats that gave a measurement: one of them that fails now is a regression, whichever others failed before."""
+    return {measurement.case.repeat for measurement in entry.measurements}
 
 
 def _kinds(entry: Entry) -> set[str]:

@@ -19,7 +19,16 @@ def verdict(comparison: Comparison) -> str:
     both = sum(pair.both is not None for pair in comparison.pairs)
     found = listing([_counted(number, name) for name, number in comparison.regressions.items()])
     judged = f"**Regression: {found}.**" if found else "**No regression found.**"
-    return f"{despite}{judged} {_counted(both, 'case')} in both runs. {_times(comparison)}"
+    return f"{despite}{judged} {_counted(both, 'case')} in both runs. {_times(comparison)}{_machine(comparison)}"
+
+
+def _machine(comparison: Comparison) -> str:
+    """What was measured to know the machine has to be the same in both runs, or no time tells of our code alone."""
+    changed = comparison.machine_changes
+    if not changed:
+        return ""
+    rows = f"{_counted(changed, 'row')} of noise and ceilings"
+    return f" **The machine itself changed between the runs ({rows}): distrust every time.**"
 
 
 def _times(comparison: Comparison) -> str:

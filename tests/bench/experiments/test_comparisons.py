@@ -15,6 +15,7 @@ from bench.data.images import ImageDataset, Split
 from bench.errors import InputError, Unsupported
 from bench.experiments import ablation, loading, speedrun, training, training_step, transfer
 from bench.experiments.timing import sampling
+from bench.measure.state import Watch
 from bench.records import Case, Measurement, from_json, to_json
 from bench.train.artefacts import load_weights
 from bench.train.heads import freeze_all_but, replace_head
@@ -142,6 +143,15 @@ def test_a_step_follows_where_a_network_is_named(workspace: Workspace) -> None:
         for model in ("none", "cnn_small")
     )
     assert min(stepping.seconds) > 2 * max(alone.seconds)
+
+
+def test_the_device_is_read_at_the_end_as_well(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[Watch] = []
+    monkeypatch.setattr(Watch, "last", lambda watch: ends.append(watch))
+    loading.run(case("loading", model="none", source="random", items=64, train_images=None), workspace)
+    training_step.run(case("training_step", max_seconds=1.0), workspace)
+    training.run(case("ladder", rung=1), workspace)
+    assert len(ends) == 3
 
 
 RESNET = {"model": "resnet14_cifar", "recipe": "note4_resnet14_cifar"}

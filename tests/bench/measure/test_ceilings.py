@@ -46,6 +46,14 @@ def test_the_fastest_side_counts_and_a_long_product_is_the_last(ticking: Callabl
     assert found.best == pytest.approx(2 * 8**3 / 0.06)
 
 
+def test_what_does_not_fit_in_memory_is_left_out(ticking: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings.memory, "available_bytes", lambda device: 8**2 * 16)
+    ticking(*(0.01,) * 6, *(0.001,) * 3)
+    assert ceilings.multiplying("float32", (4, 8, 16), 3, CPU, nothing).work == 2 * 8**3
+    ticking(0.01, 0.01, 0.01)
+    assert ceilings.multiplying("float32", (16,), 3, CPU, nothing).work == 2 * 16**3  # the first is tried in any case
+
+
 def test_a_watch_looks_after_every_sample() -> None:
     seen: list[int] = []
     ceilings.summing(400, 4, CPU, lambda: seen.append(1))

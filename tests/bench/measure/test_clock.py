@@ -88,6 +88,22 @@ def test_no_garbage_is_collected_inside_a_sample() -> None:
     assert gc.isenabled()
 
 
+def test_inside_of_another_pass_nothing_is_collected() -> None:
+    with clock.no_collection():
+        collected = gc.get_stats()[2]["collections"]
+        clock.blocks(lambda: None, CPU, expected_seconds=60.0)
+        assert not gc.isenabled()
+        assert gc.get_stats()[2]["collections"] == collected
+    assert gc.isenabled()
+
+
+def test_a_step_may_give_several_samples_at_once() -> None:
+    looks: list[int] = []
+    found = clock.several_until(lambda: (1.0, 1.0), rule(), lambda: looks.append(1))
+    assert found == clock.Samples(seconds=(1.0,) * 4, criterion_met=True)
+    assert len(looks) == 2
+
+
 def test_warm_up_goes_by_count_and_by_time() -> None:
     calls: list[float] = []
     clock.warm_up(lambda: calls.append(time.perf_counter()), CPU)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
 
+from bench.experiments import timing
 from bench.experiments.timing import why_no_energy
 from bench.measure import energy
 from bench.measure.energy import STOOD_STILL, Counter, Meter, meter_of
+from bench.records import Case
 
 CPU = torch.device("cpu")
 
@@ -81,23 +86,87 @@ def test_a_counter_that_stands_still_tells_nothing() -> None:
     assert why_no_energy(meter, None) == STOOD_STILL
 
 
-def test_energy_is_for_each_item_of_all_blocks(powercap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 4 calls of 2 items, 3 blocks, 12 joules: half a joule each."""
-    from bench.experiments import timing
-    from bench.measure.clock import Blocks
-    from bench.records import Case
+def test_a_counter_that_fails_later_is_absent_with_its_reason(powercap: Path) -> None:
+    file = zone(powercap, "intel-rapl:0", "package-0", 1_000_000)
+    meter = meter_of(CPU)
+    before = meter.read()
+    file.unlink()
+    assert meter.used(before, meter.read()) is None
+    assert why_no_energy(meter, None) == "the energy counter could not be read any more (No such file or directory)"
 
-    file = zone(powercap, "intel-rapl:0", "package-0", 0, span=10**9)
 
-    def blocks(step: object, device: object, expected: float) -> Blocks:
-        file.write_text("12000000")
-        return Blocks(seconds=(1.0, 1.0, 1.0), steps=4)
+def test_a_gpu_that_fails_later_is_absent_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
 
-    monkeypatch.setattr(timing.clock, "blocks", blocks)
+    answers = iter([1000, 1000])
+
+    def energy_of(handle: object) -> int:
+        for answer in answers:
+            return answer
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", energy_of)
+    monkeypatch.setattr(energy, "handle_of", lambda device: "handle")
+    meter = meter_of(torch.device("cuda"))
+    before = meter.read()
+    assert before == (1.0,)
+    assert meter.used(before, meter.read()) is None
+    assert "GPU is lost" in (why_no_energy(meter, None) or "")
+
+
+def case(experiment: str) -> Case:
     facts = {"model": "m", "dataset": "d", "image_size": 1, "device": "cpu", "threads": 1, "budget": "smoke"}
-    found = timing.timed(lambda: torch.ones(1), Case(experiment="inference", **facts), throughput=True)  # type: ignore[arg-type]
-    assert found.energy(items_per_step=2) == pytest.approx(0.5)
+    return Case(experiment=experiment, **facts)  # type: ignore[arg-type]
+
+
+@dataclass
+class Work:
+    """A step, and a counter that grows by two joules with each call of it."""
+
+    calls: int = 0
+    readings: list[float] = field(default_factory=list)
+
+    def __call__(self) -> torch.Tensor:
+        self.calls += 1
+        time.sleep(0.002)
+        return torch.ones(1)
+
+    def joules(self) -> float:
+        self.readings.append(time.perf_counter())
+        return 2.0 * self.calls
+
+
+def test_energy_is_that_of_calls_long_enough_and_of_each_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Work()
+    monkeypatch.setattr(timing, "meter_of", lambda device: Meter(counters=(Counter(joules=work.joules),)))
+    monkeypatch.setattr(timing, "ENERGY_SECONDS", 0.3)
+    found = timing.timed(work, case("inference"), throughput=True)
+    assert found.energy(items_per_step=4) == pytest.approx(0.5)
     assert "energy_joules_per_item" not in found.absent(CPU)
-    alone = timing.timed(lambda: torch.ones(1), Case(experiment="layers", **facts), throughput=False)  # type: ignore[arg-type]
+    begin, end = work.readings
+    assert 0.3 <= end - begin < 0.6
+
+
+def test_nothing_but_calls_is_metered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collecting Python's garbage takes tenths of a second of power."""
+    work, collections = Work(), list[float]()
+    monkeypatch.setattr(timing, "meter_of", lambda device: Meter(counters=(Counter(joules=work.joules),)))
+    monkeypatch.setattr(timing, "ENERGY_SECONDS", 0.0)
+
+    def seen(phase: str, info: dict[str, int]) -> None:
+        collections.append(time.perf_counter())
+
+    gc.callbacks.append(seen)
+    try:
+        timing.timed(work, case("inference"), throughput=True)
+    finally:
+        gc.callbacks.remove(seen)
+    begin, end = work.readings
+    assert collections
+    assert not [moment for moment in collections if begin <= moment <= end]
+
+
+def test_without_blocks_there_is_no_energy() -> None:
+    alone = timing.timed(lambda: torch.ones(1), case("layers"), throughput=False)
     assert alone.energy(2) is None
     assert "blocks" in alone.absent(CPU)["energy_joules_per_item"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -21,6 +23,18 @@ def test_survey_of_the_cpu() -> None:
     assert from_json(machine.Machine, to_json(found)) == found
 
 
+def test_the_compiler_is_the_one_that_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "c++"
+    compiler.write_text("#!/bin/sh\necho 'c++ (made up) 1.2.3'\necho more\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    assert machine.survey("cpu").versions["C++ compiler"] == "c++ (made up) 1.2.3"
+    compiler.write_text("#!/bin/sh\nexit 1\n")
+    assert "C++ compiler" not in machine.survey("cpu").versions
+    monkeypatch.setenv("CXX", str(tmp_path / "nowhere"))
+    assert "C++ compiler" not in machine.survey("cpu").versions
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
 def test_cuda_that_is_not_there_is_refused() -> None:
     with pytest.raises(InputError, match="no usable CUDA GPU; use --device cpu"):
@@ -33,6 +47,7 @@ def test_survey_of_a_gpu() -> None:
     found = machine.survey("cuda")
     assert found.device_memory_bytes
     assert found.driver
+    assert found.versions["cuDNN"] == str(torch.backends.cudnn.version())
     assert found.capability == ".".join(map(str, torch.cuda.get_device_capability()))
 
 
@@ -42,6 +57,16 @@ def test_fp32_means_tf32_off() -> None:
     now = flags.current()
     assert (now["cudnn_tf32"], now["matmul_tf32"], now["threads"]) == (False, False, 1)
     assert now["float32_matmul_precision"] == "highest"
+
+
+def test_what_is_chosen_behind_torch_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in flags.ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    assert flags.current()["environment"] is None
+    monkeypatch.setenv("LD_PRELOAD", "libjemalloc.so")
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    monkeypatch.setenv("HOME", "/anywhere")
+    assert flags.current()["environment"] == "ATEN_CPU_CAPABILITY=avx2 LD_PRELOAD=libjemalloc.so"
 
 
 def test_the_device_is_read_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pynvml
 import pytest
 import torch
 from torch import nn
@@ -93,3 +97,38 @@ def test_weights_that_lie_in_their_file_are_told_from_copies(tmp_path: Path) -> 
     file.write_bytes(bytes(4 * 1000))
     mapped = torch.from_file(str(file), shared=False, size=1000)
     assert memory.mapped_bytes([mapped, mapped, mapped.clone()]) == 4000
+
+
+CUDA = torch.device("cuda")
+OURS, OTHER = os.getpid(), os.getpid() + 1
+
+
+@pytest.mark.parametrize(
+    ("running", "told"),
+    [
+        ([(OTHER, 5), (OURS, 7)], 7),
+        ([(OTHER, 5)], 5),  # in a container, where numbers are the host's
+        ([(OTHER, 5), (OTHER + 1, 7)], None),
+        ([(OURS, None)], None),
+        ([(OURS, 0)], None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_what_the_driver_counts_for_this_process(
+    monkeypatch: pytest.MonkeyPatch, running: list[tuple[int, int | None]] | None, told: int | None
+) -> None:
+    def processes(handle: object) -> list[Any]:
+        if running is None:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return [SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in running]
+
+    monkeypatch.setattr(memory, "handle_of", lambda device: "handle")
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetComputeRunningProcesses", processes)
+    assert memory.process_bytes(CUDA) == told
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 2)
+    sizes = {peak.kind: peak.bytes for peak in memory.cuda_peaks("steady", CUDA)}
+    expected = {"cuda_allocated": 1, "cuda_reserved": 2}
+    assert sizes == (expected if told is None else {**expected, "device_process": told})
+    assert list(memory.absent_peaks(CUDA)) == (["peaks.device_process"] if told is None else [])

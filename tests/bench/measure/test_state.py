@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pynvml
 import pytest
 import torch
 
@@ -60,3 +63,45 @@ def test_the_end_is_read_unless_it_was_just_now(clock: Clock) -> None:
     clock.now = 0.15
     watch.last()
     assert [found.at for found in watch.states] == [0.0, 0.15]
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A GPU of which NVML tells nothing, until a test makes it answer."""
+
+    def silent(*_: Any) -> Any:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(state, "handle_of", lambda device: "handle")
+    for question in (
+        "ClockInfo",
+        "Temperature",
+        "PowerUsage",
+        "ComputeRunningProcesses",
+        "CurrentClocksEventReasons",
+        "CurrentClocksThrottleReasons",
+    ):
+        monkeypatch.setattr(pynvml, f"nvmlDeviceGet{question}", silent)
+    return monkeypatch
+
+
+def throttle_now() -> str | None:
+    watch = Watch(torch.device("cuda"))
+    watch()
+    return watch.states[0].throttle
+
+
+BITS = pynvml.nvmlClocksEventReasonSwPowerCap | pynvml.nvmlClocksThrottleReasonHwSlowdown
+
+
+@pytest.mark.parametrize("question", ["CurrentClocksEventReasons", "CurrentClocksThrottleReasons"])
+@pytest.mark.parametrize(
+    ("bits", "told"), [(BITS, "SwPowerCap, HwSlowdown"), (0, ""), (pynvml.nvmlClocksEventReasonGpuIdle, "")]
+)
+def test_throttling_is_asked_by_either_name(gpu: pytest.MonkeyPatch, question: str, bits: int, told: str) -> None:
+    gpu.setattr(pynvml, f"nvmlDeviceGet{question}", lambda handle: bits)
+    assert throttle_now() == told
+
+
+def test_no_answer_is_not_no_throttling(gpu: pytest.MonkeyPatch) -> None:
+    assert throttle_now() is None

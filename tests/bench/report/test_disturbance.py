@@ -45,6 +45,11 @@ def test_a_competitor_is_named_where_no_idle_core_takes_it(
     assert told(make, states(used, used), threads=threads) == words
 
 
+@pytest.mark.parametrize(("used", "words"), [(2.5, None), (3.2, "disturbed: other processes used 80 % of the CPU")])
+def test_a_row_of_a_gpu_needs_one_core(make: Any, used: float, words: str | None) -> None:
+    assert told(make, states(used, used), cores=4, threads=4, device="cuda") == words
+
+
 def test_other_processes_on_the_gpu(make: Any) -> None:
     readings = (DeviceState(at=0.0, foreign_processes=0), DeviceState(at=1.0, foreign_processes=2))
     assert told(make, readings) == "disturbed: 2 other processes on the GPU"

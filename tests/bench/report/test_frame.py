@@ -7,6 +7,7 @@ import pytest
 
 from bench.records import Figure, Measurement
 from bench.report.frame import rows_of, tidy
+from bench.report.rows import SPEED, figure, side_of_one, throughput
 
 
 def test_repeats_are_joined_by_the_row_of_their_case(make: Any, run_of: Any) -> None:
@@ -18,6 +19,74 @@ def test_repeats_are_joined_by_the_row_of_their_case(make: Any, run_of: Any) -> 
     assert row["median [s]"] == pytest.approx(0.0025)
     assert (row["median from [s]"], row["median to [s]"]) == (0.002, 0.003)
     assert row["worker time [s]"] == 3.0
+
+
+def blocks_of(make: Any, seconds: float, *, steps: int = 10, **changes: Any) -> Measurement:
+    """Six blocks of ``steps`` images each."""
+    series = {"block_seconds": tuple(seconds + index * 1e-6 for index in range(6))}
+    figures = {"throughput": steps / (seconds + 2.5e-6), "steps_per_block": steps, **changes.pop("figures", {})}
+    found: Measurement = make.inference(series=series, figures=figures, **changes)
+    return found
+
+
+def test_throughput_is_that_of_all_processes(make: Any, run_of: Any) -> None:
+    """One took 0.1 s for ten images, one 0.2 s, and one 0.3 s for twice as many."""
+    repeats = [
+        blocks_of(make, seconds, steps=steps, repeat=repeat)
+        for repeat, (seconds, steps) in enumerate([(0.1, 10), (0.2, 10), (0.3, 20)])
+    ]
+    (row,) = rows_of(tidy([run_of(*repeats)]), "inference")
+    found = throughput(row)
+    assert found is not None
+    assert found.value == pytest.approx(1 / 0.015, rel=1e-3)
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx((50, 100), rel=1e-3)
+    assert figure(row, "throughput") == found.value
+
+
+def test_throughput_of_one_process_is_as_it_was_counted(make: Any, run_of: Any) -> None:
+    (row,) = rows_of(tidy([run_of(blocks_of(make, 0.1))]), "inference")
+    found = throughput(row)
+    assert found is not None
+    assert found.value == 10 / (0.1 + 2.5e-6)
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx((10 / 0.100005, 10 / 0.1))
+
+
+def test_processes_without_blocks_have_the_median_of_their_throughputs(make: Any, run_of: Any) -> None:
+    repeats = [make.inference(figures={"throughput": 100 * (1 + repeat)}, repeat=repeat) for repeat in range(3)]
+    (row,) = rows_of(tidy([run_of(*repeats)]), "inference")
+    found = throughput(row)
+    assert found is not None
+    assert found.value == pytest.approx(200)
+
+
+def test_energy_is_the_median_of_the_processes_that_have_it(make: Any, run_of: Any) -> None:
+    energies = (None, 0.1, 0.2, 0.9)
+    repeats = [
+        dataclasses.replace(make.inference(repeat=repeat), energy_joules_per_item=joules)
+        for repeat, joules in enumerate(energies)
+    ]
+    assert rows_of(tidy([run_of(*repeats)]), "inference")[0]["energy [J/item]"] == 0.2
+
+
+def test_the_criterion_is_met_where_every_process_met_it(make: Any, run_of: Any) -> None:
+    repeats = [make.inference(repeat=repeat, figures={"criterion_met": 1.0 - repeat}) for repeat in range(2)]
+    assert figure(rows_of(tidy([run_of(*repeats)]), "inference")[0], "criterion_met") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "side"), [(1, 1, "across"), (2, 1, "across"), (1, 2, "across"), (2, 2, "above")]
+)
+def test_a_ratio_of_rows_shows_by_intervals_alone_only_where_both_have_processes(
+    make: Any, run_of: Any, ours: int, theirs: int, side: str
+) -> None:
+    """Five per cent apart: less than two processes of the same thing may be."""
+    baseline = [make.inference([0.0105] * 30, repeat=repeat) for repeat in range(theirs)]
+    faster = [make.inference([0.0100] * 30, precision="bf16", repeat=repeat) for repeat in range(ours)]
+    rows = rows_of(tidy([run_of(*baseline, *faster)]), "inference")
+    (row,) = [row for row in rows if row["precision"] == "bf16"]
+    assert side_of_one(row, SPEED) == side
 
 
 def test_the_same_file_twice_counts_once(make: Any, run_of: Any) -> None:

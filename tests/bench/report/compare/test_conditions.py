@@ -66,29 +66,37 @@ def test_clock_readings_are_no_condition(make: Any, compared: Any) -> None:
     [
         ("pytest", None),
         ("torchvision", {}),
+        ("torchvision", {"experiment": "loading"}),
+        ("torchvision", {"experiment": "ladder"}),
         ("triton", {"mode": "compiled"}),
         ("torchao", {"library": "torchao"}),
         ("transformers", {"experiment": "prefill"}),
+        ("C++ compiler", {"mode": "compiled"}),
+        ("cuDNN", {"device": "cuda"}),
     ],
 )
 def test_versions_matter_to_the_cases_that_use_them(
     make: Any, compared: Any, package: str, change: dict[str, str] | None
 ) -> None:
     suites = [{"machine": make.machine(versions={**VERSIONS, package: version})} for version in ("2.14.1", "2.14.2")]
-    layer = [make.layer()]
+    layer = [make.layer(dataset="random")]
     assert names(compared(layer, layer, old=suites[0], new=suites[1])) == []
     if change is None:
         return
-    if "experiment" in change:
+    if change.get("experiment") == "prefill":
         using = make.prefill()
     elif "library" in change:
-        using = replace(make.layer(precision="int8"), flags={"library": "torchao"})
+        using = replace(make.layer(precision="int8", dataset="random"), flags={"library": "torchao"})
     else:
-        using = make.inference(**change)
+        using = make.inference()
+        using = replace(using, case=replace(using.case, **change))
     assert names(compared([*layer, using], [*layer, using], old=suites[0], new=suites[1])) == [package]
 
 
-@pytest.mark.parametrize(("flag", "value"), [("threads", 4), ("matmul_tf32", True), ("compute", "bfloat16")])
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("threads", 4), ("matmul_tf32", True), ("compute", "bfloat16"), ("environment", "ATEN_CPU_CAPABILITY=default")],
+)
 def test_number_formats_and_threads_are_conditions(make: Any, compared: Any, flag: str, value: Any) -> None:
     old = [make.inference(batch_size=size) for size in (1, 8)]
     new = [replace(item, flags={**item.flags, flag: value}) for item in old]

@@ -8,6 +8,7 @@ import pytest
 from bench.records import Figure
 from bench.report.compare.outcome import count
 from bench.report.compare.thresholds import TIMES
+from bench.report.compare.verdict import verdict
 
 NETWORKS = ("a", "b", "c", "d", "e", "f", "g", "h")
 
@@ -147,3 +148,22 @@ def test_what_is_timed_for_nobody_is_not_compared(make: Any, compared: Any) -> N
 def test_smoke_runs_tell_no_times(noisy: Any, repeats: Any, compared: Any) -> None:
     old, new = (repeats(noisy(6, seconds), budget="smoke") for seconds in (0.01, 0.02))
     assert latency(compared(old, new)).obstacle == "smoke run"
+
+
+@pytest.mark.parametrize("experiment", ["noise", "ceilings"])
+def test_a_machine_that_changed_is_no_regression_and_is_told(
+    noisy: Any, repeats: Any, compared: Any, experiment: str
+) -> None:
+    def side(seconds: float) -> list[Any]:
+        found = repeats(noisy(10, seconds))
+        return [replace(item, case=replace(item.case, experiment=experiment), figures={}) for item in found]
+
+    told = "The machine itself changed between the runs (1 row of noise and ceilings)"
+    for before, after in ((0.01, 0.02), (0.02, 0.01)):
+        comparison = compared(side(before), side(after))
+        assert comparison.machine_changes == 1
+        assert (comparison.status, told in verdict(comparison)) == (0, True)
+    same = compared(side(0.01), side(0.01))
+    assert "machine itself" not in verdict(same)
+    ours = compared(repeats(noisy(10)), repeats(noisy(10, 0.02)))
+    assert (ours.status, ours.machine_changes) == (1, 0)

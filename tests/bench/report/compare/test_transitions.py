@@ -35,6 +35,27 @@ def test_one_process_of_many_that_fails_is_a_regression(make: Any, compared: Any
     assert changes(compared([*ran[:4], fails], [*ran[:4], fails])) == {}
 
 
+@pytest.mark.parametrize(("before", "after"), [((0,), range(1, 10)), ((0,), (0, 1)), ((0, 1), (1, 2))])
+def test_a_process_that_ran_and_fails_is_a_regression_beside_those_that_failed_before(
+    make: Any, compared: Any, before: Any, after: Any
+) -> None:
+    def run(failed: Any) -> list[Any]:
+        return [
+            make.failure("crashed", "why", repeat=repeat) if repeat in failed else make.inference(repeat=repeat)
+            for repeat in range(10)
+        ]
+
+    comparison = compared(run(before), run(after))
+    assert changes(comparison) == {"cnn_small": "newly failing"}
+    assert comparison.status == 1
+
+
+def test_fewer_failing_processes_are_no_regression(make: Any, compared: Any) -> None:
+    failed = [make.failure("crashed", "why", repeat=repeat) for repeat in range(3)]
+    ran = [make.inference(repeat=repeat) for repeat in range(1, 4)]
+    assert changes(compared([*failed, ran[2]], [failed[0], *ran])) == {}
+
+
 def test_what_never_ran_is_no_regression(make: Any, compared: Any) -> None:
     stays, fails = make.inference(), make.failure("error", "why", model="other")
     assert compared([stays, fails], [stays, fails]).transitions == ()
