@@ -25,8 +25,8 @@ LEGEND = (
     "*Share of limit*: a step must read every weight as stored, and the key-value cache, once, and multiply each of "
     "them for every sequence. The time that this takes at the machine's limits is held against the median step; the "
     "word names the limit that is nearer. Energy is that of decode steps, prefill left out.",
-    "*Speed-up over fp32* is in the mode of the row, from the medians of the time between tokens, with the widest ± "
-    "that the two intervals allow.",
+    "*Speed-up over fp32* is in the mode of the row, from the medians of the time between tokens, with the widest "
+    "range that the two intervals allow in brackets.",
     "*Perplexity* is by tokens of this model's own vocabulary: it compares rows of one model. *Change* is the ratio "
     "to fp32's less 1, window by window on the same tokens, ± its standard error over the windows, which are taken to "
     "be independent. It stands only where text, context, stride and tokens are the same.",
