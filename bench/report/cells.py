@@ -38,10 +38,12 @@ def _expands(row: Row) -> bool:
 
 
 def limit_cell(row: Row) -> str:
-    """The share of the limit that the row is nearer to, and which one that is."""
-    share = row["share of limit [1]"]
+    """The share of the limit that the row is nearer to, and which one that is; no word where memory alone is known."""
+    share, arithmetic = row["share of limit [1]"], row["share of arithmetic [1]"]
+    if share is None:
+        return ABSENT
     which = "memory" if share == row["share of bandwidth [1]"] else "arithmetic"
-    return ABSENT if share is None else f"{small_percent(share)} ({which})"
+    return small_percent(share) + (f" ({which})" if arithmetic is not None else "")
 
 
 def variant(row: Row) -> str:

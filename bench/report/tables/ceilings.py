@@ -17,10 +17,11 @@ Large copies, sums and matrix products, once a run; the fastest of each counts. 
 shares: the fewest bytes that a step has to move (weights as stored, inputs, outputs; decoding: keys and values too)
 against the bandwidth, and its FLOPs against those of the number format that most of them ran in (a training counts
 {BACKWARD} times its forward pass). A format that is slower than float32 here could be widened to it, and is held
-against that. A row below {100 * FAR:.0f} % of both is marked *host-bound*: its time goes into starting one operation
-after another, or into what the two limits leave out, as activations that lie in memory between operations. Where stored
-weights are expanded before they are multiplied, the mark names that instead. A share can exceed 100 %: what lies in a
-processor's caches is read faster than memory, and other work may have disturbed the ceilings."""
+against that. A share without a word is of the bandwidth, where no other limit is known. A row below {100 * FAR:.0f} %
+of both is marked *host-bound*: its time goes into starting one operation after another, or into what the two limits
+leave out, as activations that lie in memory between operations. Where stored weights are expanded before they are
+multiplied, the mark names that instead. A share can exceed 100 %: what lies in a processor's caches is read faster than
+memory, and other work may have disturbed the ceilings."""
 
 
 def section(contents: Contents) -> str:

@@ -21,13 +21,13 @@ MEMORY_TEXT = "**Memory and load.** Weights as they lie in memory, scales includ
 
 
 def parts(group: LanguageGroup) -> list[str]:
-    made = [f"{MEMORY_TEXT}{group.carried}.", _table([_memory(line, group) for line in group.lines])]
+    made = [f"{MEMORY_TEXT}.", _table([_memory(line, group) for line in group.lines])]
     made += [_speed_text(group), _table([_speed(line, group) for line in group.lines])]
     prefill, decode = (group.settings(name) for name in ("prefill", "decode"))
     if len(prefill) > 1:
-        made += [f"**First token by prompt length**{group.carried}.", _table(_every(group, "prefill"))]
+        made += ["**First token by prompt length.**", _table(_every(group, "prefill"))]
     if len(decode) > 1:
-        text = f"**Decoding by batch size.** Tokens/s of all sequences together{group.carried}."
+        text = "**Decoding by batch size.** Tokens/s of all sequences together."
         made += [text, _table(_every(group, "decode"))]
     return made
 
@@ -82,7 +82,7 @@ def _speed_text(group: LanguageGroup) -> str:
     for name, word in (("prefill", "First token"), ("decode", "Decoding")):
         headline = group.headline(name)
         told += [f"{word}: {setting_words(headline)}"] if headline else []
-    return f"**Speed and quality.** {'. '.join(told) or 'No speed was measured'}{group.carried}."
+    return f"**Speed and quality.** {'. '.join(told) or 'No speed was measured'}."
 
 
 def setting_words(setting: Setting) -> str:
