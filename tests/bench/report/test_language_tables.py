@@ -155,7 +155,8 @@ def test_a_run_of_language_models_alone_says_nothing_of_classifiers(make: Any, t
     path = make.write(tmp_path / "run.json", [*both, failed])
     summary = render([path], tmp_path / "out").summary.read_text()
     assert summary.startswith("# What the language models cost")
-    assert "Not in this report: ladders of training speed, training steps" in summary
+    missing = "training of classifiers, inference of classifiers, single layers, ladders of training speed, training"
+    assert f"Not in this report: {missing} steps" in summary
     assert "None: " not in summary
     assert "cifar10" not in summary
     assert not list((tmp_path / "out" / "figures").glob("augmented-*"))
@@ -174,7 +175,7 @@ def test_classifiers_and_language_models_stand_beside_each_other(make: Any, summ
     assert "## Inference" in summary
     assert len(make.table(summary, "p50 [ms] ↓")) == 1
     assert "## Language models" not in summary_of(make.inference())
-    assert "Not in this report: language models, ladders of training speed" in summary_of(make.inference())
+    assert "single layers, language models, ladders of training speed" in summary_of(make.inference())
 
 
 def test_a_failure_of_a_language_model_has_no_image_size(make: Any, summary_of: Any) -> None:
