@@ -67,8 +67,8 @@ def _margin(compared: dict[str, list[Rival]]) -> list[str]:
     ends = rival.ratio.interval
     ratio = ranged(rival.ratio.value, *((ends.low, ends.high) if ends else (None, None)))
     return [
-        "One process measured each of these rows, and two processes of the same case were seen to differ by a factor "
-        f"of 1.9 in decoding on a CPU: speeds count from a factor of {ONE_CPU_PROCESS:g} on, so that even "
+        "Two processes of the same case were seen to differ by a factor of 1.9 in decoding on a CPU: rows that one "
+        f"process measured count as faster or slower from a factor of {ONE_CPU_PROCESS:g} on, so that even "
         f"{escape(rival.line.name)} over {escape(name)}, {ratio} times, is not told apart. "
         "With `--repeats 6` the intervals over processes decide"
     ]
