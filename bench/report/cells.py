@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.limits import bound_by
-from bench.report.markdown import ABSENT, escape, number, percent, plus_minus, small_percent
+from bench.report.markdown import ABSENT, escape, number, percent, plus_minus, ranged, small_percent
 from bench.report.rows import BASELINES, Row, Side, figure, hardly_converted, one_accuracy, side_of_one, throughput
 from bench.report.statistics import Interval
 
@@ -38,10 +38,12 @@ def _expands(row: Row) -> bool:
 
 
 def limit_cell(row: Row) -> str:
-    """The share of the limit that the row is nearer to, and which one that is."""
-    share = row["share of limit [1]"]
+    """The share of the limit that the row is nearer to, and which one that is; no word where memory alone is known."""
+    share, arithmetic = row["share of limit [1]"], row["share of arithmetic [1]"]
+    if share is None:
+        return ABSENT
     which = "memory" if share == row["share of bandwidth [1]"] else "arithmetic"
-    return ABSENT if share is None else f"{small_percent(share)} ({which})"
+    return small_percent(share) + (f" ({which})" if arithmetic is not None else "")
 
 
 def variant(row: Row) -> str:
@@ -49,9 +51,9 @@ def variant(row: Row) -> str:
     return escape(f"{row['model']} {row['precision']} {row['mode']}")
 
 
-def with_error(row: Row, name: str, unit: str = "s", scale: float = 1.0) -> str:
-    """A quantity of the frame with what its interval leaves open."""
-    value, low, high = (row[f"{name}{end} [{unit}]"] for end in ("", " from", " to"))
+def with_error(row: Row, name: str, scale: float = 1.0) -> str:
+    """A time of the frame with what its interval leaves open."""
+    value, low, high = (row[f"{name}{end} [s]"] for end in ("", " from", " to"))
     error = None if None in (value, low, high) else Interval(low=low, high=high).error(value)
     return plus_minus(value, error, scale)
 
@@ -63,11 +65,17 @@ def throughput_cell(row: Row) -> str:
     return plus_minus(found.value, found.interval.error(found.value) if found.interval else None)
 
 
+def ratio_of(row: Row, name: str) -> str:
+    """A ratio of the frame with both ends of its interval."""
+    value, low, high = (row[f"{name}{end} [1]"] for end in ("", " from", " to"))
+    return ranged(value, low, high)
+
+
 def speed_up_cell(row: Row, baseline: str) -> str:
     """``baseline`` is ``same mode`` or ``eager``."""
     if row["precision"] == BASELINES[0] and (row["mode"] == BASELINES[1] or baseline == "same mode"):
         return BASELINE
-    return with_error(row, f"speed-up over fp32 {baseline}", "1")
+    return ratio_of(row, f"speed-up over fp32 {baseline}")
 
 
 def accuracy_cell(row: Row) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -50,10 +50,18 @@ def tidy(runs: Sequence[Run]) -> pd.DataFrame:
 
 def rows_of(frame: pd.DataFrame, experiment: str) -> list[Row]:
     """The rows of one experiment, with None for what is absent."""
-    places = [place for place, name in enumerate(frame["experiment"]) if name == experiment]
+    return _rows_at(frame, [place for place, name in enumerate(frame["experiment"]) if name == experiment])
+
+
+def rows_without(frame: pd.DataFrame, experiments: Collection[str]) -> list[Row]:
+    """The rows of all other experiments."""
+    return _rows_at(frame, [place for place, name in enumerate(frame["experiment"]) if name not in experiments])
+
+
+def _rows_at(frame: pd.DataFrame, places: Sequence[int]) -> list[Row]:
     if not places:
         return []
-    chosen = frame.iloc[places]
+    chosen = frame.iloc[list(places)]
     names = [str(name) for name in chosen.columns]
     return [dict(zip(names, values, strict=True)) for values in chosen.itertuples(index=False, name=None)]
 

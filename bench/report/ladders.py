@@ -47,7 +47,14 @@ class Ladder:
 
     @property
     def fastest(self) -> Rung | None:
+        """The highest median, whether it shows or not."""
         return max((rung for rung in self.rungs if rung.rate), key=_speed, default=None)
+
+    @property
+    def best(self) -> Rung | None:
+        """The highest median of the rungs that are faster than the lowest by their interval."""
+        shown = [rung for rung in self.rungs if (gain := self.over_start(rung)) and gain.side == "above"]
+        return max(shown, key=_speed, default=None)
 
     def before(self, rung: Rung, *, measured: bool) -> Rung | None:
         """The rung under ``rung``; of those that were measured, if asked for. None for the lowest."""

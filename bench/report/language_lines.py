@@ -10,8 +10,19 @@ from dataclasses import dataclass
 
 from bench.records import TRACE
 from bench.report.markdown import escape
-from bench.report.rows import BASELINES, IDENTITY, ONE_PROCESS, PLACE, Row, Side, figure, grouped, side_of_one
-from bench.report.statistics import Estimate, Timing, speed_up
+from bench.report.rows import (
+    BASELINES,
+    IDENTITY,
+    ONE_PROCESS,
+    PLACE,
+    Row,
+    Side,
+    figure,
+    grouped,
+    side_of_one,
+    throughput,
+)
+from bench.report.statistics import Estimate, Timing, quotient, speed_up
 
 EXPERIMENTS = ("load", "prefill", "decode", "perplexity", "chat")
 OF_MACHINE = ("ceilings", "noise")
@@ -116,7 +127,7 @@ class LanguageGroup:
 
     @property
     def carried(self) -> str:
-        """The caveats, up to their colon, as Markdown for the end of every sentence; empty if there are none."""
+        """The caveats, up to their colon, as Markdown for the end of a title; empty if there are none."""
         return "".join(f"; {escape(note.split(':')[0])}" for note in self.caveats)
 
     @property
@@ -157,13 +168,32 @@ def over(row: Row, baseline: Row) -> tuple[Estimate, Side]:
     return ratio, side(ratio, row, baseline)
 
 
+def rates_over(row: Row, baseline: Row) -> tuple[Estimate, Side] | None:
+    """How many times as many tokens a second as ``baseline``, by the same rule; None where one of them has no rate."""
+    ours, theirs = throughput(row), throughput(baseline)
+    if ours is None or theirs is None:
+        return None
+    ratio = quotient(ours, theirs)
+    return ratio, side(ratio, row, baseline)
+
+
+def wide_margin(*rows: Row) -> bool:
+    """Whether one process measured one of ``rows`` on a CPU: they are told apart from `ONE_CPU_PROCESS` on alone."""
+    return any(row["device"] == "cpu" for row in rows) and min(row["repeats"] for row in rows) < 2
+
+
 def side(ratio: Estimate, *rows: Row) -> Side:
     """By the rule of the frame's ratios, with a margin of its own for decoding on a CPU."""
-    margin = ONE_CPU_PROCESS if any(row["device"] == "cpu" for row in rows) else ONE_PROCESS
+    margin = ONE_CPU_PROCESS if wide_margin(*rows) else ONE_PROCESS
     ends = ratio.interval
     found = {"from": ends.low if ends else None, "to": ends.high if ends else None}
     repeats = min(row["repeats"] for row in rows)
-    row = {"fewest processes": {"ratio": repeats}, **{f"ratio {end} [1]": value for end, value in found.items()}}
+    floor = max(row.get("noise floor [1]") or 0.0 for row in rows)
+    row = {
+        "fewest processes": {"ratio": repeats},
+        "noise floor [1]": floor,
+        **{f"ratio {end} [1]": value for end, value in found.items()},
+    }
     return side_of_one(row, "ratio", margin)
 
 

@@ -27,9 +27,10 @@ STEP = "training_step"
 def add_limits(rows: Sequence[Row]) -> None:
     """Add to every row what share of each limit it reaches, by the ceilings that were measured in the same place."""
     ceilings = {_place(row): row for row in rows if row["experiment"] == "ceilings"}
+    bandwidths = _bandwidths(rows)
     forward = {_network(row): figure(row, FORWARD) for row in rows if row["experiment"] == "inference"}
     for row in rows:
-        row.update(_shares(row, ceilings.get(_place(row)), forward.get(_network(row))))
+        row.update(_shares(row, ceilings.get(_place(row)), bandwidths.get(_place(row)), forward.get(_network(row))))
 
 
 def arithmetic_limit(ceiling: Row, name: str | None) -> float | None:
@@ -66,16 +67,21 @@ def _network(row: Row) -> tuple[object, ...]:
     return (*_place(row), *(row[name] for name in ("model", "dataset", "image size [px]")))
 
 
-def _shares(row: Row, ceiling: Row | None, forward: float | None) -> Row:
-    """``forward`` are the FLOPs of an image as the network's inference tells them, for trainings that do not.
+def _bandwidths(rows: Sequence[Row]) -> dict[tuple[object, ...], float]:
+    """One for each place, so that its rows can be held against one another: the highest that was reached there.
 
-    Decoding rows of earlier versions carry the bandwidth that their own process measured, and their share of it.
+    Decoding rows of earlier versions measured one each, beside the ceilings or in their stead.
     """
-    bandwidth = figure(row, "bandwidth") or (figure(ceiling, "bandwidth") if ceiling else None)
+    found: dict[tuple[object, ...], float] = {}
+    for row in rows:
+        found[_place(row)] = max(found.get(_place(row), 0.0), figure(row, "bandwidth") or 0.0)
+    return {place: bandwidth for place, bandwidth in found.items() if bandwidth}
+
+
+def _shares(row: Row, ceiling: Row | None, bandwidth: float | None, forward: float | None) -> Row:
+    """``forward`` are the FLOPs of an image as the network's inference tells them, for trainings that do not."""
     arithmetic = arithmetic_limit(ceiling, _format(row)) if ceiling else None
-    of_bandwidth = figure(row, "share_of_bandwidth")
-    if of_bandwidth is None:
-        of_bandwidth = _share(_bytes(row), row, bandwidth)
+    of_bandwidth = _share(_bytes(row), row, bandwidth)
     of_arithmetic = _share(_flops(row, forward), row, arithmetic)
     known = [share for share in (of_bandwidth, of_arithmetic) if share is not None]
     return {

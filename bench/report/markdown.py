@@ -121,6 +121,19 @@ def plus_minus(value: float | None, error: float | None, scale: float = 1.0) -> 
     return f"{value * scale:,.{decimals}f} ± {error * scale:,.{decimals}f}"
 
 
+def ranged(value: float | None, low: float | None, high: float | None) -> str:
+    """A ratio with the ends of its interval, which are seldom equally far: ``1.66 (1.18 to 2.33)``.
+
+    Down to the second digit of half the interval, and two decimals at least where it may matter beside 1. ``value``
+    alone without an interval.
+    """
+    if value is None or low is None or high is None or high - low < 1e-9 * abs(value):
+        return number(value)
+    fine, coarse = 1 - math.floor(math.log10((high - low) / 2)), 2 - math.floor(math.log10(abs(value)))
+    decimals = max(0, min(12, max(fine, min(2, coarse))))
+    return f"{value:,.{decimals}f} ({low:,.{decimals}f} to {high:,.{decimals}f})"
+
+
 def percent(share: float | None, error: float | None = None) -> str:
     """A fraction of 1 in per cent with two decimals."""
     if share is None:
@@ -140,7 +153,13 @@ def points(difference: float | None, error: float | None = None) -> str:
     """A difference of two shares in percentage points, with its sign."""
     if difference is None:
         return ABSENT
-    return f"{100 * difference:+.2f}" + (f" ± {100 * error:.2f}" if error is not None else "")
+    told = unsigned_zero(f"{100 * difference:+.2f}")
+    return told + (f" ± {100 * error:.2f}" if error is not None else "")
+
+
+def unsigned_zero(text: str) -> str:
+    """``text``, a number with its sign and perhaps ±, without the sign where only zeros are left of the number."""
+    return text if any(digit in "123456789" for digit in text.split(" ±")[0]) else text[1:]
 
 
 def probability(value: float | None) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.report.groups import Group
-from bench.report.markdown import ABSENT, plus_minus, points
+from bench.report.markdown import ABSENT, number, points, ranged
 from bench.report.rows import Row, Side, one_accuracy, side_of
 from bench.report.statistics import Estimate, Interval, Timing, per_second, quotient, student
 
@@ -31,7 +31,7 @@ class Comparison:
 
     @property
     def error(self) -> float | None:
-        """What stands after ±."""
+        """What stands after ± of a difference."""
         return self.estimate.interval.error(self.estimate.value) if self.estimate.interval else None
 
 
@@ -74,7 +74,11 @@ def rates_ratio(one: tuple[Timing, Row], other: tuple[Timing, Row]) -> Compariso
 
 
 def ratio_cell(found: Comparison | None) -> str:
-    return plus_minus(found.estimate.value, found.error) if found else ABSENT
+    """With both ends of its interval, which are seldom equally far."""
+    if found is None:
+        return ABSENT
+    ends = found.estimate.interval
+    return ranged(found.estimate.value, *((ends.low, ends.high) if ends else (None, None)))
 
 
 def difference_cell(found: Comparison | None) -> str:
@@ -83,6 +87,12 @@ def difference_cell(found: Comparison | None) -> str:
         return ABSENT
     open_ = {"across": " (0 inside)", "unknown": ""}.get(found.side, " (0 outside)")
     return points(found.estimate.value, found.error) + open_
+
+
+def hidden(compared: Sequence[Comparison]) -> str:
+    """How large a difference could hide behind the widest interval that has 0 inside; empty where there is none."""
+    widths = [found.error for found in compared if found.side == "across" and found.error]
+    return f"differences of up to {number(100 * max(widths), 2)} points could hide" if widths else ""
 
 
 def seeds_words(count: int) -> str:

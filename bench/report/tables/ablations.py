@@ -9,14 +9,14 @@ from bench.report.frame import rows_of
 from bench.report.groups import Group
 from bench.report.markdown import ABSENT, escape, listing, percent, points, table
 from bench.report.rows import is_meaningless
-from bench.report.seeds import Comparison, difference_cell, seeds_words
+from bench.report.seeds import Comparison, difference_cell, hidden, seeds_words
 from bench.report.statistics import student
 
 COMMON = ("machine", "code", "recipe", "dataset", "image size [px]", "batch size", "device", "threads", "budget")
 WORDS = ("variant", "model", "marks")
 TEXT = """\
 One thing changed at a time, all else alike. Accuracy is on the test images, ± one standard error. *Change* is the
-accuracy less that of the first variant, paired by seed, ± the longer side of its 95 % t interval over seeds: *0 inside*
+accuracy less that of the first variant, paired by seed, ± its 95 % t interval over seeds: *0 inside*
 means that no difference shows. *Gap* is the accuracy on the training images in the last epoch, as it ran (augmented,
 with dropout), less that on the test images, ± its t interval."""
 
@@ -69,6 +69,7 @@ def _finding(ablation: Ablation) -> str:
         return ""
     pairs = [(variant, ablation.change(variant, ablation.base)) for variant in ablation.variants]
     told = [_against(ablation.base, variant, found) for variant, found in pairs if found]
+    told += filter(None, [hidden([found for _, found in pairs if found])])
     return f"**{'; '.join(told)}.**" if told else ""
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.contents import Contents, identity_cells
-from bench.report.frame import rows_of
+from bench.report.frame import rows_of, rows_without
+from bench.report.language_lines import OF_MACHINE
 from bench.report.limits import BACKWARD, FAR, arithmetic_limit
 from bench.report.markdown import ABSENT, escape, number, table
-from bench.report.rows import PLACE, Row, figure
+from bench.report.rows import PLACE, Row, figure, is_meaningless
 
 PRODUCT = "product_"
 WORK = "_work"
@@ -17,10 +18,23 @@ Large copies, sums and matrix products, once a run; the fastest of each counts. 
 shares: the fewest bytes that a step has to move (weights as stored, inputs, outputs; decoding: keys and values too)
 against the bandwidth, and its FLOPs against those of the number format that most of them ran in (a training counts
 {BACKWARD} times its forward pass). A format that is slower than float32 here could be widened to it, and is held
-against that. A row below {100 * FAR:.0f} % of both is marked *host-bound*: its time goes into starting one operation
-after another, or into what the two limits leave out, as activations that lie in memory between operations. Where stored
-weights are expanded before they are multiplied, the mark names that instead. A share can exceed 100 %: what lies in a
-processor's caches is read faster than memory, and other work may have disturbed the ceilings."""
+against that. A share without a word is of the bandwidth, where no other limit is known. A row below {100 * FAR:.0f} %
+of both is marked *host-bound*: its time goes into starting one operation after another, or into what the two limits
+leave out, as activations that lie in memory between operations. Where stored weights are expanded before they are
+multiplied, the mark names that instead. A share can exceed 100 %: what lies in a processor's caches is read faster than
+memory, and other work may have disturbed the ceilings."""
+
+
+def headline(contents: Contents) -> str:
+    """That no ceilings were measured, and what follows; empty where they were, or where all figures are smoke's."""
+    rows = [row for row in rows_without(contents.frame, OF_MACHINE) if not is_meaningless(row)]
+    if not rows or rows_of(contents.frame, "ceilings"):
+        return ""
+    shared = any(row["share of limit [1]"] is not None for row in rows)
+    follows = (
+        "shares of limit go by the bandwidth that decoding rows measured" if shared else "no row has a share of limit"
+    )
+    return f"No ceilings were measured: {follows}."
 
 
 def section(contents: Contents) -> str:

@@ -9,7 +9,7 @@ from bench.report.parting import parting
 from bench.report.rows import Row
 
 TEXT = (
-    "What it answered, greedily, to the same questions{caveat}. A good answer is no measurement, and a poor one of "
+    "What it answered, greedily, to the same questions. A good answer is no measurement, and a poor one of "
     "a small model none of its precision."
 )
 
@@ -18,8 +18,7 @@ def parts(group: LanguageGroup) -> list[str]:
     said = [(line, row) for line in group.lines for row in line.of("chat") if row["texts"]]
     if not said:
         return []
-    text = TEXT.format(caveat=group.carried)
-    return [f"**Conversations.** {text}", *(_fold(group, line, row) for line, row in said)]
+    return [f"**Conversations.** {TEXT}", *(_fold(group, line, row) for line, row in said)]
 
 
 def spoken(text: str) -> str:

@@ -56,8 +56,14 @@ def _triple(values: Sequence[float] | None) -> str:
     return ABSENT if values is None else ", ".join(f"{value:.4f}" for value in values)
 
 
-def _by(dataset: DatasetFacts) -> str:
-    return f" as recipe {escape(dataset.augmented_by)} does it" if dataset.augmented_by else ""
+def _by(contents: Contents, dataset: DatasetFacts) -> str:
+    """The recipe of the picture; an example, where nothing of the report was trained by it."""
+    recipe = dataset.augmented_by
+    if not recipe:
+        return ""
+    if recipe in set(contents.frame["recipe"]):
+        return f" as recipe {escape(recipe)} does it"
+    return f" as, for example, recipe {escape(recipe)} does it, by which nothing here was trained"
 
 
 def _pictures(contents: Contents) -> list[str]:
@@ -65,6 +71,6 @@ def _pictures(contents: Contents) -> list[str]:
     for dataset in contents.datasets:
         name = escape(dataset.name)
         image = contents.picture("augmented", dataset.name, f"nine augmented training images of {name}")
-        text = f"Nine training images of {name}, augmented{_by(dataset)}, before they are normalised:"
+        text = f"Nine training images of {name}, augmented{_by(contents, dataset)}, before they are normalised:"
         told += [text, image] if image else []
     return told

@@ -48,8 +48,8 @@ ALWAYS = (
     "*p50* is the median of single calls, synchronised with the device at both ends; *throughput* comes from blocks of "
     f"calls. The 95th percentile is given from {P95_SAMPLES} samples on. Device time, on CUDA, is between events "
     "around each call. *Samples* are those of all *processes* together; those of one are not independent.",
-    "*Speed-up over fp32 eager* is its median latency at the same batch size over that of the row, with the widest ± "
-    "that the two intervals allow: the whole gain, compiling included.",
+    "*Speed-up over fp32 eager* is its median latency at the same batch size over that of the row, with the widest "
+    "range that the two intervals allow in brackets: the whole gain, compiling included.",
     "*Accuracy* is on the test images; *not trained* stands where the network has no weights worth judging.",
     "*Weights* as they lie in memory; MB are 10^6 bytes. The *steady peak* of the process is what one step adds to it; "
     "one that CUDA allocated includes weights and images.",

@@ -11,7 +11,7 @@ from bench.report.frame import rows_of, sorted_failures
 from bench.report.ladders import Ladder, Rung, ladders
 from bench.report.markdown import ABSENT, escape, listing, number, percent, plus_minus, table
 from bench.report.rows import is_meaningless
-from bench.report.seeds import FEW, Comparison, difference, difference_cell, ratio_cell, seeds_words
+from bench.report.seeds import FEW, Comparison, difference, difference_cell, hidden, ratio_cell, seeds_words
 from bench.report.tables.failures import TITLES
 from bench.report.tables.training import group_marks
 
@@ -21,8 +21,8 @@ TEXT = f"""\
 From the notes' loop up, each rung with one thing more than the one before. *Images/s* are those of the training part of
 an epoch, from the median over epochs and seeds; compiling happened before. *To the rung before* goes to the last one
 that was measured, *to the notes' loop* to the faster of its lines. Ratios are paired by seed, each a process of its
-own: their geometric mean, ± the longer side of its 95 % interval (Student's t, of logarithms). Fewer than {FEW} seeds
-leave that interval wide; of one seed it is that of the epochs, and counts from 10 % on. The *change* of the accuracy is
+own: their geometric mean, in brackets its 95 % interval (Student's t, of logarithms). Fewer than {FEW} seeds leave that
+interval wide; of one seed it is that of the epochs, and counts from 10 % on. The *change* of the accuracy is
 paired by seed as well, ± its 95 % t interval over seeds: *0 inside* means that no difference shows. The ± of an
 accuracy is one standard error."""
 
@@ -88,26 +88,38 @@ def _why(failures: Sequence[Failure]) -> str:
 
 
 def _finding(ladder: Ladder) -> str:
-    start, fastest = ladder.start, ladder.fastest
-    if is_meaningless(ladder.first) or start is None or fastest is None:
+    start, best = ladder.start, ladder.best
+    if is_meaningless(ladder.first) or start is None:
         return ""
-    model, gain = escape(ladder.first["model"]), ladder.over_start(fastest)
-    slow = escape(", ".join(start.words))
-    if gain is None or gain.side != "above":
+    model, slow = escape(ladder.first["model"]), escape(", ".join(start.words))
+    gain = ladder.over_start(best) if best else None
+    if best is None or gain is None:
         told = f"{model}: no rung trains faster than {slow} by more than the intervals leave open"
     else:
-        how, seeds = escape(", ".join(fastest.words)), seeds_words(gain.processes)
-        told = f"{model} trains {ratio_cell(gain)} times as fast with {how} as with {slow} ({seeds}){_largest(ladder)}"
-    return f"**{told}; {_accuracies(ladder)}.**"
+        how, seeds = escape(", ".join(best.words)), seeds_words(gain.processes)
+        told = f"{model} trains {ratio_cell(gain)} times as fast with {how} as with {slow} ({seeds})"
+        told += _largest(ladder, best)
+    return f"**{told}{_not_shown(ladder)}; {_accuracies(ladder)}.**"
 
 
-def _largest(ladder: Ladder) -> str:
-    """The rung that gained most over the one before, if it can be told from nothing."""
-    steps = [(step, rung) for rung in ladder.rungs if (step := ladder.over_before(rung)) and step.side == "above"]
+def _largest(ladder: Ladder, best: Rung) -> str:
+    """The rung up to ``best`` that gained most over the one before, if it can be told from nothing."""
+    below = [rung for rung in ladder.rungs if rung.position <= best.position]
+    steps = [(step, rung) for rung in below if (step := ladder.over_before(rung)) and step.side == "above"]
     if not steps:
         return ""
     step, rung = max(steps, key=lambda pair: pair[0].estimate.value)
-    return f", the largest step of it *{escape(ladder.name(rung))}* ({ratio_cell(step)} ×)"
+    return f", the largest step of it *{escape(ladder.name(rung))}*, {ratio_cell(step)} times"
+
+
+def _not_shown(ladder: Ladder) -> str:
+    """The rung of the highest median, where its interval leaves open that it is no faster than the lowest."""
+    fastest = ladder.fastest
+    gain = ladder.over_start(fastest) if fastest and fastest is not ladder.best else None
+    if fastest is None or gain is None:
+        return ""
+    name, ratio = escape(ladder.name(fastest)), ratio_cell(gain)
+    return f"; the highest median is that of *{name}*, {ratio} times that of the notes' loop, which does not show"
 
 
 def _accuracies(ladder: Ladder) -> str:
@@ -117,7 +129,9 @@ def _accuracies(ladder: Ladder) -> str:
         return "whether accuracies differ cannot be judged with one seed" if changes else "no accuracies to compare"
     apart = [f"{ladder.name(rung)} {difference_cell(found)}" for found, rung in judged if found.side != "across"]
     seeds = seeds_words(min(found.processes for found, _ in judged))
+    open_ = hidden([found for found, _ in judged])
     if not apart:
-        return f"no accuracy differs beyond its interval ({seeds})"
+        return ", but ".join(filter(None, (f"no accuracy differs beyond its interval ({seeds})", open_)))
     where = f"{len(apart)} of {len(judged)} rungs"
-    return f"accuracy differs beyond its interval in {where} ({seeds}): {escape(listing(apart))}"
+    told = f"accuracy differs beyond its interval in {where} ({seeds}): {escape(listing(apart))}"
+    return "; in the others ".join(filter(None, (told, open_)))

@@ -21,12 +21,9 @@ LEGEND = (
     "decoding adds to a process that has loaded, or that CUDA allocated in all.",
     "*First token* is the time from a prompt to its first answering token (prefill). *Tokens/s* are new tokens only "
     "(decode), prefill not counted, from blocks of steps in generations of a forced length; *p50* and *p95* are the "
-    "times between two of them.",
-    "*Share of limit*: a step must read every weight as stored, and the key-value cache, once, and multiply each of "
-    "them for every sequence. The time that this takes at the machine's limits is held against the median step; the "
-    "word names the limit that is nearer. Energy is that of decode steps, prefill left out.",
-    "*Speed-up over fp32* is in the mode of the row, from the medians of the time between tokens, with the widest ± "
-    "that the two intervals allow.",
+    "times between two of them. Energy is that of decode steps, prefill left out.",
+    "*Speed-up over fp32* is in the mode of the row, from the medians of the time between tokens, with the widest "
+    "range that the two intervals allow in brackets.",
     "*Perplexity* is by tokens of this model's own vocabulary: it compares rows of one model. *Change* is the ratio "
     "to fp32's less 1, window by window on the same tokens, ± its standard error over the windows, which are taken to "
     "be independent. It stands only where text, context, stride and tokens are the same.",
@@ -35,6 +32,19 @@ LEGEND = (
     "not explain, at 95 % by Student's t.",
     "*Parts from fp32 after*: tokens of greedy answers that are alike, counted over the turns of the conversation, up "
     "to the first that is not. Two answers may part and be equally good.",
+)
+
+SHARES = (
+    "*Share of limit*: a step must read every weight as stored, and the key-value cache, once, and multiply each of "
+    "them for every sequence. The time that this takes at the machine's limits is held against the median step; the "
+    "word names the limit that is nearer, and is left out where memory alone is known."
+)
+SHARE_OF_MEMORY = (
+    "*Share of limit*: a step must read every weight as stored, and the key-value cache, once. The time that this "
+    "takes at the memory bandwidth is held against the median step; no other limit is known here."
+)
+OWN_BANDWIDTH = (
+    "No ceilings were measured: each decoding process measured a bandwidth, and the highest of them holds for all."
 )
 
 
@@ -48,11 +58,21 @@ def section(contents: Contents) -> str:
     rows = [row for group in contents.languages for row in group.rows]
     parts = ["## Language models"]
     if rows:
-        parts += [common_line(contents, rows, PLACE), TEXT, bullets(LEGEND)]
+        parts += [common_line(contents, rows, PLACE), TEXT, bullets([*LEGEND, *_share_legend(contents, rows)])]
     for group in contents.languages:
         parts += _group(contents, group, [item for item in facts if item.name == group.model])
     parts += [f"{unblocked(escape(item.name))} could not be had: {escape(item.problem or '')}." for item in lost]
     return "\n\n".join(filter(None, parts))
+
+
+def _share_legend(contents: Contents, rows: Sequence[Row]) -> list[str]:
+    """What *share of limit* is held against; nothing where no row has one."""
+    if all(row["share of limit [1]"] is None for row in rows):
+        return []
+    if any(row["share of arithmetic [1]"] is not None for row in rows):
+        return [SHARES]
+    measured = "ceilings" in contents.experiments
+    return [f"{SHARE_OF_MEMORY} {'' if measured else OWN_BANDWIDTH}".strip()]
 
 
 def _group(contents: Contents, group: LanguageGroup, facts: Sequence[LanguageModelFacts]) -> list[str]:
@@ -65,7 +85,7 @@ def _group(contents: Contents, group: LanguageGroup, facts: Sequence[LanguageMod
         bullets([f"Read every figure of {escape(group.model)} with this: {escape(note)}." for note in group.caveats]),
         _text_line(contents, group),
         *language_tables.parts(group),
-        *((f"**What the rows of {title} show**", bullets(findings)) if findings else ()),
+        *((f"**What the rows of {title} show**{group.carried}", bullets(findings)) if findings else ()),
         *picture,
         *conversations.parts(group),
     ]
@@ -124,7 +144,7 @@ def _picture(contents: Contents, group: LanguageGroup) -> list[str]:
     if not image or last is not group:
         return []
     text = (
-        f"**Decoding of {model} against memory bandwidth**{group.carried}. The dot is what was measured, ± its 95 % "
+        f"**Decoding of {model} against memory bandwidth.** The dot is what was measured, ± its 95 % "
         "interval, the bar what the bandwidth allows for the bytes of that precision, the number the share of that "
         f"limit.{_shares(group)} The further left of its bar a dot lies, the more the row is held back by something "
         "other than reading its weights. The axis is logarithmic."
@@ -136,7 +156,7 @@ def _shares(group: LanguageGroup) -> str:
     """Who comes nearest to the limit, and who stays furthest from it."""
     headline = group.headline("decode")
     pairs = [(line, row) for line in group.lines if (row := line.at("decode", headline)) is not None]
-    known = [(share, line) for line, row in pairs if (share := figure(row, "share_of_bandwidth")) is not None]
+    known = [(share, line) for line, row in pairs if (share := row["share of bandwidth [1]"]) is not None]
     if len(known) < 2:
         return ""
     (low, worst), (high, best) = (pick(known, key=lambda pair: pair[0]) for pick in (min, max))

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.report.cells import flag_cell, throughput_cell
-from bench.report.language_lines import FP32, LanguageGroup, LanguageLine, over
-from bench.report.markdown import ABSENT, escape, listing, megabytes, small_percent
+from bench.report.language_lines import (
+    FP32,
+    ONE_CPU_PROCESS,
+    LanguageGroup,
+    LanguageLine,
+    over,
+    rates_over,
+    wide_margin,
+)
+from bench.report.markdown import escape, listing, megabytes, ranged, small_percent
 from bench.report.perplexity import Change
-from bench.report.rows import Row, Side, figure, hardly_converted, is_meaningless
+from bench.report.rows import ONE_PROCESS, Row, Side, figure, hardly_converted, is_meaningless, throughput
 from bench.report.statistics import Estimate
 from bench.report.tables.language_tables import change_words, perplexity_change
 
@@ -21,10 +29,11 @@ FAR_FROM_LIMIT = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
-    """A decoding row beside fp32 or bf16 in its own mode."""
+    """A row beside fp32 or bf16 in its own mode."""
 
     line: LanguageLine
     row: Row
+    baseline: Row
     ratio: Estimate
     side: Side
 
@@ -33,34 +42,78 @@ def sentences(group: LanguageGroup) -> list[str]:
     """Markdown. Each one ends with the caveats of the model, if it has any."""
     if is_meaningless(group.first):
         return []
-    decoding = _decoding(group)
+    decoding, prefill = (_timed(group, experiment) for experiment in ("decode", "prefill"))
     compared = {name: _rivals(decoding, name) for name in RIVALS}
-    lines = [*_fastest(decoding), *(line for name in RIVALS for line in _against(name, compared[name]))]
-    lines += [*_slow(compared), *_smallest(group), *_perplexity(group)]
-    return [f"{line}{group.carried}." for line in lines]
+    lines = [*_margin(compared), *_fastest(decoding)]
+    lines += [line for name in RIVALS for line in _against(name, compared[name])]
+    lines += [*_slow(compared), *_first_token(prefill), *_smallest(group), *_perplexity(group)]
+    return [f"{line}." for line in lines]
 
 
-def _decoding(group: LanguageGroup) -> list[tuple[LanguageLine, Row]]:
-    """The decoding rows of the headline setting: the same prompts, batch and new tokens."""
-    headline = group.headline("decode")
-    pairs = [(line, row) for line in group.lines if (row := line.at("decode", headline)) is not None]
+def _timed(group: LanguageGroup, experiment: str) -> list[tuple[LanguageLine, Row]]:
+    """The rows of the headline setting: the same prompts, batch and new tokens."""
+    headline = group.headline(experiment)
+    pairs = [(line, row) for line in group.lines if (row := line.at(experiment, headline)) is not None]
     return [(line, row) for line, row in pairs if not hardly_converted(row)]
 
 
-def _fastest(decoding: Sequence[tuple[LanguageLine, Row]]) -> list[str]:
-    """The shortest median time between tokens, where at least one other row is clearly slower; those level with it."""
-    if len(decoding) < 2:
+def _margin(compared: dict[str, list[Rival]]) -> list[str]:
+    """Why ratios whose intervals lie beside 1 are not told apart all the same, with the largest gain as an example."""
+    rivals = [(name, rival) for name in RIVALS for rival in compared[name]]
+    held = [(name, rival) for name, rival in rivals if rival.side == "across" and _beside_one(rival)]
+    if not held:
         return []
-    line, best = min(decoding, key=lambda pair: float(pair[1]["median [s]"]))
-    others = [(other, over(row, best)[1]) for other, row in decoding if row is not best]
-    level = [escape(other.name) for other, side in others if side != "below"]
+    name, rival = max(held, key=lambda pair: pair[1].ratio.value)
+    ends = rival.ratio.interval
+    ratio = ranged(rival.ratio.value, *((ends.low, ends.high) if ends else (None, None)))
+    return [
+        "Two processes of the same case were seen to differ by a factor of 1.9 in decoding on a CPU: rows that one "
+        f"process measured count as faster or slower from a factor of {ONE_CPU_PROCESS:g} on, so that even "
+        f"{escape(rival.line.name)} over {escape(name)}, {ratio} times, is not told apart. "
+        "With `--repeats 6` the intervals over processes decide"
+    ]
+
+
+def _beside_one(rival: Rival) -> bool:
+    """Whether the interval would tell the two apart, and the margin of one process on a CPU alone does not."""
+    ends = rival.ratio.interval
+    beside = ends is not None and (ends.low > ONE_PROCESS or ends.high < 1 / ONE_PROCESS)
+    return beside and wide_margin(rival.row, rival.baseline)
+
+
+def _fastest(decoding: Sequence[tuple[LanguageLine, Row]]) -> list[str]:
+    """The most tokens a second, where at least one other row is clearly slower; those level with it."""
+    rated = [(line, row, found.value) for line, row in decoding if (found := throughput(row)) is not None]
+    if len(rated) < 2:
+        return []
+    line, best, _ = max(rated, key=lambda entry: entry[2])
+    others = [(other, rates_over(row, best)) for other, row, _ in rated if row is not best]
+    level = [escape(other.name) for other, found in others if found is None or found[1] != "below"]
     ahead = len(others) - len(level)
     if not ahead:
         return []
-    tied = f"; not told apart from {listing(level)}" if level else ""
-    speed = throughput_cell(best)
-    rate = "" if speed == ABSENT else f" with {speed} tokens/s"
+    tied = f"; not told apart from {listing(level, most=len(level))}" if level else ""
+    rate = f" with {throughput_cell(best)} tokens/s"
     return [f"Decodes fastest: {escape(line.name)}{rate}, ahead of {ahead} of {len(others)} other rows{tied}"]
+
+
+def _first_token(prefill: Sequence[tuple[LanguageLine, Row]]) -> list[str]:
+    """How many times as long as fp32's first token that of each other row takes, in fp32's mode."""
+    rivals = [rival for rival in _rivals(prefill, FP32) if rival.line.precision != FP32]
+    lines = []
+    for mode in dict.fromkeys(rival.line.mode for rival in rivals):
+        some = [rival for rival in rivals if rival.line.mode == mode]
+        told = [
+            f"{word}: {listing([_taking(rival) for rival in some if rival.side == side], most=len(some))}"
+            for side, word in FIRST_TOKENS.items()
+            if any(rival.side == side for rival in some)
+        ]
+        lines.append(f"First token, in times of what {FP32} {escape(mode)} takes: {'; '.join(told)}")
+    return lines
+
+
+def _taking(rival: Rival) -> str:
+    return f"{escape(rival.line.precision)} ({1 / rival.ratio.value:.2f} ×)"
 
 
 def _rivals(decoding: Sequence[tuple[LanguageLine, Row]], precision: str) -> list[Rival]:
@@ -71,7 +124,7 @@ def _rivals(decoding: Sequence[tuple[LanguageLine, Row]], precision: str) -> lis
         baseline = baselines.get(line.mode)
         if baseline is not None and baseline is not row:
             ratio, side = over(row, baseline)
-            found.append(Rival(line=line, row=row, ratio=ratio, side=side))
+            found.append(Rival(line=line, row=row, baseline=baseline, ratio=ratio, side=side))
     return sorted(found, key=lambda rival: -rival.ratio.value)
 
 
@@ -96,6 +149,12 @@ SIDES: dict[Side, str] = {
     "across": "not told apart",
     "unknown": "too few samples to tell",
 }
+FIRST_TOKENS: dict[Side, str] = {
+    "above": "sooner",
+    "below": "later",
+    "across": "not told apart",
+    "unknown": "by the medians of too few samples for an interval",
+}
 
 
 def _rated(rival: Rival, side: Side) -> str:
@@ -104,37 +163,59 @@ def _rated(rival: Rival, side: Side) -> str:
 
 
 def _slow(compared: dict[str, list[Rival]]) -> list[str]:
-    """Why rows are slower than fp32 or bf16, where the rows tell."""
+    """Why rows are slower than fp32 or bf16, where the rows tell; rows with the same reason together."""
     against: dict[str, list[str]] = {}
     rows: dict[str, Row] = {}
     for precision, rivals in compared.items():
         for rival in (rival for rival in rivals if rival.side == "below" and rival.line.precision != FP32):
-            against.setdefault(rival.line.name, []).append(precision)
+            against.setdefault(rival.line.name, []).append(escape(precision))
             rows[rival.line.name] = rival.row
-    return [
-        f"{escape(name)} is slower than {listing([escape(precision) for precision in against[name]])}: {why}"
-        for name, row in rows.items()
-        if (why := reasons(row))
-    ]
+    alike: dict[tuple[object, ...], list[str]] = {}
+    for name, row in rows.items():
+        alike.setdefault(_reason(row), []).append(name)
+    found = [(names, reasons([rows[name] for name in names])) for names in alike.values()]
+    return [f"{_slower(names, against)}: {why}" for names, why in found if why]
 
 
-def reasons(row: Row) -> str:
-    """What the row tells of what takes its time, as Markdown; empty if it tells nothing."""
-    bits, compute = figure(row, "weight_bits"), row["flags"].get("compute")
+def _reason(row: Row) -> tuple[object, ...]:
+    """What rows share that are slow for the same reason: the kernels that they lack, else how they multiply."""
     kernels, share = row["flags"].get("bitsandbytes_cpu_kernels"), row["share of bandwidth [1]"]
-    told = []
-    if bits is not None and bits < 16 and str(compute).startswith(("float", "bfloat")):
-        told.append(f"its {bits:.0f}-bit weights are multiplied in {escape(flag_cell(row, 'compute'))}")
-    if kernels:
-        told.append(f"bitsandbytes' kernels for this CPU: {escape(str(kernels))}")
-    if share is not None:
-        told.append(_of_limit(share))
-    return "; ".join(told)
+    return kernels or _multiplied([row]), share is None, share is not None and share < FAR_FROM_LIMIT
 
 
-def _of_limit(share: float) -> str:
-    reached = f"it reaches {small_percent(share)} % of the memory-bandwidth limit"
-    if share >= FAR_FROM_LIMIT:
+def _slower(names: Sequence[str], against: dict[str, list[str]]) -> str:
+    """Who is slower than what."""
+    verb = "is" if len(names) == 1 else "are"
+    if len({tuple(against[name]) for name in names}) == 1:
+        return f"{escape(listing(names, most=len(names)))} {verb} slower than {listing(against[names[0]])}"
+    each = [f"{escape(name)} (than {listing(against[name])})" for name in names]
+    return f"{listing(each, most=len(each))} {verb} slower"
+
+
+def reasons(rows: Sequence[Row]) -> str:
+    """What rows of one reason tell of what takes their time, as Markdown; empty if they tell nothing."""
+    kernels, shares = rows[0]["flags"].get("bitsandbytes_cpu_kernels"), [row["share of bandwidth [1]"] for row in rows]
+    told = [_multiplied(rows)]
+    told += [f"bitsandbytes' kernels for this CPU: {escape(str(kernels))}"] if kernels else []
+    told += [_of_limit([share for share in shares if share is not None])] if None not in shares else []
+    return "; ".join(filter(None, told))
+
+
+def _multiplied(rows: Sequence[Row]) -> str:
+    """In what weights of few bits are multiplied; empty where they are not stored in few bits."""
+    bits = {figure(row, "weight_bits") or 32 for row in rows}
+    computes = sorted({flag_cell(row, "compute") for row in rows})
+    if max(bits) >= 16 or not all(compute.startswith(("float", "bfloat")) for compute in computes):
+        return ""
+    whose, stored = "its" if len(rows) == 1 else "their", listing([f"{each:.0f}-bit" for each in sorted(bits)])
+    return f"{whose} {stored} weights are multiplied in {escape(listing(computes))}"
+
+
+def _of_limit(shares: Sequence[float]) -> str:
+    ends = dict.fromkeys((small_percent(min(shares)), small_percent(max(shares))))
+    who = "it reaches" if len(shares) == 1 else "they reach"
+    reached = f"{who} {' to '.join(ends)} % of the memory-bandwidth limit"
+    if max(shares) >= FAR_FROM_LIMIT:
         return reached
     others = "expanding them, the arithmetic or the host (starting each operation) is"
     return f"{reached}, so reading the stored weights is not what takes the time: {others}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report.cells import BASELINE, flag_cell, limit_cell, marks, scaled, throughput_cell, with_error
+from bench.report.cells import BASELINE, flag_cell, limit_cell, marks, ratio_of, scaled, throughput_cell, with_error
 from bench.report.language_lines import FP32, LanguageGroup, LanguageLine, Setting
-from bench.report.markdown import ABSENT, integer, megabytes, number, plus_minus, small_percent, table
+from bench.report.markdown import ABSENT, integer, megabytes, number, plus_minus, small_percent, table, unsigned_zero
 from bench.report.parting import parting
 from bench.report.perplexity import Change, change
 from bench.report.rows import SPEED, Row, figure
@@ -21,13 +21,13 @@ MEMORY_TEXT = "**Memory and load.** Weights as they lie in memory, scales includ
 
 
 def parts(group: LanguageGroup) -> list[str]:
-    made = [f"{MEMORY_TEXT}{group.carried}.", _table([_memory(line, group) for line in group.lines])]
+    made = [f"{MEMORY_TEXT}.", _table([_memory(line, group) for line in group.lines])]
     made += [_speed_text(group), _table([_speed(line, group) for line in group.lines])]
     prefill, decode = (group.settings(name) for name in ("prefill", "decode"))
     if len(prefill) > 1:
-        made += [f"**First token by prompt length**{group.carried}.", _table(_every(group, "prefill"))]
+        made += ["**First token by prompt length.**", _table(_every(group, "prefill"))]
     if len(decode) > 1:
-        text = f"**Decoding by batch size.** Tokens/s of all sequences together{group.carried}."
+        text = "**Decoding by batch size.** Tokens/s of all sequences together."
         made += [text, _table(_every(group, "decode"))]
     return made
 
@@ -82,7 +82,7 @@ def _speed_text(group: LanguageGroup) -> str:
     for name, word in (("prefill", "First token"), ("decode", "Decoding")):
         headline = group.headline(name)
         told += [f"{word}: {setting_words(headline)}"] if headline else []
-    return f"**Speed and quality.** {'. '.join(told) or 'No speed was measured'}{group.carried}."
+    return f"**Speed and quality.** {'. '.join(told) or 'No speed was measured'}."
 
 
 def setting_words(setting: Setting) -> str:
@@ -105,7 +105,7 @@ def _speed(line: LanguageLine, group: LanguageGroup) -> dict[str, str]:
 def _decoding(row: Row) -> dict[str, str]:
     return {
         "tokens/s ↑": throughput_cell(row),
-        "speed-up over fp32 [×] ↑": BASELINE if row["precision"] == FP32 else with_error(row, SPEED, "1"),
+        "speed-up over fp32 [×] ↑": BASELINE if row["precision"] == FP32 else ratio_of(row, SPEED),
         "between tokens, p50 [ms] ↓": with_error(row, "median", scale=1e3),
         "p95 [ms] ↓": with_error(row, "p95", scale=1e3),
         "share of limit [%] ↑": limit_cell(row),
@@ -144,7 +144,7 @@ def _change(row: Row, group: LanguageGroup) -> str:
 def change_words(found: Change) -> str:
     """In per cent with its sign: ``+28.5 ± 1.2``."""
     told = plus_minus(abs(found.ratio - 1), found.standard_error, 100)
-    return f"{'-' if found.ratio < 1 else '+'}{told}"
+    return unsigned_zero(f"{'-' if found.ratio < 1 else '+'}{told}")
 
 
 def _parting(chat: Row, group: LanguageGroup) -> str:
@@ -187,6 +187,6 @@ def _timed(row: Row) -> dict[str, str]:
         return {**_decoding(row), "marks": "; ".join(marks(row)) or ABSENT}
     return {
         "first token [ms] ↓": with_error(row, "median", scale=1e3),
-        "speed-up over fp32 [×] ↑": BASELINE if row["precision"] == FP32 else with_error(row, SPEED, "1"),
+        "speed-up over fp32 [×] ↑": BASELINE if row["precision"] == FP32 else ratio_of(row, SPEED),
         "marks": "; ".join(marks(row)) or ABSENT,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report.cells import HARDLY_CONVERTED, ratio_range, sides, with_error
+from bench.report.cells import HARDLY_CONVERTED, ratio_of, ratio_range, sides
 from bench.report.contents import Contents, common_line, identity_cells, place_words
 from bench.report.markdown import ABSENT, escape, number, table
 from bench.report.rows import (
@@ -23,12 +23,12 @@ PIVOT = (*PLACE, "model", "mode", "image size [px]")
 """What the layers of one table share."""
 TEXT = """\
 One layer alone, with as many outputs as inputs: *linear* by its features, *conv3x3* by its channels. Cells are the
-speed-up over fp32 in the same mode at the same width and batch size, from the medians of single calls, with the widest
-± that the two intervals allow. *Begins to win at* is the smallest batch size from which on the layer is faster at every
-larger one measured, by intervals that do not overlap (and by 10 %, where one process measured it); *only at* names the
-sizes where it is faster, but not at all larger ones. *Relative error* is the distance of the output from fp32's over
-the length of fp32's, at its largest over the batch sizes, *share of limit* goes from its smallest to its largest over
-them. Latencies and sizes are in
+speed-up over fp32 in the same mode at the same width and batch size, from the medians of single calls, with the
+widest range that the two intervals allow. *Begins to win at* is the smallest batch size from which on the layer is
+faster at every larger one measured, by intervals that do not overlap (and by 10 %, where one process measured it);
+*only at* names the sizes where it is faster, but not at all larger ones. *Relative error* is the distance of the output
+from fp32's over the length of fp32's, at its largest over the batch sizes, *share of limit* goes from its smallest to
+its largest over them. Latencies and sizes are in
 [measurements.csv](measurements.csv)."""
 CROSSOVER_TEXT = "**Where each precision begins to win**: the batch size from which on it is faster, by width."
 NEVER = "never here"
@@ -106,7 +106,7 @@ def _pivot(rows: Sequence[Row]) -> str:
 
 def _layer(rows: Sequence[Row], sizes: Sequence[int]) -> dict[str, str]:
     """One line: a precision at a width, over batch sizes."""
-    by_size = {row["batch size"]: with_error(row, SPEED, "1") for row in rows}
+    by_size = {row["batch size"]: ratio_of(row, SPEED) for row in rows}
     shares = [row["share of limit [1]"] for row in rows if row["share of limit [1]"] is not None]
     errors = [error for row in rows if (error := figure(row, "relative_error")) is not None]
     return {

@@ -16,8 +16,8 @@ COMMON = ("machine", "code", "dataset", "image size [px]", "batch size", "device
 WORDS = ("pipeline", "marks")
 TEXT = """\
 Each sample is a whole pass over the items; workers start anew in each, as in the notes' loops. *Random data* is note
-3's: tensors of random numbers, nothing done to them. *To 0 workers* has the widest ± that the two 95 % intervals allow;
-where one process measured, it counts from 10 % on."""
+3's: tensors of random numbers, nothing done to them. *To 0 workers* has the widest range that the two 95 % intervals
+allow in brackets; where one process measured, it counts from 10 % on."""
 
 
 def section(contents: Contents) -> str:

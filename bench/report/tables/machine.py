@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from bench.records import Machine
@@ -28,6 +29,9 @@ FILES_TEXT = """\
 Files of this report. Worker time is what the cases took in their processes; the rest of the wall time went to
 starting them and to book-keeping. The fingerprint is a hash of code, machine and data: only rows of the same one are
 joined or compared."""
+RESUMED_TEXT = """\
+Of a run that was interrupted and taken up again, the wall time is that of its last part, and so is the worker time,
+unless it says that resumed cases are in it."""
 
 
 def section(contents: Contents) -> str:
@@ -45,6 +49,7 @@ def section(contents: Contents) -> str:
             "## Machine and versions",
             table(told, left=("", *machines), keep=("",)),
             FILES_TEXT,
+            *((RESUMED_TEXT,) if any(run.resumed for run in contents.runs) else ()),
             table(
                 runs, left=("file", "machine", "budget", "started", "commit", "fingerprint", "command"), key=("file",)
             ),
@@ -56,6 +61,15 @@ def _gigabytes(size: int | None) -> str:
     return number(size / 1e9 if size is not None else None)
 
 
+def _worker_time(run: Run) -> str:
+    """Files of earlier versions count the resumed cases in, and do not tell which they are."""
+    if not run.case_seconds:
+        return ABSENT
+    seconds = math.fsum(run.case_seconds.values())
+    beyond = bool(run.resumed) and run.seconds is not None and seconds > run.seconds
+    return f"{number(seconds)} (resumed cases in it)" if beyond else number(seconds)
+
+
 def _run(contents: Contents, run: Run) -> dict[str, str]:
     return {
         "file": run.label,
@@ -63,7 +77,7 @@ def _run(contents: Contents, run: Run) -> dict[str, str]:
         "budget": run.budget,
         "started": run.started or ABSENT,
         "wall [s]": number(run.seconds),
-        "worker time [s]": number(sum(run.case_seconds.values()) if run.case_seconds else None),
+        "worker time [s]": _worker_time(run),
         "measured": integer(len(run.measurements)),
         "of them resumed": integer(run.resumed) if run.resumed else ABSENT,
         "not measured": integer(len(run.failures)),

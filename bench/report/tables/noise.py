@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.contents import SHORT, Contents
-from bench.report.frame import rows_of
+from bench.report.frame import rows_of, rows_without
+from bench.report.language_lines import OF_MACHINE, ONE_CPU_PROCESS, of_language
 from bench.report.markdown import bullets, escape, number
 from bench.report.noise import Noise, noises
 from bench.report.rows import ONE_PROCESS, PLACE, is_meaningless
@@ -16,9 +17,31 @@ TEXT = (
 )
 
 
+def headline(contents: Contents) -> str:
+    """The floor in one line, or that there is none; empty where all figures are smoke's, which mean nothing."""
+    rows = [row for row in rows_without(contents.frame, OF_MACHINE) if not is_meaningless(row)]
+    if not rows:
+        return ""
+    found = _found(contents)
+    if not found:
+        decoding = f", decoding on a CPU a factor of {ONE_CPU_PROCESS:g}" if of_language(contents.experiments) else ""
+        return (
+            "No noise floor was measured: how far two processes of the same row differ here is not known, and fixed "
+            f"margins stand for it ({_percent(ONE_PROCESS - 1)}{decoding})."
+        )
+    bare = any(row["noise floor [1]"] is None for row in rows)
+    floor = max(noise.floor for noise in found)
+    told = f"Noise floor: two processes that measured the same thing came up to {_percent(floor)} apart"
+    return f"{told}{', where it was measured' if bare else ''} ([more](#noise-floor))."
+
+
+def _found(contents: Contents) -> list[Noise]:
+    return [noise for noise in noises(rows_of(contents.frame, "noise")) if not is_meaningless(noise.first)]
+
+
 def section(contents: Contents) -> str:
     """Empty where no noise was measured, as in files of earlier versions; smoke's figures mean nothing."""
-    found = [noise for noise in noises(rows_of(contents.frame, "noise")) if not is_meaningless(noise.first)]
+    found = _found(contents)
     if not found:
         return ""
     return "\n\n".join(("## Noise floor", TEXT, bullets([_line(noise, found) for noise in found]), _rule(found)))

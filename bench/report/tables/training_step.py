@@ -21,16 +21,19 @@ WORDS = ("settings", "marks")
 TEXT = """\
 Whole steps at the recipe's batch size, warm. Each part is the median over steps, ± the longer side of its 95 %
 interval, and in brackets its share of the time of all steps. On a GPU the parts are synchronised one by one, so that
-their sum is more than a step of a training takes. *Share of limit* is the part of the machine's measured ceiling that
-a step reaches: of the arithmetic by its FLOPs, of the memory by reading and writing each weight once. The peak is what
-one step adds; one that CUDA allocated includes weights and images."""
+their sum is more than a step of a training takes. The peak is what one step adds; one that CUDA allocated includes
+weights and images."""
+LIMITED = """\
+*Share of limit* is the part of the machine's measured ceiling that a step reaches: of the arithmetic by its FLOPs, of
+the memory by reading and writing each weight once."""
 
 
 def section(contents: Contents) -> str:
     rows = rows_of(contents.frame, "training_step")
     if not rows:
         return ""
-    parts = ["## Where a training step goes", common_line(contents, rows, COMMON), TEXT]
+    limited = any(row["share of limit [1]"] is not None for row in rows)
+    parts = ["## Where a training step goes", common_line(contents, rows, COMMON), TEXT, LIMITED if limited else ""]
     own = [name for name in COMMON if len({row[name] for row in rows}) > 1]
     for members in grouped(rows, TABLE).values():
         ordered = sorted(members, key=_slowest_first)

@@ -10,7 +10,7 @@ from bench.report.frame import rows_of
 from bench.report.groups import Group, training_groups
 from bench.report.markdown import ABSENT, escape, integer, percent, plus_minus, table
 from bench.report.rows import Row, figure, is_meaningless
-from bench.report.seeds import difference_cell, ratio_cell, seeds_words
+from bench.report.seeds import difference_cell, hidden, ratio_cell, seeds_words
 from bench.report.statistics import student
 from bench.report.tables.training import group_marks, peak_cell
 from bench.report.transfers import ALL, HEAD, SCOPES, SCRATCH, Transfer, training_seconds, transfers
@@ -21,9 +21,9 @@ WORDS = ("what learns", "marks")
 TEXT = """\
 A network learns new classes: from scratch, beginning with trained weights that stay as they are but for a new head, or
 with all layers trained on; the same number of images each. Accuracy is on the test images of the new classes, ± one
-standard error. The *change* to the training from scratch and the *time* over it are paired by seed, ± the longer side
-of their 95 % t interval over seeds. *Training* is the time of all epochs, ± its t interval; the training that gave the
-weights is not in it."""
+standard error. The *change* to the training from scratch is paired by seed, ± its 95 % t interval over seeds, and so is
+the *time* over it, a geometric mean with the interval of logarithms in brackets. *Training* is the time of all epochs,
+± its t interval; the training that gave the weights is not in it."""
 
 
 def section(contents: Contents) -> str:
@@ -89,6 +89,8 @@ def _finding(transfer: Transfer) -> str:
     if frozen is not None:
         words = {"above": "more accurate", "below": "less accurate"}.get(frozen.side, "not told apart in accuracy")
         told.append(f"the new head alone against all layers: {words}, {difference_cell(frozen)} points")
+    changes = [*(transfer.change(scope) for scope in transfer.scopes), frozen]
+    told.append(hidden([change for change in changes if change is not None]))
     return f"**{'; '.join(filter(None, told))}.**" if any(told) else ""
 
 

@@ -36,7 +36,7 @@ def test_each_model_has_a_picture_that_goes_when_it_is_stale(make: Any, tmp_path
 
 
 def test_dots_stand_at_the_throughput_and_bars_at_the_limit(make: Any, run_of: Any) -> None:
-    unlimited = make.decode(20, precision="nf4", figures={"bandwidth": 0})
+    unlimited = make.decode(20, precision="nf4", figures={"bytes_per_step": 0})
     (group,) = groups_of(run_of(make.decode(40, 0.5), make.decode(80, batch_size=4), unlimited))
     (axes,) = _draw([(group, _rows(group))]).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["fp32 eager", "nf4 eager"]

@@ -45,7 +45,7 @@ def test_speed_and_quality_in_one_line(make: Any, summary_of: Any, both: list[An
     assert (fp32[SPEED], compiled[SPEED], nf4[SPEED]) == ("25.0", "31.2", "50.0")
     assert (fp32["speed-up over fp32 [×] ↑"], nf4["speed-up over fp32 [×] ↑"]) == ("baseline", "2.00")
     assert (nf4["between tokens, p50 [ms] ↓"], nf4["p95 [ms] ↓"]) == ("20.0", "20.0")
-    assert nf4["share of limit [%] ↑"] == "15.0 (memory)"
+    assert nf4["share of limit [%] ↑"] == "15.0"
     assert nf4["perplexity ↓"] == f"{math.exp(797 / 250):.2f} ± 0.50"
     assert nf4["change to fp32 [%] ↓"].startswith("+20.7 ± ")
     assert (fp32["change to fp32 [%] ↓"], fp32["parts from fp32 after [tokens] ↑"]) == ("baseline", "baseline")
@@ -103,12 +103,32 @@ def test_source_text_and_caveat_come_first(make: Any, summary_of: Any, both: lis
     assert summary.index("## Language models") < summary.index("## Failures and unsupported cases")
 
 
-def test_every_sentence_and_table_carries_the_caveat(make: Any, summary_of: Any, both: list[Any]) -> None:
+def test_the_caveat_stands_before_all_figures_and_over_the_sentences(summary_of: Any, both: list[Any]) -> None:
     section = summary_of(*both).split("### smollm2-135m")[1].split("<details>")[0]
-    paragraphs = [part for part in section.split("\n\n") if part.strip() and not part.startswith(("|", "!", "Text:"))]
-    lines = [line for part in paragraphs for line in part.splitlines() if not line.startswith("**What the rows")]
-    assert len(lines) >= 8
-    assert [line for line in lines if "the file is 4-bit already" not in line] == []
+    lines = [line for line in section.splitlines() if "the file is 4-bit already" in line]
+    assert [line.split(":")[0] for line in lines] == [
+        "- Read every figure of smollm2-135m with this",
+        "**What the rows of smollm2-135m show**; the file is 4-bit already (GGUF Q4_1)",
+    ]
+    assert section.index(lines[0]) < section.index("|")
+
+
+def test_nothing_is_no_loss(make: Any, summary_of: Any) -> None:
+    nats = (300.0, 310.0, 140.0)
+    rows = [make.perplexity(nats), make.perplexity((303.0, 306.999, 140.0), precision="bf16")]
+    assert make.table(summary_of(*rows), "change to fp32 [%] ↓")[1]["change to fp32 [%] ↓"].startswith("0.0")
+
+
+def test_the_legend_says_what_shares_are_of(make: Any, summary_of: Any) -> None:
+    """Of the bandwidths that rows of earlier versions measured, of the run's, or of both limits."""
+    legend = "No ceilings were measured: each decoding process measured a bandwidth"
+    assert legend in summary_of(make.decode())
+    figures = {"bytes_per_step": 1e8, "flops_per_step": 1.5e9}
+    decode = make.without_figures(make.decode(figures=figures), "bandwidth", "share_of_bandwidth")
+    assert "*Share of limit*: a step" not in summary_of(decode)
+    both = summary_of(decode, make.ceilings(1e10, float32=1e11))
+    assert "the word names the limit that is nearer" in both
+    assert legend not in both
 
 
 def test_random_weights_have_no_quality_figure(make: Any, summary_of: Any) -> None:
@@ -135,7 +155,8 @@ def test_a_run_of_language_models_alone_says_nothing_of_classifiers(make: Any, t
     path = make.write(tmp_path / "run.json", [*both, failed])
     summary = render([path], tmp_path / "out").summary.read_text()
     assert summary.startswith("# What the language models cost")
-    assert "Not in this report: ladders of training speed, training steps" in summary
+    missing = "training of classifiers, inference of classifiers, single layers, ladders of training speed, training"
+    assert f"Not in this report: {missing} steps" in summary
     assert "None: " not in summary
     assert "cifar10" not in summary
     assert not list((tmp_path / "out" / "figures").glob("augmented-*"))
@@ -154,7 +175,7 @@ def test_classifiers_and_language_models_stand_beside_each_other(make: Any, summ
     assert "## Inference" in summary
     assert len(make.table(summary, "p50 [ms] ↓")) == 1
     assert "## Language models" not in summary_of(make.inference())
-    assert "Not in this report: language models, ladders of training speed" in summary_of(make.inference())
+    assert "single layers, language models, ladders of training speed" in summary_of(make.inference())
 
 
 def test_a_failure_of_a_language_model_has_no_image_size(make: Any, summary_of: Any) -> None:

@@ -50,7 +50,7 @@ def test_overlapping_intervals_are_no_win(make: Any, summary_of: Any) -> None:
     noisy = [0.001] * 15 + [0.002] * 15
     summary = summary_of(make.layer(seconds=noisy), make.layer(seconds=[0.0014] * 30, precision="int8"))
     row = make.table(summary, "begins to win at")[0]
-    assert (row["batch 1 [×] ↑"], row["begins to win at"]) == ("1.07 ± 0.36", "never here")
+    assert (row["batch 1 [×] ↑"], row["begins to win at"]) == ("1.07 (0.71 to 1.43)", "never here")
     few = summary_of(make.layer(seconds=[0.002]), make.layer(seconds=[0.001], precision="int8"))
     assert make.table(few, "begins to win at")[0]["begins to win at"] == "too few samples"
 

@@ -65,7 +65,7 @@ def test_one_limit_alone_does_not_make_a_row_host_bound(make: Any, run_of: Any) 
         one = inference(make, 1e5, 5e6, compute=compute, precision="fp16")
         row = row_of(run_of(one, make.ceilings(1e10, float32=1e11)))
         assert (row["share of arithmetic [1]"], bound_by(row)) == (None, None)
-        assert limit_cell(row) == "1.0 (memory)"
+        assert limit_cell(row) == "1.0"
         assert marks(row) == []
 
 
@@ -103,10 +103,21 @@ def test_a_training_does_three_passes_and_moves_each_weight_twice_a_step(make: A
     assert row["share of bandwidth [1]"] == pytest.approx(2 * 174_504 * 10 / 1e6)
 
 
-def test_decoding_rows_of_earlier_versions_keep_their_own_bandwidth(make: Any, run_of: Any) -> None:
-    """They tell 10^10 bytes a second themselves, and half of it as their share."""
-    row = row_of(run_of(make.decode(20.0, share=0.5), make.ceilings(5e9, float32=1e11)), "decode")
+def test_decoding_rows_of_earlier_versions_share_the_highest_of_their_bandwidths(make: Any, run_of: Any) -> None:
+    """They tell one each, and the share of it: half of 10^10 bytes a second, which is a quarter of another one's."""
+    one = make.decode(20.0, share=0.5)
+    other = make.decode(20.0, precision="nf4", figures={"bandwidth": 2e10, "share_of_bandwidth": 0.25})
+    rows = rows_of(tidy([run_of(one, other)]), "decode")
+    assert [(row["bandwidth [B/s]"], row["share of bandwidth [1]"]) for row in rows] == [(2e10, 0.25)] * 2
+    assert [limit_cell(row) for row in rows] == ["25.0"] * 2
+    row = row_of(run_of(one, make.ceilings(5e9, float32=1e11)), "decode")
     assert (row["bandwidth [B/s]"], row["share of bandwidth [1]"]) == (1e10, 0.5)
+
+
+def test_bandwidths_of_another_place_are_not_taken(make: Any, run_of: Any) -> None:
+    other = make.decode(20.0, threads=1, figures={"bandwidth": 2e10})
+    rows = rows_of(tidy([run_of(make.decode(20.0, share=0.5), other)]), "decode")
+    assert {row["threads"]: row["bandwidth [B/s]"] for row in rows} == {1: 2e10, 2: 1e10}
 
 
 def test_decoding_rows_are_held_against_the_runs_ceilings(make: Any, run_of: Any) -> None:

@@ -12,8 +12,10 @@ from bench.report.markdown import (
     plus_minus,
     points,
     probability,
+    ranged,
     small_percent,
     table,
+    unsigned_zero,
 )
 
 
@@ -66,6 +68,31 @@ def test_plus_minus_is_cut_at_the_second_digit_of_the_error(
     value: float | None, error: float | None, scale: float, text: str
 ) -> None:
     assert plus_minus(value, error, scale) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (1.66, 1.1812, 2.3319, "1.66 (1.18 to 2.33)"),
+        (2.33, 0.994, 5.4, "2.33 (0.99 to 5.40)"),  # one decimal would not tell on which side of 1 it ends
+        (0.3257, 0.3192, 0.33238, "0.3257 (0.3192 to 0.3324)"),
+        (123.4, 101.0, 150.2, "123 (101 to 150)"),
+        (2.0, 2.0, 2.0, "2.00"),
+        (2.0, None, None, "2.00"),
+        (None, None, None, "–"),
+    ],
+)
+def test_ratios_show_both_ends(value: float | None, low: float | None, high: float | None, text: str) -> None:
+    assert ranged(value, low, high) == text
+
+
+def test_nothing_has_no_sign() -> None:
+    assert [points(-0.00001, 0.05), points(0.0, 0.0), points(-0.001)] == ["0.00 ± 5.00", "0.00 ± 0.00", "-0.10"]
+    assert [unsigned_zero(text) for text in ("-0.00 ± 0.18", "+0", "-0.10 ± 0.20")] == [
+        "0.00 ± 0.18",
+        "0",
+        "-0.10 ± 0.20",
+    ]
 
 
 def test_numbers() -> None:

@@ -33,7 +33,7 @@ def test_items_a_second_have_an_interval(make: Any, learn: Any, summary_of: Any)
         summary_of(learn.loading(0, 1.0, seconds=seconds), learn.loading(2, 2_000.0)), "to 0 workers [×] ↑"
     )
     assert rows[0]["items/s ↑"] == "1,000 ± 250"  # 5,000 in 4 to 6 s: 833 to 1,250
-    assert rows[1]["to 0 workers [×] ↑"] == "2.00 ± 0.40"  # 2.5 s against 4 to 6 s
+    assert rows[1]["to 0 workers [×] ↑"] == "2.00 (1.60 to 2.40)"  # 2.5 s against 4 to 6 s
 
 
 def test_the_finding_counts_pairs_of_workers(learn: Any, summary_of: Any) -> None:

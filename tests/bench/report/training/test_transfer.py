@@ -61,3 +61,13 @@ def test_what_the_network_knew_before_is_told(make: Any, learn: Any, summary_of:
 def test_a_missing_training_from_scratch_leaves_no_comparison(make: Any, learn: Any, summary_of: Any) -> None:
     rows = make.table(summary_of(learn.transfer("head", 0.9), learn.transfer("all", 0.8)), "what learns")
     assert all("change [points] ↑" not in row for row in rows)
+
+
+def test_what_could_hide_is_told(learn: Any, summary_of: Any) -> None:
+    rows = [
+        learn.transfer(scope, accuracy + shift * (seed == 1), 20.0 + 0.1 * seed, seed=seed)
+        for seed in range(3)
+        for scope, accuracy, shift in (("scratch", 0.80, 0.0), ("all", 0.80, 0.01))
+    ]
+    # 0, 1 and 0 points: 4.303 * 0.577 / sqrt(3) = 1.43
+    assert "(3 seeds); differences of up to 1.4 points could hide.**" in summary_of(*rows)
