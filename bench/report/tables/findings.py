@@ -53,18 +53,17 @@ def cautions(contents: Contents, picked: Sequence[Row] = (), *, shortened_told: 
     """What no reader of any sentence must miss, as Markdown lines: of the ``picked`` rows which are marked."""
     groups = [group for group in contents.trainings if not is_meaningless(group.first)]
     rows = [row for row in contents.inferences if not is_meaningless(row)]
-    short = [] if shortened_told else shortened_words(contents)
+    short = [] if shortened_told else shortened_words(rows, contents.trainings)
     return [*_marked(contents, picked), *_hardly(rows), *short, *_trained(groups, rows), *_missing(contents)]
 
 
-def shortened_words(contents: Contents) -> list[str]:
-    """A sentence for each reason why networks were not trained to the end of their recipes."""
-    rows = [row for row in contents.inferences if row["artefact"] and one_accuracy(row) is not None]
-    rows = [row for row in rows if not is_meaningless(row)]
-    budgets = {row["budget"] for row in rows} - {"full"}
-    cut = {group.first["artefact"] for group in contents.trainings if group.shortened}
+def shortened_words(rows: Sequence[Row], trainings: Sequence[Group]) -> list[str]:
+    """A sentence for each reason why networks of ``rows`` were not trained to the end of their recipes."""
+    trained = [row for row in rows if row["artefact"] and one_accuracy(row) is not None and not is_meaningless(row)]
+    budgets = {row["budget"] for row in trained} - {"full"}
+    cut = {group.first["artefact"] for group in trainings if group.shortened}
     reasons = [f"under the budget {escape(budget)}" for budget in sorted(budgets)]
-    asked = any(row["budget"] == "full" and row["artefact"] in cut for row in rows)
+    asked = any(row["budget"] == "full" and row["artefact"] in cut for row in trained)
     reasons += ["after fewer training images than the recipe has"] if asked else []
     return [
         f"Accuracies {reason} are those of shortened trainings: they say what a precision costs these weights, not "

@@ -53,14 +53,17 @@ BY_NETWORK = (
 
 def picks(contents: Contents) -> Picks:
     """Nothing where no two rows can be held against one another."""
-    short = findings.shortened_words(contents)
     settings = [rows for rows in comparable(contents.inferences).values() if len(rows) > 1]
-    found = [_networks(contents, rows) if short else _setting(contents, rows) for rows in settings]
+    short = [rows for rows in settings if findings.shortened_words(rows, contents.trainings)]
+    whole = [rows for rows in settings if not findings.shortened_words(rows, contents.trainings)]
+    found = [_setting(contents, rows) for rows in whole]
+    found += [_networks(contents, rows) for rows in short]
     found = [some for some in found if some.lines]
     if not found:
         return Picks()
-    rule = f"{RULE} {BY_NETWORK if short else BY_FLOOR}"
-    lines = [rule, *short, *(line for some in found for line in some.lines)]
+    rules = " ".join((RULE, *((BY_FLOOR,) if whole else ()), *((BY_NETWORK,) if short else ())))
+    cautions = findings.shortened_words([row for rows in short for row in rows], contents.trainings)
+    lines = [rules, *cautions, *(line for some in found for line in some.lines)]
     return Picks(lines=tuple(lines), rows=tuple(row for some in found for row in some.rows))
 
 
@@ -130,7 +133,9 @@ def _network(rows: Sequence[Row], several: bool) -> Picks:
     words = Words(name=_variant, speed=_speed, facts=lambda one: [*_facts(one), *_change(one.row, reference)])
     shown = [rungs[0], *rungs[1:][-1:]]
     told = [first_pick(rungs[0], words)]
-    told += [f"smallest is {words.whole(rung.pick)}" for rung in shown[1:]] or ["nothing smaller is within it"]
+    told += [f"smallest is {words.whole(rung.pick)}" for rung in shown[1:]] or [
+        "no smaller row considered is within it"
+    ]
     lossy = [rung for rung in ladder([by_latency(row) for row in rows]) if rung.pick.size < shown[-1].pick.size][-1:]
     told += [f"smaller, but less accurate, is {words.whole(rung.pick)}" for rung in lossy]
     recipe = f" ({rows[0]['recipe']})" if several else ""

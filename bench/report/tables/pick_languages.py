@@ -15,7 +15,7 @@ from bench.report.perplexity import Change
 from bench.report.rows import Row, is_meaningless
 from bench.report.statistics import Estimate, quotient, student_factor
 from bench.report.tables.language_tables import change_words, perplexity_change, setting_words
-from bench.report.tables.picked import FEW, Picks, Words, compiling, first_pick, gain, left_out, size
+from bench.report.tables.picked import Picks, Words, compiling, first_pick, gain, left_out, size, unusable
 
 CEILINGS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """How much more perplexity than fp32's may be allowed."""
@@ -165,17 +165,16 @@ def _seconds(time: Estimate, scale: float) -> str:
 
 def _left_out(asked: Answers, changes: dict[str, Change | None]) -> list[str]:
     """By reason, with the numbers that there are: a row may be left out and fast."""
-    few = [one for one in asked.found if one.time.interval is None]
-    rest = [one for one in asked.found if one not in few]
-    judged = any(changes.values())
-    unjudged = [one for one in rest if judged and one.row["precision"] != FP32 and not changes[one.row["precision"]]]
-    worse = [one for one in rest if one not in unjudged and judged and not _kept(one, changes, CEILINGS[-1])]
     speed = _answer_words if asked.whole else _token_words
+    reasons = unusable(asked.found, lambda one: f"{_name(one)} ({speed(one)}, {megabytes(one.row['weights [B]'])} MB)")
+    rest = [one for one in asked.found if one.usable and one.row["precision"] != FP32 and any(changes.values())]
+    unjudged = [_name(one) for one in rest if changes[one.row["precision"]] is None]
+    worse = [_name(one) for one in rest if changes[one.row["precision"]] and not _kept(one, changes, CEILINGS[-1])]
     return left_out(
         (
-            (FEW, [f"{_name(one)} ({speed(one)}, {megabytes(one.row['weights [B]'])} MB)" for one in few]),
+            *reasons,
             ("no first token was measured", [_variant(row) for row in asked.without]),
-            ("perplexity was not judged", [_name(one) for one in unjudged]),
-            (f"over {100 * CEILINGS[-1]:.0f} % more perplexity", [_name(one) for one in worse]),
+            ("perplexity was not judged", unjudged),
+            (f"not surely below {100 * CEILINGS[-1]:.0f} % more perplexity", worse),
         )
     )

@@ -104,5 +104,5 @@ def left_out(reasons: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
 def unusable(found: Sequence[Candidate], name: Callable[[Candidate], str]) -> list[tuple[str, list[str]]]:
     """By reason, those that cannot be held against others."""
     few = [one for one in found if one.time.interval is None]
-    unweighed = [one for one in found if not one.usable and one not in few]
+    unweighed = [one for one in found if one.time.interval is not None and one.row["weights [B]"] is None]
     return [(FEW, [name(one) for one in few]), ("weights not counted", [name(one) for one in unweighed])]

@@ -123,7 +123,7 @@ def test_short_trainings_rank_no_networks(make: Any, summary_of: Any) -> None:
     summary = summary_of(*rows)
     little, net = picks(summary)
     assert little.startswith("**little**, within the error of fp32's accuracy: fastest is fp32 eager (0.100 ms")
-    assert little.endswith("; nothing smaller is within it.")
+    assert little.endswith("; no smaller row considered is within it.")
     assert net.startswith("**net**, within the error of fp32's accuracy: fastest is int8 eager (1.00 ms")
     assert "25.0 % of fp32's, -10.00 ± 9.49 points to fp32); smallest is fp4 eager (9.00 ms" in net
     assert "; smaller, but less accurate, is nf4 eager (0.500 ms" in net
@@ -148,6 +148,15 @@ def test_a_recipe_cut_short_by_hand_ranks_none_either(make: Any, summary_of: Any
     assert "**net**" in picks(summary_of(*rows, cut))[0]
     assert "after fewer training images than the recipe has are those of shortened trainings" in summary_of(*rows, cut)
     assert "**net**" not in picks(summary_of(*rows, make.training(budget="full")))[0]
+
+
+def test_a_short_run_does_not_hide_the_floors_of_a_whole_one(make: Any, summary_of: Any) -> None:
+    whole, short = (
+        [trained(make, ms, RIGHT, 44.0, budget=budget, mode=mode) for ms, mode in ((4.0, "eager"), (2.0, "compiled"))]
+        for budget in ("full", "quick")
+    )
+    found = picks(summary_of(*whole, *short))
+    assert ["% accuracy and more" in line for line in found] == [True, False]
 
 
 def test_marks_stand_in_the_pick_and_are_counted_by_kind(make: Any, summary_of: Any) -> None:
