@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.report.front import Candidate
@@ -63,17 +62,15 @@ def _token(row: Row) -> Candidate:
 
 
 def _answer(row: Row, first: Row, wanted: Setting) -> Candidate:
-    """Both medians, the second once for each token after the first; the ends of the interval are sums as well."""
-    before, between = first["timing"], row["timing"]
-    further = max(0, wanted[2] - 1)
+    """The median of the first token, and that between two tokens once for each further one."""
+    before, between, further = first["timing"], row["timing"], max(0, wanted[2] - 1)
+    value = before.median + further * between.median
+    interval = _together(before.interval, between.interval, further)
+    return Candidate(row=row, time=Estimate(value=value, interval=interval), first_token=first)
 
-    def together(ends: Sequence[float]) -> float:
-        return ends[0] + further * ends[1]
 
-    known = before.interval is not None and between.interval is not None
-    lows, highs = (
-        [getattr(timing.interval, end) for timing in (before, between)] if known else [] for end in ("low", "high")
-    )
-    interval = Interval(low=together(lows), high=together(highs)) if known else None
-    time = Estimate(value=together((before.median, between.median)), interval=interval)
-    return Candidate(row=row, time=time, first_token=first)
+def _together(first: Interval | None, each: Interval | None, further: int) -> Interval | None:
+    """Both ends added: the widest that the two intervals allow."""
+    if first is None or each is None:
+        return None
+    return Interval(low=first.low + further * each.low, high=first.high + further * each.high)

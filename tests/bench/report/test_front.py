@@ -11,6 +11,7 @@ from bench.report.front import by_latency, ladder, outermost, round_limit
 
 RIGHT = tuple(range(10))
 ONE_WRONG = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+ALL_BUT_ONE_WRONG = (1, 2, 3, 4, 5, 6, 7, 8, 8, 9)
 FOUR_WRONG = (1, 2, 3, 4, 4, 5, 6, 7, 8, 9)
 
 
@@ -43,6 +44,11 @@ def test_rows_of_the_same_weights_are_paired(make: Any, run_of: Any) -> None:
     assert front(same) == ["cnn_small int8 eager", "cnn_small fp32 eager"]
     other = run_of(at(make, 1.0, artefact="a.pt", **fast), at(make, 2.0, labels=ONE_WRONG, artefact="b.pt"))
     assert front(other) == ["cnn_small int8 eager"]
+
+
+def test_networks_are_not_held_against_the_fp32_of_each(make: Any, run_of: Any) -> None:
+    run = run_of(at(make, 1.0, labels=ALL_BUT_ONE_WRONG, model="a"), at(make, 2.0, labels=ONE_WRONG, model="b"))
+    assert front(run) == ["a fp32 eager", "b fp32 eager"]
 
 
 def test_a_gain_that_pairing_does_not_show_is_not_on_the_front(make: Any, run_of: Any) -> None:
