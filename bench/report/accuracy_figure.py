@@ -87,7 +87,7 @@ def _panel(rows: Sequence[Row], precisions: Sequence[str], models: Sequence[str]
 
 
 def _front(rows: Sequence[Row], axes: Axes) -> None:
-    """Up to the right end: nothing that is slower than its last row is more accurate."""
+    """Up to the right end: nothing that is slower than its last row is surely more accurate."""
     front = outermost(rows)
     times = [*(1e3 * row["median [s]"] for row in front), axes.get_xlim()[1]]
     shares = [_accuracy(row) for row in (*front, front[-1])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from bench.report.cells import HARDLY_CONVERTED, marks, ratio_range, sides, variant, with_error
@@ -31,6 +32,8 @@ AMONG_MANY = 3
 """Standard errors beyond which the best of many differs from another one."""
 SAME_TRAINING = ("dataset", "image size [px]", "budget", "machine", "code", "device")
 """What trainings share that may be compared."""
+TRAINED = ("model", "recipe", "dataset", "image size [px]", *PLACE)
+"""What trainings of one network share that differ in nothing but their seed."""
 
 
 def trainings(contents: Contents) -> list[str]:
@@ -46,11 +49,27 @@ def inferences(contents: Contents) -> list[str]:
     return [*_fastest(telling), *_gains(telling), *_weights(rows)]
 
 
-def cautions(contents: Contents) -> list[str]:
-    """What no reader of any sentence must miss, as Markdown lines."""
+def cautions(contents: Contents, picked: Sequence[Row] = (), *, shortened_told: bool = False) -> list[str]:
+    """What no reader of any sentence must miss, as Markdown lines: of the ``picked`` rows which are marked."""
     groups = [group for group in contents.trainings if not is_meaningless(group.first)]
     rows = [row for row in contents.inferences if not is_meaningless(row)]
-    return [*_cautions(groups, rows), *_missing(contents)]
+    short = [] if shortened_told else shortened_words(rows, contents.trainings)
+    return [*_marked(contents, picked), *_hardly(rows), *short, *_trained(groups, rows), *_missing(contents)]
+
+
+def shortened_words(rows: Sequence[Row], trainings: Sequence[Group]) -> list[str]:
+    """A sentence for each reason why networks of ``rows`` were not trained to the end of their recipes."""
+    trained = [row for row in rows if row["artefact"] and one_accuracy(row) is not None and not is_meaningless(row)]
+    budgets = {row["budget"] for row in trained} - {"full"}
+    cut = {group.first["artefact"] for group in trainings if group.shortened}
+    reasons = [f"under the budget {escape(budget)}" for budget in sorted(budgets)]
+    asked = any(row["budget"] == "full" and row["artefact"] in cut for row in trained)
+    reasons += ["after fewer training images than the recipe has"] if asked else []
+    return [
+        f"Accuracies {reason} are those of shortened trainings: they say what a precision costs these weights, not "
+        "which network is the better one."
+        for reason in reasons
+    ]
 
 
 def _published(groups: Sequence[Group]) -> list[str]:
@@ -170,20 +189,42 @@ def _weights(rows: Sequence[Row]) -> list[str]:
     return [f"Weights at fp32 take from {sizes[0]} to {sizes[1]}."]
 
 
-def _cautions(groups: Sequence[Group], rows: Sequence[Row]) -> list[str]:
-    marked = [row for row in rows if marks(row)]
+def _marked(contents: Contents, picked: Sequence[Row]) -> list[str]:
+    """How many rows bear each kind of mark; then the picked ones among them, by name."""
+    timed = [row for group in contents.languages for row in (*group.of("prefill"), *group.of("decode"))]
+    rows = [row for row in (*contents.inferences, *timed) if not is_meaningless(row)]
+    kinds = Counter(kind for row in rows for kind in dict.fromkeys(mark.split(":")[0] for mark in marks(row)))
+    if not kinds:
+        return []
+    counts = ", ".join(f"{escape(kind)} {count}" for kind, count in kinds.most_common())
+    total = f"Marks in the last column of the tables, of {len(rows)} rows of inference: {counts}."
+    chosen = {id(row): row for row in picked}.values()
+    bearing = [row for row in chosen if marks(row)]
+    if not bearing:
+        return [total, "No pick bears a mark."] if picked else [total]
+    named = listing([_marked_name(row) for row in bearing], most=len(bearing))
+    return [total, f"Of the rows that the picks come from, {len(bearing)} of {len(chosen)} bear a mark: {named}."]
+
+
+def _marked_name(row: Row) -> str:
+    experiment = "" if row["experiment"] == "inference" else f" {row['experiment']}"
+    return f"{variant(row)}{experiment} at batch {row['batch size']}"
+
+
+def _trained(groups: Sequence[Group], rows: Sequence[Row]) -> list[str]:
+    """What is to be known of the trainings that the accuracies come from, be they in this file or not."""
     lines = []
-    if marked:
-        names = listing(list(dict.fromkeys(escape(row["model"]) for row in marked)))
-        lines.append(
-            f"{len(marked)} of {len(rows)} inference rows bear a mark in the last column of their table: {names}."
-        )
-    lines += [*_hardly(rows), *_short(rows)]
     chance = [_name(group) for group in groups if group.at_chance]
     if chance:
         lines.append(f"No better than guessing after training, so that accuracies tell nothing: {listing(chance)}.")
-    if groups and all(len(group.rows) == 1 for group in groups):
-        lines.append("Every training ran with one seed: the ± of its accuracy leaves out the spread between seeds.")
+    seeds: dict[tuple[object, ...], set[int]] = {}
+    trained = [row for row in rows if row["artefact"] and one_accuracy(row) is not None]
+    for row in (*trained, *(row for group in groups for row in group.rows)):
+        seeds.setdefault(tuple(row[name] for name in TRAINED), set()).add(row["seed"])
+    if seeds and all(len(some) == 1 for some in seeds.values()):
+        lines.append(
+            "Every network was trained with one seed: the ± of an accuracy leaves out the spread between seeds."
+        )
     return lines
 
 
@@ -198,16 +239,6 @@ def _hardly(rows: Sequence[Row]) -> list[str]:
         return []
     limit = f"below {100 * HARDLY:.0f} % of parameters and of FLOPs"
     return [f"{HARDLY_CONVERTED.capitalize()} ({limit}), and counted in no statement: {'; '.join(told)}."]
-
-
-def _short(rows: Sequence[Row]) -> list[str]:
-    """Budgets whose trainings end before the recipes do."""
-    budgets = {row["budget"] for row in rows if row["artefact"] and one_accuracy(row) is not None} - {"full"}
-    return [
-        f"Accuracies under the budget {escape(budget)} are those of shortened trainings: they say what a precision "
-        "costs these weights, not which network is the better one."
-        for budget in sorted(budgets)
-    ]
 
 
 def _missing(contents: Contents) -> list[str]:

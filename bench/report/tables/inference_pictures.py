@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.report.cells import accuracy_cell, ratio_range, variant, with_error
 from bench.report.contents import Contents
-from bench.report.front import comparable, outermost
+from bench.report.front import SURE, comparable, outermost
 from bench.report.markdown import escape, megabytes
 from bench.report.network_figures import LEAST_SAMPLES
 from bench.report.pairs import in_use
@@ -34,10 +34,13 @@ def _front(rows: Sequence[Row]) -> str:
     first, last = (variant(row) for row in (front[0], front[-1]))
     ends = [f"{with_error(row, 'median', scale=1e3)} ms, {accuracy_cell(row)} %" for row in (front[0], front[-1])]
     size = rows[0]["batch size"]
-    whole = f"At batch {size} the front, by the values as measured, holds {len(front)} of {len(rows)} rows"
+    whole = f"At batch {size} the front holds {len(front)} of {len(rows)} rows"
     if len(front) == 1:
-        return f"{whole}: {first} ({ends[0]}) is the fastest and the most accurate."
-    return f"{whole}: it goes from {first} ({ends[0]}) to {last} ({ends[1]})."
+        return f"{whole}: {first} ({ends[0]}) is the fastest, and no other is more accurate by {SURE} standard errors."
+    return (
+        f"{whole}, each more accurate than the one before by {SURE} standard errors: it goes from {first} ({ends[0]}) "
+        f"to {last} ({ends[1]})."
+    )
 
 
 def _memory(contents: Contents) -> list[str]:

@@ -137,7 +137,7 @@ def test_reports_of_earlier_versions_still_render(tmp_path: Path) -> None:
     summary = render([PUBLISHED / "cifar10-jpeg.json"], tmp_path).summary.read_text()
     assert "### resnet14_cifar" in summary
     assert "fp32 compiled against fp32 eager, in 6 pairs of rows:" in summary
-    assert "Cannot be judged: no row with 8-bit or 4-bit weights was measured." in summary
+    assert "Cannot be judged by classifiers: no row with 8-bit or 4-bit weights was measured." in summary
     assert "agreement with fp32" not in summary
 
 

@@ -160,7 +160,8 @@ def test_a_run_of_language_models_alone_says_nothing_of_classifiers(make: Any, t
     assert "None: " not in summary
     assert "cifar10" not in summary
     assert not list((tmp_path / "out" / "figures").glob("augmented-*"))
-    assert all(f"## {title}" not in summary for title in ("Data", "Inference", "Training", "What the notes claim"))
+    assert all(f"## {title}" not in summary for title in ("Data", "Inference", "Training"))
+    assert "**Classifiers" not in summary
     assert "**Language model smollm2-135m, " in summary.split("## Language models")[0]
     assert "input [px]" not in summary
     table = pd.read_csv(tmp_path / "out" / "measurements.csv")
