@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from bench.precision import PRECISIONS
 from bench.records import Case, Scalar
 from bench.train.recipes import HELD_OUT, RECIPES, recipe_for
 from bench.training_plan import TRAININGS, arithmetic_options, usual_arithmetic
+from bench.workspace import sha256_of
 
 NO_DATA = "random"
 """Stands for a data set where numbers are drawn."""
@@ -256,5 +256,4 @@ class Plan:
 
 def file_digest(file: Path) -> str:
     """First 16 hexadecimal digits of the SHA-256 of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    return sha256_of(file)[:16]

@@ -13,7 +13,7 @@ from bench.engine import worker
 from bench.engine.adoption import Adoption, adopt
 from bench.engine.fingerprint import fingerprint, marks
 from bench.engine.journal import Entry, Journal, Line, RunStart, Taken
-from bench.engine.needs import LanguageFiles, Weights
+from bench.engine.needs import Artefacts, LanguageFiles, Weights
 from bench.engine.stepdown import stepped_down, steps_down
 from bench.engine.summary import packed_labels
 from bench.errors import InputError
@@ -69,6 +69,10 @@ class Engine:
     """Measurements that earlier runs left in the journal, to be taken when their case is asked for."""
     resumed: int = 0
     """How many of them were taken."""
+    artefacts: Artefacts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.artefacts = Artefacts(self.workspace.artefacts)
 
     def survey(self, device: str, threads: int) -> Machine:
         """Ask a first worker what machine this is.
@@ -198,19 +202,20 @@ class Engine:
     def _weights_of(self, training: Case | None) -> Weights:
         """The weights that ``training`` gives: those of an earlier run if their file is there, else it is run now.
 
-        A file is named by all that shapes the weights in it. A run whose own cases include the training has run it
-        before, and does not come to the file.
+        A file is named by all that shapes its training. A run whose own cases include the training has run it before,
+        and does not come to the file.
         """
         if training is None:
             return Weights(fresh=False)
         known = training.id in self.outcomes or training.id in self.adoption.entries
         name = self.artefact_of(training) if self.artefact_of and not known else None
-        if name and (self.workspace.artefacts / name).is_file():
-            return Weights(artefact=name, fresh=False)
+        if name and (found := self.artefacts.sha256(name)):
+            return Weights(artefact=name, sha256=found, fresh=False)
         trained = self.run(training)
         if isinstance(trained, Failure):
             return Weights(untrained=f"its training failed ({trained.kind}: {trained.message})")
-        return Weights(artefact=trained.artefact, fresh=training.id in self.case_seconds)
+        fresh = training.id in self.case_seconds
+        return Weights(artefact=trained.artefact, sha256=trained.weights_sha256, fresh=fresh)
 
     def _write(self, line: Line) -> None:
         """Into the journal. A full disk must not cost the measurement, which still goes into the JSON."""
@@ -260,8 +265,8 @@ class Engine:
         }
 
     def _whole(self, measurement: Measurement) -> bool:
-        """Whether the files that a measurement speaks of are still there."""
-        if measurement.artefact and not (self.workspace.artefacts / measurement.artefact).is_file():
+        """Whether the files that a measurement speaks of are still there, and hold what they held."""
+        if not self.artefacts.holds(measurement):
             return False
         stored = measurement.quality.predictions if measurement.quality else None
         return stored is None or packed_labels(stored, self.workspace.results) is not None

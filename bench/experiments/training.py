@@ -41,7 +41,7 @@ from bench.train.schedule import schedule
 from bench.train.settings import Settings, settings_of
 from bench.train.tracking import tracker_of
 from bench.train.training import Trained, Training, epoch_indices, split_indices, unjudged
-from bench.workspace import Workspace
+from bench.workspace import Workspace, sha256_of
 
 PRECISIONS = ("fp32", "tf32", "bf16_autocast")
 """At which a network is trained. Weights are float32 in all of them."""
@@ -108,6 +108,7 @@ def measured(
         figures=figures_of(training, trained, judged),
         series={name: tuple(values) for name, values in trained.history.items() if name != "seconds"},
         artefact=artefact.name if keeps else None,
+        weights_sha256=sha256_of(artefact) if keeps else None,
         absent=why_absent(device, judged),
         notes=notes_of(training, trained),
     )

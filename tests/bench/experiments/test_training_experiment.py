@@ -17,7 +17,7 @@ from bench.records import Case, Measurement, from_json, to_json
 from bench.train.artefacts import load_weights
 from bench.train.evaluate import evaluate_split
 from bench.train.recipes import RECIPES
-from bench.workspace import Workspace
+from bench.workspace import Workspace, sha256_of
 from models import classifier
 
 CASE = Case(
@@ -75,6 +75,7 @@ def test_a_short_training_learns_and_says_all_that_it_did(workspace: Workspace) 
     assert values["last_batch_loss"] == found.series["last_batch_loss"][-1]
     assert not {"test_accuracy_chosen", "chosen_epoch", "validation_accuracy"} & set(values)
     assert found.artefact is not None
+    assert found.weights_sha256 == sha256_of(workspace.artefacts / found.artefact)
     assert _files(workspace) == {found.artefact}
     assert any("not flipped" in note for note in found.notes)
 
@@ -177,6 +178,7 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(workspace: Workspace,
     assert whole.quality is not None
     assert found.quality.value == whole.quality.value
     assert found.artefact == whole.artefact
+    assert found.weights_sha256 == whole.weights_sha256  # bit for bit, and the file tells nothing else
     assert _files(workspace) == {found.artefact}
 
 
