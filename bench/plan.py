@@ -77,6 +77,8 @@ class Plan:
     user: UserNetwork
     model_digests: Mapping[str, str] = field(default_factory=dict)
     """Hash of the files of each language model, once they were fetched: other weights are another case."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Hash of all files of each network of the user's own, once it was tried: other code is another case."""
     sampling: tuple[tuple[str, Scalar], ...] = ()
     """Changes to the budget's stopping rule that were asked for on the command line."""
     train_images: int | None = None
@@ -241,7 +243,7 @@ class Plan:
     def _case(self, *, model: str, options: dict[str, Scalar], image_size: int | None = None, **fields: Any) -> Case:
         source = models.classifier(model).source
         if source:
-            options["source"] = file_digest(source)
+            options["source"] = self.sources.get(model) or file_digest(source)
         return Case(
             model=model,
             dataset=self.dataset,

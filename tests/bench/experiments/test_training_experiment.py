@@ -161,7 +161,9 @@ def _last_and_chosen(found: Measurement) -> tuple[str, str]:
     return found.artefact.replace("-best", ""), found.artefact
 
 
-def test_an_interrupted_training_goes_on_and_ends_the_same(workspace: Workspace, tmp_path: Path) -> None:
+def test_an_interrupted_training_goes_on_and_ends_the_same(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = training.run(CASE, replace(workspace, results=tmp_path / "through"))
 
     def stop(line: str) -> None:
@@ -171,7 +173,17 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(workspace: Workspace,
     with pytest.raises(KeyboardInterrupt):
         training.run(CASE, replace(workspace, progress=stop))
     assert [name for name in _files(workspace) if name.endswith(".partial.pt")]
-    found = training.run(CASE, workspace)
+    spent: list[Path] = []
+
+    def traced(measurement: Measurement, *_: object) -> Measurement:
+        assert list(workspace.artefacts.glob("*.partial.pt"))  # what is traced may crash
+        return measurement
+
+    monkeypatch.setattr(training, "traced", traced)
+    found = training.run(CASE, replace(workspace, spent=spent.append))
+    assert any(path.exists() for path in spent)  # the engine removes them once the outcome is in the journal
+    for path in spent:
+        path.unlink(missing_ok=True)
     assert any("resumed after epoch 2 of 3" in note for note in found.notes)
     assert found.series == whole.series
     assert found.quality is not None
