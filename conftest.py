@@ -136,7 +136,6 @@ def measure(pytestconfig: pytest.Config, benchmark: Any) -> Measure:
     def measure(case: Case, needs: Case | None = None) -> Measurement:
         outcome = session.run(benchmark, case, needs)
         if isinstance(outcome, Measurement):
-            session.replay(benchmark, outcome)
             return outcome
         if outcome.kind == "unsupported":
             pytest.skip(outcome.message)

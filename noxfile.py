@@ -6,6 +6,7 @@ bench and tests share one environment, since torch alone takes 6 GB; the others 
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,10 +25,14 @@ REPORT_NEEDS = ("markdown-it-py", "matplotlib", *COMPARE_NEEDS)
 RESULT = "results/run.json"
 JOURNAL = "results/journal.jsonl"
 REPORT = "reports"
-INTERRUPTED = 2
-"""pytest's exit status after Ctrl-C."""
-NOTHING_TO_REBUILD = 2
+INTERRUPTED, REFUSED = 2, 4
+"""pytest's exit status after Ctrl-C, and where it was asked for what cannot be done."""
+CODE_CHANGED = 6
+"""That of bench.session where the suite's code was edited while it measured."""
+NOTHING_FINISHED = 3
 """Exit status of bench.engine.rebuild where no case was finished."""
+RUN_BEGINS = re.compile(rb'^{"schema":\d+,"kind":"run","run":"(\w+)"', re.MULTILINE)
+"""How a line of the journal begins that tells of a run's begin."""
 
 
 @nox.session(venv_backend="none")
@@ -36,18 +41,21 @@ def bench(session: nox.Session) -> None:
     if any(option.startswith("--benchmark-json") for option in session.posargs):
         session.error(f"bench writes {RESULT} and reports on it: to write elsewhere, run pytest in {SUITE}")
     python, result, journal = suite_python(session), ROOT / RESULT, ROOT / JOURNAL
-    earlier, begun = changed(result), changed(journal)
+    earlier, known = changed(result), runs_in(journal)
     command = [python, "-m", "pytest", "bench", "--benchmark-json", RESULT, "--benchmark-quiet", *session.posargs]
     status = run_to_its_end(command)
-    if not result.exists() and changed(journal) != begun:  # pytest was killed, or could not write its JSON
-        rebuild = [python, "-m", "bench.engine.rebuild", JOURNAL, "--out", RESULT]
-        session.run(*rebuild, external=True, success_codes=[0, NOTHING_TO_REBUILD])
+    begun = runs_in(journal) - known if status != REFUSED else set()
+    if begun and not result.exists():  # pytest was killed, or could not write its JSON
+        rebuild = [python, "-m", "bench.engine.rebuild", JOURNAL, "--out", RESULT, "--run", begun.pop()]
+        session.run(*rebuild, external=True, success_codes=[0, NOTHING_FINISHED])
     if changed(result) in (None, earlier):
         session.error(f"nothing was measured (pytest ended with status {status})")
     session.run(python, "-m", "bench.report", "render", RESULT, "--out", REPORT, external=True)
     session.log(f"open {REPORT}/index.html in a browser or read {REPORT}/summary.md; every number of it is in {RESULT}")
     if status == INTERRUPTED or status < 0:
         session.error("interrupted: the report holds what was finished, and --resume goes on from it")
+    if status == CODE_CHANGED:
+        session.error("the code was edited meanwhile: the report holds what was measured before that")
     if status:
         session.error(f"some cases failed, see the report's list of failures (pytest ended with status {status})")
 
@@ -55,6 +63,11 @@ def bench(session: nox.Session) -> None:
 def changed(file: Path) -> int | None:
     """When ``file`` was last written, in nanoseconds; None if it is not there."""
     return file.stat().st_mtime_ns if file.exists() else None
+
+
+def runs_in(journal: Path) -> set[str]:
+    """Names of the runs that have begun to measure, by their journal."""
+    return {name.decode() for name in RUN_BEGINS.findall(journal.read_bytes())} if journal.exists() else set()
 
 
 def run_to_its_end(command: list[str]) -> int:

@@ -14,6 +14,10 @@ class Unsupported(Exception):
     """This machine, library or network cannot do what the case asks; the message says why. Not a fault."""
 
 
+class CodeChanged(InputError):
+    """Code that shapes the numbers of a run was edited while it measured; the message names the files."""
+
+
 class TooLittleMemory(MemoryError):
     """What the case needs does not fit; the message says how much there is. Told before anything is loaded."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from bench.precision import PRECISIONS
 from bench.records import Case, Scalar
 from bench.train.recipes import HELD_OUT, RECIPES, recipe_for
 from bench.training_plan import TRAININGS, arithmetic_options, largest_compared, usual_arithmetic
+from bench.workspace import sha256_of
 
 NO_DATA = "random"
 """Stands for a data set where numbers are drawn."""
@@ -94,6 +94,8 @@ class Plan:
     """Hash of the files of each language model, once they were fetched: other weights are another case."""
     imagenet: Mapping[str, ImageNetWeights] = field(default_factory=dict)
     """Of each network whose file was given; the others' are where torch keeps its downloads, or nowhere."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Hash of all files of each network of the user's own, once it was tried: other code is another case."""
     sampling: tuple[tuple[str, Scalar], ...] = ()
     """Changes to the budget's stopping rule that were asked for on the command line."""
     train_images: int | None = None
@@ -260,7 +262,7 @@ class Plan:
     def _case(self, *, model: str, options: dict[str, Scalar], image_size: int | None = None, **fields: Any) -> Case:
         source = models.classifier(model).source
         if source:
-            options["source"] = file_digest(source)
+            options["source"] = self.sources.get(model) or file_digest(source)
         return Case(
             model=model,
             dataset=self.dataset,
@@ -275,5 +277,4 @@ class Plan:
 
 def file_digest(file: Path) -> str:
     """First 16 hexadecimal digits of the SHA-256 of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    return sha256_of(file)[:16]

@@ -177,6 +177,9 @@ class Measurement:
     series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     artefact: str | None = None
     """File name of the trained weights under ``results/artefacts``: written by a training, read by what needs it."""
+    weights_sha256: str | None = None
+    """SHA-256 of the file of weights that a training wrote or a case loaded: its name does not tell what is in it. None
+    where there is no such file, and in results of earlier versions."""
     texts: Mapping[str, str] = field(default_factory=dict)
     """Words that are no number, in order, for people only: the turns of a conversation with a language model, or
     ``operator 1`` to ``operator 10`` of a traced case (see ``bench/measure/trace.py``)."""

@@ -22,6 +22,7 @@ from bench.engine.process import ProcessRunner
 from bench.engine.replay import ReplayClock
 from bench.engine.result import Elsewhere, ResultFile, bare
 from bench.engine.summary import summary
+from bench.errors import CodeChanged
 from bench.language_plan import LANGUAGE_EXPERIMENTS
 from bench.options import make_plan
 from bench.plan import Plan
@@ -47,6 +48,8 @@ ORDER = (
     "test_language",
 )
 """Case modules in the order in which they run within one repeat."""
+CODE_CHANGED = 6
+"""Exit status of a run that ended since its code was edited. pytest's own go up to 5."""
 QUIET_SECONDS = 15.0
 """Where no terminal shows progress as it comes, a line of it at most this often."""
 BENCHMARK_DEFAULTS = {"benchmark_max_time": 1.0, "benchmark_min_rounds": 5}
@@ -88,6 +91,7 @@ class BenchSession:
             workspace=Workspace(
                 results=results,
                 data_dir=self.plan.data_dir.resolve(),
+                training_code=training_code(),
                 profile=config.option.profile,
                 track=self.plan.track,
             ),
@@ -98,6 +102,7 @@ class BenchSession:
         )
         if not self.listing:
             self._json.check()
+            self._json.lock()
             if self._json.path:
                 config.option.benchmark_json = Elsewhere(self._json.path)
             if isinstance(runner, ProcessRunner):
@@ -127,13 +132,16 @@ class BenchSession:
         """
         if not self._cases(items):
             return
-        self._json.claim()
         plan = self.plan
         self.engine.survey(plan.device, plan.threads)
         facts = self.engine.prepare(plan.largest_case(), plan.user_cases())
         self.datasets.append(facts["dataset"])
         fetched = {model: self.engine.fetch(model).digest for model in _language_models(items)}
-        self.plan = replace(plan, model_digests={name: digest for name, digest in fetched.items() if digest})
+        self.plan = replace(
+            plan,
+            model_digests={name: digest for name, digest in fetched.items() if digest},
+            sources={name: self.engine.sources.watch(map(Path, files)) for name, files in facts["networks"].items()},
+        )
         adoption = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
         for line in adoption.lines() if self.config.option.resume else ():
             self._write_line(line)
@@ -143,18 +151,19 @@ class BenchSession:
         if repaired:
             self._write_line(repaired)
         self.engine.begin(self.facts(), self._commit())
+        self._json.claim()
 
     @property
     def failures(self) -> list[Failure]:
         """What failed, the trainings that a selected case needed among it."""
         return [outcome for outcome in self.engine.outcomes.values() if isinstance(outcome, Failure)]
 
-    def replay(self, benchmark: Any, measurement: Measurement) -> None:
-        """Make ``measurement`` the result of the ``benchmark`` fixture."""
-        case = measurement.case
-        benchmark.group = _group(case)
-        benchmark.extra_info.update(to_json(measurement))
-        self.clock.replay(benchmark, measurement.seconds)
+    def _replay(self, benchmark: Any, outcome: Outcome) -> None:
+        """Make a measurement the result of the ``benchmark`` fixture."""
+        if isinstance(outcome, Measurement):
+            benchmark.group = _group(outcome.case)
+            benchmark.extra_info.update(to_json(outcome))
+            self.clock.replay(benchmark, outcome.seconds)
 
     def show(self, line: str) -> None:
         """Show what a case is doing: in place on a terminal, else now and then."""
@@ -168,7 +177,7 @@ class BenchSession:
             sys.stderr.flush()
 
     def run(self, benchmark: Any, case: Case, needs: Case | None) -> Outcome:
-        """The outcome of ``case`` for the test whose ``benchmark`` fixture this is."""
+        """The outcome of ``case`` for the test that ``benchmark`` is of, whose result a measurement then is."""
         test = {
             "name": benchmark.name,
             "fullname": benchmark.fullname,
@@ -176,7 +185,10 @@ class BenchSession:
             "param": benchmark.param,
             "params": benchmark.params,
         }
-        return self.engine.run(case, needs, test)
+        try:
+            return self.engine.run(case, needs, test, lambda outcome: self._replay(benchmark, outcome))
+        except CodeChanged as error:
+            pytest.exit(str(error), returncode=CODE_CHANGED)
 
     def facts(self) -> dict[str, Any]:
         """What the JSON says of the run as a whole, and is known before the first case."""
@@ -212,7 +224,7 @@ class BenchSession:
         return found
 
     def _artefact_of(self, training: Case) -> str:
-        return artefact_name(training, self.datasets[0]["digest"], training_code(training.model))
+        return artefact_name(training, self.datasets[0]["digest"], self.engine.workspace.training_code)
 
     def keep(self, output: dict[str, Any]) -> None:
         """Add our section to what pytest-benchmark is about to write, and write it."""
@@ -229,6 +241,7 @@ class BenchSession:
             self.engine.journal.flush()
         except OSError as error:
             self._closing.append(self._rescued(error))
+        self._json.release()
         if self._json.problem:
             self._closing.append(
                 f"{self._json.path} could not be written ({self._json.problem}). The journal holds every outcome: make "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,17 @@ from pathlib import Path
 
 def _silent(line: str) -> None:
     """Progress that nobody asked for."""
+
+
+def _remove(file: Path) -> None:
+    """At once, where nobody keeps the outcome."""
+    file.unlink(missing_ok=True)
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of what is in ``file``, in hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +39,15 @@ class Workspace:
     """The folder that the language model of this case is loaded from."""
     fingerprint: str = ""
     """Hash of code, machine and data: figures and predictions of another one are not this run's."""
+    training_code: str = ""
+    """Hash of the code that shapes trained weights, as it was when the run began."""
     profile: bool = False
     """Whether a case is traced after all that is timed of it."""
     track: tuple[str, ...] = ()
     """Who draws the curves of a training while it goes on: names in ``bench.train.tracking.TRACKERS``."""
     progress: Callable[[str], None] = _silent
+    spent: Callable[[Path], None] = _remove
+    """Told of a file that is of no use once the outcome of the case is kept: the engine removes it after that."""
 
     @property
     def artefacts(self) -> Path:

@@ -5,42 +5,28 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from bench.engine import worker
 from bench.engine.adoption import Adoption, adopt
-from bench.engine.fingerprint import fingerprint, marks
-from bench.engine.journal import Entry, Journal, Line, RunStart, Taken
-from bench.engine.needs import LanguageFiles, Weights
+from bench.engine.fingerprint import Sources, fingerprint, marks
+from bench.engine.interrupts import uninterrupted
+from bench.engine.journal import Entry, Journal, Line, RunStart, Taken, Tried
+from bench.engine.needs import Artefacts, LanguageFiles, Weights
+from bench.engine.runner import InlineRunner, Performed, Progress, Runner, performed
 from bench.engine.stepdown import stepped_down, steps_down
 from bench.engine.summary import packed_labels
 from bench.errors import InputError
-from bench.records import Case, Failure, Machine, Measurement, Outcome, Scalar, from_json, outcome_from_json, to_json
+from bench.records import Case, Failure, Machine, Measurement, Outcome, Scalar, from_json, to_json
 from bench.workspace import Workspace
+
+__all__ = ["Engine", "InlineRunner", "Progress", "Runner"]
 
 SURVEY_SECONDS = 120.0
 PREPARATION_SECONDS = 3600.0
-Progress = Callable[[str], None]
-
-
-class Runner(Protocol):
-    """Performs one request somewhere and gives the reply of ``worker.perform``."""
-
-    preload: tuple[str, ...]
-    """Modules that a worker must find imported already."""
-
-    def perform(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]: ...
-
-
-class InlineRunner:
-    """Performs requests in this process, for a debugger: no time limit, and a crash takes pytest along."""
-
-    preload: tuple[str, ...] = ()
-
-    def perform(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-        return worker.perform(request, progress)
 
 
 @dataclass(kw_only=True)
@@ -56,6 +42,8 @@ class Engine:
     """Name of the file of weights that a training case gives, under ``workspace.artefacts``."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     case_seconds: dict[str, float] = field(default_factory=dict)
+    tried: dict[str, Performed] = field(default_factory=dict)
+    """What came of smaller batches than those that were asked for: outcomes once a test asks for them."""
     machine: Machine | None = None
     flags: dict[str, Scalar] = field(default_factory=dict)
     language_files: dict[str, LanguageFiles] = field(default_factory=dict)
@@ -69,6 +57,12 @@ class Engine:
     """Measurements that earlier runs left in the journal, to be taken when their case is asked for."""
     resumed: int = 0
     """How many of them were taken."""
+    sources: Sources = field(default_factory=Sources)
+    """The code of this run. Made before a worker imports any of it."""
+    artefacts: Artefacts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.artefacts = Artefacts(self.workspace.artefacts)
 
     def survey(self, device: str, threads: int) -> Machine:
         """Ask a first worker what machine this is.
@@ -122,7 +116,7 @@ class Engine:
         """
         if self.machine is None:
             raise RuntimeError("survey the machine first")
-        self.marks = marks(self.machine, self.flags, data_digests)
+        self.marks = marks(self.machine, self.flags, data_digests, self.sources.code)
         self.workspace = replace(self.workspace, fingerprint=fingerprint(self.marks))
         if take:
             self.adoption = adopt(self.journal.read(), self.marks, self._whole)
@@ -132,48 +126,69 @@ class Engine:
         """Tell the journal what the JSON of this run says of it as a whole, and of the checkout."""
         self._write(RunStart(run=self.run_id, marks=self.marks, facts=facts, commit=commit))
 
-    def run(self, case: Case, needs: Case | None = None, test: Mapping[str, Any] | None = None) -> Outcome:
+    def run(
+        self,
+        case: Case,
+        needs: Case | None = None,
+        test: Mapping[str, Any] | None = None,
+        told: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> Outcome:
         """The outcome of ``case``, run now unless it is known. ``needs`` is the training whose weights it reads.
 
         What is needed is run first, as its own outcome, outside the clock and the time limit of ``case``. ``test`` is
-        what pytest-benchmark calls the test that asks, for the journal.
+        what pytest-benchmark calls the test that asks, for the journal. ``told`` is given the outcome once it is in the
+        journal: Ctrl-C comes before both or after both.
+
+        Raises:
+            CodeChanged: the code of this run was edited. The outcome is not kept.
         """
         weights = self._weights_of(needs)
-        source = self._known(case, weights)
-        if source is None:
-            self._measure(case, weights, test)
-        elif source != self.run_id or test is not None:
-            self._write(Taken(run=self.run_id, source=source, case=case.id, at=self.seconds, test=test))
+        known = self._known(case, weights)
+        if known is None:
+            line, spent = self._measured(case, weights, test)
+            self._keep(line.outcome, line, spent, told)
+        else:
+            source, outcome = known
+            taken = Taken(run=self.run_id, source=source, case=case.id, at=self.seconds, test=test)
+            self._keep(outcome, taken if source != self.run_id or test is not None else None, (), told)
+            self.resumed += source != self.run_id
         return self.outcomes[case.id]
 
-    def _known(self, case: Case, weights: Weights) -> str | None:
-        """The run that came by the outcome of ``case``, which is now this run's as well; None if it has to be run."""
+    def _known(self, case: Case, weights: Weights) -> tuple[str, Outcome] | None:
+        """The outcome of ``case`` and the run that came by it; None if it has to be run."""
         if case.id in self.outcomes:
-            return self.run_id
+            return self.run_id, self.outcomes[case.id]
         adopted = self.adoption.entries.get(case.id)
         if adopted is None or not isinstance(adopted.outcome, Measurement) or not weights.allow(adopted.outcome):
             return None
-        self.resumed += 1
-        self.outcomes[case.id] = adopted.outcome
-        return adopted.run
+        return adopted.run, adopted.outcome
 
-    def _measure(self, case: Case, weights: Weights, test: Mapping[str, Any] | None) -> None:
-        begin = time.monotonic()
-        outcome = self._perform(case, weights)
+    def _measured(self, case: Case, weights: Weights, test: Mapping[str, Any] | None) -> tuple[Entry, tuple[Path, ...]]:
+        """A line of ``case``, run now unless it was tried before, and the files that are of no use after it."""
+        tried = self.tried.get(case.id) or self._perform(case, weights)
+        outcome = tried.outcome
         if isinstance(outcome, Failure) and steps_down(outcome):
             outcome = self._step_down(outcome, weights)
-        self.outcomes[case.id] = outcome
-        self.case_seconds[case.id] = time.monotonic() - begin
-        self._write(
-            Entry(
-                run=self.run_id,
-                outcome=outcome,
-                fingerprint=self.workspace.fingerprint,
-                case_seconds=self.case_seconds[case.id],
-                at=self.seconds,
-                test=test,
-            )
+        line = Entry(
+            run=self.run_id,
+            outcome=outcome,
+            fingerprint=self.workspace.fingerprint,
+            case_seconds=tried.seconds,
+            at=self.seconds,
+            test=test,
         )
+        return line, tried.spent
+
+    def _keep(
+        self, outcome: Outcome, line: Line | None, spent: Sequence[Path], told: Callable[[Outcome], None]
+    ) -> None:
+        with uninterrupted():  # else the journal has what the JSON of this run has not
+            if line:
+                self._write(line, spent)
+            self.outcomes[outcome.case.id] = outcome
+            if isinstance(line, Entry):
+                self.case_seconds[outcome.case.id] = line.case_seconds
+            told(outcome)
 
     @property
     def seconds(self) -> float:
@@ -183,56 +198,94 @@ class Engine:
     def _step_down(self, failure: Failure, weights: Weights) -> Failure:
         """``failure`` with the largest half, quarter, … of its batch that fits. It stays the outcome of that batch.
 
-        Each batch has a fresh process and the time limit of a case.
+        Each batch has a fresh process and the time limit of a case, unless what came of it is known.
         """
         tried: list[Outcome] = []
         size = failure.case.batch_size // 2
         while size >= 1:
             smaller = replace(failure.case, batch_size=size)
-            tried.append(self.outcomes.get(smaller.id) or self._perform(smaller, weights))
+            known = self._known(smaller, weights)
+            tried.append(known[1] if known else self._try(smaller, weights))
             if isinstance(tried[-1], Measurement) or tried[-1].kind != "out_of_memory":
                 break
             size //= 2
         return stepped_down(failure, tried)
 
+    def _try(self, case: Case, weights: Weights) -> Outcome:
+        """What comes of ``case``, which no test asked for so far: kept for one that will, and for ``--resume``."""
+        if case.id not in self.tried:
+            found = self._perform(case, weights)
+            line = Tried(
+                run=self.run_id,
+                outcome=found.outcome,
+                fingerprint=self.workspace.fingerprint,
+                case_seconds=found.seconds,
+            )
+            with uninterrupted():
+                self._write(line, found.spent)
+                self.tried[case.id] = found
+                self.case_seconds[case.id] = found.seconds
+        return self.tried[case.id].outcome
+
     def _weights_of(self, training: Case | None) -> Weights:
         """The weights that ``training`` gives: those of an earlier run if their file is there, else it is run now.
 
-        A file is named by all that shapes the weights in it. A run whose own cases include the training has run it
-        before, and does not come to the file.
+        A file is named by all that shapes its training. A run whose own cases include the training has run it before,
+        and does not come to the file.
         """
         if training is None:
             return Weights(fresh=False)
         known = training.id in self.outcomes or training.id in self.adoption.entries
         name = self.artefact_of(training) if self.artefact_of and not known else None
-        if name and (self.workspace.artefacts / name).is_file():
-            return Weights(artefact=name, fresh=False)
+        if name and (found := self.artefacts.sha256(name)):
+            return Weights(artefact=name, sha256=found, fresh=False)
         trained = self.run(training)
         if isinstance(trained, Failure):
             return Weights(untrained=f"its training failed ({trained.kind}: {trained.message})")
-        return Weights(artefact=trained.artefact, fresh=training.id in self.case_seconds)
+        fresh = training.id in self.case_seconds
+        return Weights(artefact=trained.artefact, sha256=trained.weights_sha256, fresh=fresh)
 
-    def _write(self, line: Line) -> None:
-        """Into the journal. A full disk must not cost the measurement, which still goes into the JSON."""
+    def _write(self, line: Line, spent: Sequence[Path] = ()) -> None:
+        """Into the journal. A full disk must not cost the measurement, which still goes into the JSON.
+
+        Files ``spent`` are removed once the line is on the disk: until then they are all that there is of it. Where
+        the disk has no room for the line they make some.
+
+        Raises:
+            CodeChanged: what the line tells may be of other code than it says.
+        """
+        self.sources.check()
         try:
             self.journal.append(line)
+        except OSError:
+            self._remove(spent)
+            self._write_again()
+        self._remove(spent)
+
+    def _write_again(self) -> None:
+        try:
+            self.journal.flush()
         except OSError as error:
             self.progress(f"{self.journal.path} cannot be written ({error.strerror}): tried again after the next case")
 
-    def _perform(self, case: Case, weights: Weights) -> Outcome:
+    def _remove(self, files: Sequence[Path]) -> None:
+        for file in files:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+
+    def _perform(self, case: Case, weights: Weights) -> Performed:
         files = self.language_files.get(case.model)
         if files and files.problem:
-            return Failure(case=case, kind="error", message=files.problem)
+            return Performed(outcome=Failure(case=case, kind="error", message=files.problem))
         request = self._request("run", self.case_timeout(case), case.id)
         if weights.artefact:
             request["workspace"]["artefact"] = str(self.workspace.artefacts / weights.artefact)
         request["workspace"]["untrained"] = weights.untrained
         if files:
             request["workspace"]["model_folder"] = str(files.folder)
+        begin = time.monotonic()
         reply = self.runner.perform({**request, "case": to_json(case)}, self.progress)
-        if "failure" in reply:
-            return Failure(case=case, kind=reply["failure"]["kind"], message=reply["failure"]["message"])
-        return outcome_from_json(reply["answer"])
+        return performed(case, reply, time.monotonic() - begin)
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         reply = self.runner.perform(request, self.progress)
@@ -241,27 +294,13 @@ class Engine:
         return dict(reply["answer"])
 
     def _request(self, action: str, time_limit: float, log: str) -> dict[str, Any]:
-        space = self.workspace
-        return {
-            "action": action,
-            "time_limit": time_limit,
-            "log": str(space.logs / f"{log}.log"),
-            "workspace": {
-                "results": str(space.results),
-                "data_dir": str(space.data_dir),
-                "decoded": str(space.decoded) if space.decoded else None,
-                "artefact": None,
-                "untrained": None,
-                "model_folder": None,
-                "fingerprint": space.fingerprint,
-                "profile": space.profile,
-                "track": list(space.track),
-            },
-        }
+        log_file = str(self.workspace.logs / f"{log}.log")
+        paths = worker.paths_of(self.workspace)
+        return {"action": action, "time_limit": time_limit, "log": log_file, "workspace": paths}
 
     def _whole(self, measurement: Measurement) -> bool:
-        """Whether the files that a measurement speaks of are still there."""
-        if measurement.artefact and not (self.workspace.artefacts / measurement.artefact).is_file():
+        """Whether the files that a measurement speaks of are still there, and hold what they held."""
+        if not self.artefacts.holds(measurement):
             return False
         stored = measurement.quality.predictions if measurement.quality else None
         return stored is None or packed_labels(stored, self.workspace.results) is not None

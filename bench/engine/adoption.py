@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from bench.engine.fingerprint import fingerprint
-from bench.engine.journal import Contents, Entry, RunStart, told
+from bench.engine.journal import Contents, Entry, RunStart, Tried, told
 from bench.records import Failure, Measurement
 
 TRIED_AGAIN = "failed, and are tried again"
@@ -18,7 +18,7 @@ FILES_GONE = "without their files of weights or predicted labels, which are gone
 class Adoption:
     """Measurements that stand for cases of this run, by the ids of the cases, and what was left out."""
 
-    entries: Mapping[str, Entry] = field(default_factory=dict)
+    entries: Mapping[str, Entry | Tried] = field(default_factory=dict)
     starts: Mapping[str, RunStart] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     """How many cases, by reason."""
@@ -47,9 +47,11 @@ def adopt(contents: Contents, marks: Mapping[str, str], whole: Callable[[Measure
     Args:
         whole: whether the files that a measurement speaks of are still there.
     """
-    taken: dict[str, Entry] = {}
+    taken: dict[str, Entry | Tried] = {}
     left_out: dict[str, str] = {}
-    for entry in contents.entries:
+    for entry in contents.finished:
+        if isinstance(entry, Tried) and isinstance(entry.outcome, Failure):
+            continue  # nobody asked for it
         reason = _why_not(entry, marks, contents.starts.get(entry.run), whole)
         if reason:
             left_out[entry.outcome.case.id] = reason
@@ -64,7 +66,7 @@ def adopt(contents: Contents, marks: Mapping[str, str], whole: Callable[[Measure
 
 
 def _why_not(
-    entry: Entry, marks: Mapping[str, str], start: RunStart | None, whole: Callable[[Measurement], bool]
+    entry: Entry | Tried, marks: Mapping[str, str], start: RunStart | None, whole: Callable[[Measurement], bool]
 ) -> str | None:
     if entry.fingerprint != fingerprint(marks):
         differing = [name for name, mark in marks.items() if start and start.marks.get(name) != mark]

@@ -1,9 +1,10 @@
 """Every outcome, appended to ``results/journal.jsonl`` before the next case starts, so that nothing measured is lost.
 
-A line is a JSON object with the journal's schema, its kind, and a checksum over the rest. There are three kinds: a run
-begins (with all that its JSON says of it), a case has an outcome, an outcome of an earlier run is taken. The JSON of a
-run can be made of them alone (``bench.engine.rebuild``). What does not check out (torn by a kill, a flipped bit,
-another schema) is never believed: it is left out, and named with its line.
+A line is a JSON object with the journal's schema, its kind, and a checksum over the rest. There are four kinds: a run
+begins (with all that its JSON says of it), a case has an outcome, an outcome of an earlier run is taken, a smaller
+batch was tried than the one that was asked for. The JSON of a run can be made of them alone (``bench.engine.rebuild``).
+What does not check out (torn by a kill, a flipped bit, another schema) is never believed: it is left out, and named
+with its line.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from bench.engine.interrupts import uninterrupted
 from bench.errors import InputError
 from bench.records import Outcome, Scalar, outcome_from_json, to_json
 
@@ -62,8 +64,18 @@ class Taken:
     test: Mapping[str, Any] | None = None
 
 
-Line = RunStart | Entry | Taken
-KINDS: dict[str, type[Line]] = {"run": RunStart, "outcome": Entry, "taken": Taken}
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What came of a smaller batch than the one that was asked for: no row of its run."""
+
+    run: str
+    outcome: Outcome
+    fingerprint: str
+    case_seconds: float
+
+
+Line = RunStart | Entry | Taken | Tried
+KINDS: dict[str, type[Line]] = {"run": RunStart, "outcome": Entry, "taken": Taken, "tried": Tried}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +96,11 @@ class Contents:
     @property
     def entries(self) -> tuple[Entry, ...]:
         return tuple(line for line in self.lines if isinstance(line, Entry))
+
+    @property
+    def finished(self) -> tuple[Entry | Tried, ...]:
+        """Whatever came of a case, whether it was asked for or not."""
+        return tuple(line for line in self.lines if isinstance(line, Entry | Tried))
 
     @property
     def starts(self) -> dict[str, RunStart]:
@@ -123,8 +140,9 @@ class Journal:
             OSError: the disk does not take them.
         """
         if self._unwritten:
-            _append(self.path, b"".join(self._unwritten))
-            self._unwritten.clear()
+            with uninterrupted():  # else a line is on the disk and still waits to be written
+                _append(self.path, b"".join(self._unwritten))
+                self._unwritten.clear()
 
     def rescue(self, folder: Path) -> Path:
         """Write the lines that are not in the journal to a file in ``folder``, to be appended to it later.
@@ -250,7 +268,7 @@ def _whole(text: bytes) -> bool:
 
 def _line(kind: type[Line], body: dict[str, Any]) -> Line:
     values = {item.name: body[item.name] for item in fields(kind)}
-    if kind is Entry:
+    if kind in (Entry, Tried):
         values["outcome"] = outcome_from_json(values["outcome"])
     return kind(**values)
 

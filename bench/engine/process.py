@@ -51,8 +51,9 @@ CPU_ENVIRONMENT = {
     # The first compilation starts a pool of processes that import torch, for Triton alone: on a CPU they only disturb.
     "TORCH_WARM_POOL": "0",
 }
-STARTS = 3
-"""How often a worker is started at most, where the fork server is killed meanwhile: a new one imports for seconds."""
+PAUSES = (0.0, 0.1, 1.0)
+"""Seconds before each try to start a worker. The fork server may be killed meanwhile: a new one imports for seconds,
+and on a busy machine the old one takes a moment to be gone."""
 LOG_LINES = 3
 
 
@@ -80,7 +81,8 @@ class ProcessRunner:
         """Like ``worker.perform``, in a fresh process: a crash, a hang and a kill become failures too."""
         kills_before = _kernel_kills()
         problem: Exception | None = None
-        for _ in range(STARTS):
+        for pause in PAUSES:
+            time.sleep(pause)
             try:
                 process, here = self._started(request)
                 break

@@ -8,11 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.engine.journal import Contents, Entry, Journal, Line, RunStart, Taken, told
+from bench.engine.journal import Contents, Entry, Journal, RunStart, Taken, Tried, told
 from bench.engine.result import bare, write_whole
 from bench.engine.summary import summary
 from bench.errors import InputError
 from bench.records import Measurement, to_json
+
+NOTHING_FINISHED = 3
+"""Exit status where the run has no finished case, which is no fault of the journal or of the place."""
+
+
+class NothingFinished(InputError):
+    """A run that has begun and has no finished case."""
 
 
 def rebuild(contents: Contents, results: Path, run: str | None = None) -> dict[str, Any]:
@@ -22,22 +29,23 @@ def rebuild(contents: Contents, results: Path, run: str | None = None) -> dict[s
         results: the folder that predicted labels are read from.
 
     Raises:
-        InputError: the journal has no such run, or nothing of it.
+        NothingFinished: nothing came of the run.
+        InputError: the journal has no such run.
     """
     start = _start(contents, run)
     own: list[Entry | Taken] = [
-        line for line in contents.lines if not isinstance(line, RunStart) and line.run == start.run
+        line for line in contents.lines if isinstance(line, Entry | Taken) and line.run == start.run
     ]
-    found = {line.case: _source(line, contents.entries) for line in own if isinstance(line, Taken)}
+    found = {line.case: _source(line, contents.finished) for line in own if isinstance(line, Taken)}
     taken = {case: entry for case, entry in found.items() if entry and entry.run != start.run}
     measured = {line.outcome.case.id: line for line in own if isinstance(line, Entry)}
-    entries = {**taken, **measured}
+    entries: dict[str, Entry | Tried] = {**taken, **measured}
     if not entries:
-        raise InputError(f"run {start.run} has no finished case{_others(contents, start.run)}")
+        raise NothingFinished(f"run {start.run} has no finished case{_others(contents, start.run)}")
     section = summary(
         start.facts,
         [entry.outcome for entry in entries.values()],
-        {case: entry.case_seconds for case, entry in measured.items()},
+        {line.outcome.case.id: line.case_seconds for line in contents.finished if line.run == start.run},
         seconds=own[-1].at,
         resumed=len(taken),
         results=results,
@@ -62,7 +70,7 @@ def _start(contents: Contents, run: str | None) -> RunStart:
 def _others(contents: Contents, run: str) -> str:
     """The runs that can be named instead, with how many cases each finished."""
     counted = {
-        name: sum(line.run == name for line in contents.lines if not isinstance(line, RunStart))
+        name: sum(line.run == name for line in contents.lines if isinstance(line, Entry | Taken))
         for name in contents.starts
         if name != run
     }
@@ -74,13 +82,12 @@ def _damage(contents: Contents) -> str:
     return "".join(f"; {line}" for line in told(contents.damaged))
 
 
-def _source(taken: Taken, entries: Sequence[Entry]) -> Entry | None:
+def _source(taken: Taken, entries: Sequence[Entry | Tried]) -> Entry | Tried | None:
     found = [entry for entry in entries if entry.run == taken.source and entry.outcome.case.id == taken.case]
     return found[-1] if found else None
 
 
-def _case(line: Line) -> str:
-    assert not isinstance(line, RunStart)
+def _case(line: Entry | Taken) -> str:
     return line.case if isinstance(line, Taken) else line.outcome.case.id
 
 
@@ -96,14 +103,14 @@ def _benchmark(measurement: Measurement, test: Mapping[str, Any]) -> dict[str, A
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 if the file was written, 2 if the journal or the place cannot be used."""
+    """Exit status: 0 if the file was written, 2 if journal or place cannot be used, 3 if nothing was finished."""
     options = _parser().parse_args(arguments)
     try:
         print(_rebuild(options.journal, options.out, options.run))
         return 0
     except InputError as error:
         print(error, file=sys.stderr)
-        return 2
+        return NOTHING_FINISHED if isinstance(error, NothingFinished) else 2
 
 
 def _rebuild(path: Path, out: Path, run: str | None) -> str:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.errors import InputError
+
+if sys.platform != "win32":
+    import fcntl
 
 PROBE_BYTES = 64 * 1024
 """A folder that does not take so much is full: the least run writes more."""
@@ -23,6 +27,7 @@ class ResultFile:
         self.written = False
         self.problem: str | None = None
         """Why it could not be written."""
+        self._lock: int | None = None
 
     def check(self) -> None:
         """Make the folder and see that it can be written to.
@@ -45,6 +50,33 @@ class ResultFile:
             ) from None
         if self.path and self.path.is_dir():
             raise InputError(f"--benchmark-json {self.path} is a folder; name a file in it, like {self.path}/run.json.")
+
+    def lock(self) -> None:
+        """Keep the folder to this run until ``release`` or its end: two would cut each other's lines of the journal.
+
+        Raises:
+            InputError: another run has it.
+        """
+        if sys.platform == "win32":
+            return
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise InputError(
+                f"results folder {self.folder} is in use by another run: wait until it has ended, or name another "
+                "folder with --benchmark-json FOLDER/run.json."
+            ) from None
+        except OSError:  # a file system that knows no locks
+            os.close(descriptor)
+
+    def release(self) -> None:
+        """Let the next run have the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def claim(self) -> None:
         """Move the file of an earlier run aside."""

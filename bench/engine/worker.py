@@ -16,6 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,14 @@ def perform(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     files, or ``run`` a case.
 
     Returns:
-        ``{"answer": …}``, or ``{"failure": {"kind": …, "message": …}}``. What is no ``Exception`` is raised: Ctrl-C
-        and the end of a debugger go on to pytest where this runs in its process.
+        ``{"answer": …, "spent": …}``, the files that are of no use once the answer is kept; or
+        ``{"failure": {"kind": …, "message": …}}``. What is no ``Exception`` is raised: Ctrl-C and the end of a debugger
+        go on to pytest where this runs in its process.
     """
+    spent: list[str] = []
+    space = replace(_workspace(request, progress), spent=lambda file: spent.append(str(file)))
     try:
-        return {"answer": ACTIONS[request["action"]](request, progress)}
+        return {"answer": ACTIONS[request["action"]](request, space), "spent": spent}
     except Exception as error:
         traceback.print_exc()
         kind = kind_of(error)
@@ -95,7 +99,7 @@ def _message(error: BaseException, kind: FailureKind) -> str:
     return f"{type(error).__name__}: {text[:400]}" if text else type(error).__name__
 
 
-def _survey(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def _survey(request: dict[str, Any], space: Workspace) -> dict[str, Any]:
     preloaded = [name for name in request["preload"] if name in sys.modules]
     import torch
 
@@ -110,41 +114,57 @@ def _survey(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"machine": to_json(surveyed), "preloaded": preloaded, "flags": flags.current()}
 
 
-def _prepare(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def _prepare(request: dict[str, Any], space: Workspace) -> dict[str, Any]:
     from bench.experiments import preparation
 
     case, *users = (from_json(Case, value) for value in (request["case"], *request["users"]))
-    return preparation.prepare(case, _workspace(request, progress), users=users)
+    return preparation.prepare(case, space, users=users)
 
 
-def _fetch(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def _fetch(request: dict[str, Any], space: Workspace) -> dict[str, Any]:
     import torch
 
     from bench.experiments.language import fetching
 
     # A fork has lost its server's threads: asked for here, before transformers loads in several threads at once.
     torch.set_num_threads(torch.get_num_threads())
-    return fetching.fetch(request["model"], _workspace(request, progress))
+    return fetching.fetch(request["model"], space)
 
 
-def _run(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def _run(request: dict[str, Any], space: Workspace) -> dict[str, Any]:
     case = from_json(Case, request["case"])
     from bench.experiments import EXPERIMENTS
     from bench.measure import flags
 
     flags.apply(threads=case.threads, device=case.device)
     module, _, function = EXPERIMENTS[case.experiment].partition(":")
-    outcome = getattr(importlib.import_module(module), function)(case, _workspace(request, progress))
+    outcome = getattr(importlib.import_module(module), function)(case, space)
     answer: dict[str, Any] = to_json(outcome)
     return answer
 
 
-ACTIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {
+ACTIONS: dict[str, Callable[[dict[str, Any], Workspace], dict[str, Any]]] = {
     "survey": _survey,
     "prepare": _prepare,
     "fetch": _fetch,
     "run": _run,
 }
+
+
+def paths_of(space: Workspace) -> dict[str, Any]:
+    """What a request says of the workspace of its run. What one case reads is added to it."""
+    return {
+        "results": str(space.results),
+        "data_dir": str(space.data_dir),
+        "decoded": str(space.decoded) if space.decoded else None,
+        "artefact": None,
+        "untrained": None,
+        "model_folder": None,
+        "fingerprint": space.fingerprint,
+        "training_code": space.training_code,
+        "profile": space.profile,
+        "track": list(space.track),
+    }
 
 
 def _workspace(request: dict[str, Any], progress: Progress) -> Workspace:
@@ -157,6 +177,7 @@ def _workspace(request: dict[str, Any], progress: Progress) -> Workspace:
         model_folder=Path(paths["model_folder"]) if paths["model_folder"] else None,
         decoded=Path(paths["decoded"]) if paths["decoded"] else None,
         fingerprint=paths["fingerprint"],
+        training_code=paths["training_code"],
         profile=paths["profile"],
         track=tuple(paths["track"]),
         progress=progress,

@@ -79,6 +79,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         },
         series=times.series,
         artefact=workspace.artefact.name if workspace.artefact else None,
+        weights_sha256=subject.weights,
         absent={
             **ran.absent,
             **times.absent(subject.device),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import sys
+import sysconfig
+from collections.abc import Sequence, Set
+from pathlib import Path
 from typing import Any
 
 import torch
 
+import models
 from bench.data.augmentation import CIFAR10_MEAN, CIFAR10_STD
 from bench.data.images import ImageDataset, dataset_folder, load_dataset
 from bench.data.picture import augmented_grid_png
 from bench.experiments.subject import build, given_weights
 from bench.labels import pack
 from bench.records import Case
-from bench.train.artefacts import load_weights
+from bench.train.artefacts import ROOT, load_weights
 from bench.train.evaluate import check_network
 from bench.train.inputs import training_augmentation
 from bench.train.recipes import recipe
@@ -23,22 +27,30 @@ from bench.workspace import Workspace
 PICTURED_RECIPE = "note2_cnn_vgg"
 """Crops by 4 pixels and flips, as notes 0, 1 and 2 do: what the report's picture shows."""
 
+NOT_OWN = (ROOT / "bench", ROOT / "models", *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")))
+PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
+
 
 def prepare(case: Case, workspace: Workspace, *, users: Sequence[Case]) -> dict[str, Any]:
     """Decode the data set of ``case`` at its image size, and try the network of each of ``users`` on two images.
 
     Returns:
-        ``decoded``: the folder of the decoded data set; ``dataset``: what the report says of it.
+        ``decoded``: the folder of the decoded data set; ``dataset``: what the report says of it; ``networks``: the
+        files that each network of the user's own is made of.
 
     Raises:
         InputError: data, a network or its weights cannot be used.
     """
-    size = case.image_size
+    size, before = case.image_size, set(sys.modules)
     dataset = load_dataset(case.dataset, data_dir=workspace.data_dir, image_size=size, progress=workspace.progress)
+    _files_imported_since(before)  # of a data set of the user's own: no network's
+    networks = {}
     for user in users:
         _try(user, dataset)
+        networks[user.model] = _files_of(user.model, _files_imported_since(before))
     folder = dataset_folder(case.dataset, data_dir=workspace.data_dir, image_size=size)
-    return {"decoded": str(folder), "dataset": _facts(dataset)}
+    own = {model: [str(file) for file in files] for model, files in networks.items() if files}
+    return {"decoded": str(folder), "dataset": _facts(dataset), "networks": own}
 
 
 def _try(case: Case, dataset: ImageDataset) -> None:
@@ -54,6 +66,30 @@ def _try(case: Case, dataset: ImageDataset) -> None:
         device=torch.device("cpu"),
         training=weights is None,
     )
+
+
+def _files_of(model: str, imported: set[Path]) -> list[Path]:
+    source = models.classifier(model).source
+    return sorted({*imported, source.resolve()}) if source else []
+
+
+def _files_imported_since(before: Set[str]) -> set[Path]:
+    """Files of modules of the user's own. They are forgotten: the next network imports what it shares with this one."""
+    files = {}
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__dict__", {}).get("__file__")
+        if file and _is_own(Path(file).resolve()):
+            files[name] = Path(file).resolve()
+    for name in files:
+        del sys.modules[name]
+    return set(files.values())
+
+
+def _is_own(file: Path) -> bool:
+    """Whether a module's file belongs neither to Python nor to a package that was installed nor to this suite."""
+    if PACKAGE_FOLDERS & set(file.parts) or any(file.is_relative_to(folder) for folder in NOT_OWN):
+        return False
+    return file.is_file()
 
 
 def _facts(dataset: ImageDataset) -> dict[str, Any]:

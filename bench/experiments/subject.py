@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from bench.records import Case, Peak
 from bench.train.artefacts import load_weights
 from bench.train.inputs import normalization
 from bench.train.recipes import recipe
-from bench.workspace import Workspace
+from bench.workspace import Workspace, sha256_of
 
 CALIBRATION_IMAGES = 256
 CALIBRATION_BATCH = 32
@@ -99,7 +98,7 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
         device=device,
         dataset=dataset,
         normalize=normalize,
-        weights=_digest(weights) if weights else None,
+        weights=sha256_of(weights) if weights else None,
         untrained=None if weights else workspace.untrained or _why_untrained(case),
         parameters=parameters,
         flops_per_image=flops,
@@ -194,11 +193,6 @@ def batch_of(subject: Subject, case: Case) -> Tensor:
         )
     )
     return images.to(subject.converted.input_dtype)
-
-
-def _digest(weights: Path) -> str:
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _why_untrained(case: Case) -> str:

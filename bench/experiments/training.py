@@ -33,7 +33,7 @@ from bench.measure.state import Watch
 from bench.measure.trace import traced
 from bench.precision import native
 from bench.records import Case, Cold, Measurement, digest_of
-from bench.train.artefacts import artefact_name, recipe_of, training_code
+from bench.train.artefacts import artefact_name, recipe_of
 from bench.train.checkpoint import best_path
 from bench.train.evaluate import check_network
 from bench.train.loop import train
@@ -41,7 +41,7 @@ from bench.train.schedule import schedule
 from bench.train.settings import Settings, settings_of
 from bench.train.tracking import tracker_of
 from bench.train.training import Trained, Training, epoch_indices, split_indices, unjudged
-from bench.workspace import Workspace
+from bench.workspace import Workspace, sha256_of
 
 PRECISIONS = ("fp32", "tf32", "bf16_autocast")
 """At which a network is trained. Weights are float32 in all of them."""
@@ -107,12 +107,14 @@ def measured(
         figures=figures_of(training, trained, judged),
         series={name: tuple(values) for name, values in trained.history.items() if name != "seconds"},
         artefact=artefact.name if keeps else None,
+        weights_sha256=sha256_of(artefact) if keeps else None,
         absent=why_absent(device, judged),
         notes=notes_of(training, trained),
     )
+    measurement = traced(measurement, workspace, _real_steps(training, trained))
     for finished in (training.checkpoint, best_path(training.checkpoint)):
-        finished.unlink(missing_ok=True)
-    return traced(measurement, workspace, _real_steps(training, trained))
+        workspace.spent(finished)
+    return measurement
 
 
 def _real_steps(training: Training, trained: Trained) -> Callable[[], object]:
@@ -176,7 +178,7 @@ def initialised(case: Case, build_one: Callable[[], nn.Module], dataset: ImageDa
 
 
 def _artefact(case: Case, workspace: Workspace, dataset: ImageDataset) -> Path:
-    return workspace.artefacts / artefact_name(case, dataset.digest, training_code(case.model))
+    return workspace.artefacts / artefact_name(case, dataset.digest, workspace.training_code)
 
 
 def training_of(case: Case, workspace: Workspace, dataset: ImageDataset, network: nn.Module) -> Training:

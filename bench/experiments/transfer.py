@@ -14,7 +14,7 @@ from bench.experiments.training import dataset_for, initialised, measured
 from bench.records import Case, Figure, Measurement
 from bench.train.artefacts import imagenet_file, load_weights
 from bench.train.heads import freeze_all_but, replace_head
-from bench.workspace import Workspace
+from bench.workspace import Workspace, sha256_of
 
 IMAGENET_CLASSES = 1000
 
@@ -44,6 +44,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         measurement,
         figures={**measurement.figures, "trainable_parameters": counted},
         artefact=weights.name if weights and weights == workspace.artefact else None,
+        weights_sha256=sha256_of(weights) if weights else None,
     )
 
 

@@ -38,7 +38,10 @@ def keep_predictions(predicted: Labels, folder: Path, name: str) -> Predictions:
     path = folder / f"{name}.txt"
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(pack(predicted.tolist()))
+        with partial.open("w") as file:
+            file.write(pack(predicted.tolist()))
+            file.flush()
+            os.fsync(file.fileno())  # a power cut must not leave the name without what it stands for
         os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)

@@ -28,4 +28,6 @@ def _use(row: Row, baseline: float | None) -> Row:
     known = share is not None and baseline and speed
     scale = share / baseline / speed if known else None
     ends = {end: row[f"{SPEED}{end} [1]"] for end in ("", " from", " to")}
-    return {f"{USE}{end} [1]": None if None in (scale, value) else scale * value for end, value in ends.items()}
+    fewest = {**row["fewest processes"], USE: row["fewest processes"][SPEED]}
+    uses = {f"{USE}{end} [1]": None if None in (scale, value) else scale * value for end, value in ends.items()}
+    return {"fewest processes": fewest, **uses}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.report.pairs import AGREEMENT, EAGER, FP32, SAME_WEIGHTS
+from bench.report.pairs import AGREEMENT, EAGER, FP32, judged
 from bench.report.rows import ONE_PROCESS, PLACE, Row, grouped, hardly_converted, is_meaningless, one_accuracy
 from bench.report.statistics import Difference, Estimate
 
@@ -65,7 +65,7 @@ def accuracy_difference(one: Row, other: Row) -> Difference:
     """``one`` less ``other``. Rows of the same weights are held against their fp32 image by image, and so against each
     other; the rest have errors as if each had test images of its own."""
     ours, theirs = _to_fp32(one), _to_fp32(other)
-    if ours is not None and theirs is not None and all(one[name] == other[name] for name in SAME_WEIGHTS):
+    if ours is not None and theirs is not None and judged(one) == judged(other):
         error = math.hypot(ours.standard_error, theirs.standard_error)
         return Difference(value=ours.value - theirs.value, standard_error=error)
     error = math.hypot(*(row["quality standard error [1]"] or 0.0 for row in (one, other)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bench.records import Measurement
 from bench.report.load import Run
 from bench.report.names import named_datasets
 from bench.report.rows import BASELINES, IDENTITY, SPEED, Row, ends, throughput
@@ -28,8 +29,8 @@ Key = tuple[object, ...]
 FP32, EAGER = BASELINES
 SAME_NETWORK = tuple(name for name in IDENTITY if name not in ("precision", "mode", "batch size"))
 """What rows share whose weights may be compared: these depend on neither mode nor batch size."""
-SAME_WEIGHTS = (*SAME_NETWORK, "artefact")
-"""What rows share whose predictions may be compared: the same trained weights, judged on the first test images."""
+WRITING = ("training", "pretraining")
+"""Experiments that leave a file of the weights that they judged."""
 AGREEMENT = (
     "agreement with fp32 [1]",
     "agreement with fp32, standard error [1]",
@@ -73,6 +74,21 @@ def agreement(ours: Labels | None, theirs: Labels | None, truth: Labels | None) 
     )
 
 
+def weights_of(row: Row) -> str | None:
+    """What tells the weights that a row was judged with from all others: the digest of their file.
+
+    In results of earlier versions the name of the file that was loaded, or the digest of the user's own. None where no
+    file holds those weights: a ladder, a transfer, an ablation and a speedrun train anew each time and keep nothing.
+    """
+    first: Measurement = row["measurements"][0]
+    if first.case.experiment in WRITING:
+        return first.weights_sha256
+    if first.case.experiment != "inference":
+        return None
+    given = first.case.option("weights_digest")
+    return first.weights_sha256 or first.artefact or (str(given) if given else None)
+
+
 def add_pairs(rows: Sequence[Row], runs: Sequence[Run]) -> None:
     """Add to every row what it is against fp32. What has no partner, or lacks what a comparison needs, is None."""
     _add_ratios(rows)
@@ -81,7 +97,7 @@ def add_pairs(rows: Sequence[Row], runs: Sequence[Run]) -> None:
     truths = _truths(runs)
     references = _references(rows)
     for row in rows:
-        reference = references.get(_key(row, SAME_WEIGHTS))
+        reference = references.get(judged(row))
         row.update(_agreement(row, reference, predictions, truths.get(row["dataset"])))
 
 
@@ -162,11 +178,16 @@ def _truths(runs: Sequence[Run]) -> dict[str, Labels]:
 
 def _references(rows: Sequence[Row]) -> dict[Key, Row]:
     """The fp32 row for each weights: eager, or compiled where there is no eager one; of several the longest judged."""
-    judged = [row for row in rows if row["precision"] == FP32 and row["predictions sha256"] is not None]
+    candidates = [row for row in rows if row["precision"] == FP32 and row["predictions sha256"] is not None]
     found: dict[Key, Row] = {}
-    for row in sorted(judged, key=lambda row: (row["mode"] != EAGER, -int(row["quality samples"]))):
-        found.setdefault(_key(row, SAME_WEIGHTS), row)
+    for row in sorted(candidates, key=lambda row: (row["mode"] != EAGER, -int(row["quality samples"]))):
+        found.setdefault(judged(row), row)
     return found
+
+
+def judged(row: Row) -> Key:
+    """What rows share whose predictions may be compared: the same trained weights, judged on the first test images."""
+    return (*_key(row, SAME_NETWORK), weights_of(row))
 
 
 def _agreement(

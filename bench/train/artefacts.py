@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import models
 from bench.errors import InputError, Unsupported
 from bench.records import Case, digest_of, word
 from bench.train.recipes import Recipe, recipe, recipe_for
@@ -55,7 +54,7 @@ def artefact_name(case: Case, data_digest: str, code: str) -> str:
 
     Args:
         data_digest: content of the data set (``ImageDataset.digest``).
-        code: ``training_code`` of the model.
+        code: ``training_code`` as it was when the run began. The code of a network of the user's own is in the options.
     """
     chosen = recipe_of(case)
     shaping = {
@@ -75,19 +74,11 @@ def artefact_name(case: Case, data_digest: str, code: str) -> str:
     return f"{stem}-best.pt" if chosen.select == "validation" else f"{stem}.pt"
 
 
-def training_code(model: str) -> str:
-    """Hash of the source that shapes trained weights: ours, and the file of the user's own network.
-
-    Raises:
-        ModelError: a reference to a network that is not there.
-    """
-    sources = [path for name in TRAINING_SOURCES for path in _python_files(ROOT / name)]
-    own = models.classifier(model).source if ":" in model else None
-    if own is not None:
-        sources.append(own.resolve())
+def training_code() -> str:
+    """Hash of our source that shapes trained weights."""
     total = hashlib.sha256()
-    for path in sources:
-        name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+    for path in (path for name in TRAINING_SOURCES for path in _python_files(ROOT / name)):
+        name = path.relative_to(ROOT).as_posix()
         total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()[:16]
 

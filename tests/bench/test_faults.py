@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from bench.engine.journal import Journal
+from bench.session import CODE_CHANGED
 from tests.processes import alive, descendants, wait_for
 from tests.runs import FP32_EAGER, INFERENCE, NETWORKS, ROOT, refused, run
 
@@ -118,6 +119,23 @@ def test_data_that_vanish_while_it_runs_fail_what_needs_them(command: Any, netwo
     assert re.fullmatch(
         r"the decoded data set in .* is gone or not whole: run again, it is decoded anew", failure["message"]
     )
+
+
+def test_code_that_is_edited_while_it_is_measured_ends_the_run(command: Any, networks: Path, tmp_path: Path) -> None:
+    """A module beside the user's network changes during the second of three cases: the first is kept."""
+    layers = tmp_path / "layers.py"
+    layers.write_text("WIDTH = 10\n")
+    edits = NETWORKS.replace("time.sleep(600)", f"open({str(layers)!r}, 'a').write('# other')")
+    networks.write_text("import layers\n" + edits)
+    torch.save({"layer.weight": torch.zeros(10, 3 * 32 * 32), "layer.bias": torch.zeros(10)}, tmp_path / "weights.pt")
+    own = ["--models", f"{networks}:sleeps", "--weights", str(tmp_path / "weights.pt"), *FP32_EAGER]
+    done = run(command(*own, "--batch-sizes", "8,7,6", cases=INFERENCE))
+    assert done.returncode == CODE_CHANGED, done.stdout
+    assert re.search(r"code was edited while it was measured \(layers\.py\)", done.stdout)
+    assert "Traceback" not in done.stdout + done.stderr
+    stored = json.loads((tmp_path / "results" / "run.json").read_text())
+    assert [row["params"]["batch_size"] for row in stored["benchmarks"]] == [8]
+    assert rebuilt(tmp_path / "results") == comparable(tmp_path / "results" / "run.json")
 
 
 def test_kill_leaves_no_process(command: Any, networks: Path, tmp_path: Path) -> None:

@@ -52,7 +52,10 @@ def test_a_network_whose_file_changed_is_another_case(tmp_path: Path) -> None:
     file.write_text("network = 1")
     first = make(models=model).training(model, recipe="user", seed=0).id
     file.write_text("network = 2")
-    assert make(models=model).training(model, recipe="user", seed=0).id != first
+    again = make(models=model)
+    assert again.training(model, recipe="user", seed=0).id != first
+    whole = dataclasses.replace(again, sources={model: "hash of own.py and what it imports"})
+    assert whole.training(model, recipe="user", seed=0).option("source") == "hash of own.py and what it imports"
 
 
 def test_data_are_decoded_for_the_largest_images() -> None:

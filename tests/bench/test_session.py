@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from bench.engine.result import ResultFile
 from tests.runs import FP32_EAGER, INFERENCE, NETWORKS, USAGE_ERROR, refused, run
 
 LAZY = """
@@ -133,6 +134,8 @@ def test_other_normalisation_is_another_prediction(command: Any, tmp_path: Path)
 
 def test_failures_are_rows_and_failed_tests(command: Any, tmp_path: Path) -> None:
     options = ["--models", "cnn_small", *FP32_EAGER, "--case-timeout", "0.01"]
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "run.json").write_text("earlier")
     done = run(command(*options, cases=INFERENCE))
     assert done.returncode == 1
     stored = json.loads((tmp_path / "results" / "run.json").read_text())
@@ -140,6 +143,7 @@ def test_failures_are_rows_and_failed_tests(command: Any, tmp_path: Path) -> Non
     failed = [(failure["case"]["experiment"], failure["kind"]) for failure in stored["halfbyte"]["failures"]]
     assert failed == [("training", "timed_out"), ("inference", "timed_out")]
     assert stored["halfbyte"]["machine"]["device"] == "cpu"
+    assert (tmp_path / "results" / "run.previous.json").read_text() == "earlier"
 
 
 def test_a_network_that_keeps_what_it_makes_is_measured_as_it_is(command: Any, tmp_path: Path) -> None:
@@ -190,10 +194,14 @@ def test_a_language_model_that_cannot_be_had_fails_alone(command: Any, tmp_path:
     assert "4-bit already" in told["smollm2-2-layers"]["caveat"]
 
 
-def test_an_earlier_result_is_kept_aside(command: Any, tmp_path: Path, networks: Path) -> None:
+def test_a_run_that_is_refused_leaves_the_results_as_they_are(command: Any, tmp_path: Path, networks: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()
     (results / "run.json").write_text("earlier")
     refused(command("--models", f"{networks}:raises"))
-    assert not (results / "run.json").exists()
-    assert (results / "run.previous.json").read_text() == "earlier"
+    ours = ResultFile(results / "run.json", results)
+    ours.lock()
+    assert "is in use by another run" in refused(command())
+    ours.release()
+    assert [path.name for path in results.glob("*.json*")] == ["run.json"]
+    assert (results / "run.json").read_text() == "earlier"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,12 +13,12 @@ from bench.report.compare.outcome import Outcome
 from bench.report.compare.significance import holm
 from bench.report.compare.thresholds import ACCURACY_OF_SAME_WEIGHTS, ACCURACY_TRAINED_ANEW, ALPHA, PERPLEXITY
 from bench.report.load import Run
-from bench.report.pairs import FP32, Agreement, Labels, agreement
+from bench.report.pairs import FP32, Agreement, Labels, agreement, weights_of
 from bench.report.perplexity import change
 from bench.report.rows import Row, is_meaningless
 
-NETWORK_WITHOUT = ("experiment", "precision", "mode", "batch size", "pipeline")
-"""What trained weights do not depend on, of what says which case it is."""
+Weights = tuple[str | None, str | None]
+"""What tells the weights of one case in the old and in the new run, as ``weights_of`` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +57,24 @@ def quality_changes(old: Run, new: Run, pairs: Sequence[Pair]) -> tuple[QualityC
         if pair.rows is not None:
             distinct.setdefault(_predicted(pair), pair)
     judged = [(pair, _agreement(old, new, pair)) for pair in distinct.values()]
-    kept = {
-        cell(pair, NETWORK_WITHOUT)
+    alike = {
+        _weights(pair)
         for pair, found in judged
         if found is not None and found.alike == 1 and pair.identity["precision"] == FP32
     }
-    changes = [
-        item for pair, found in judged for item in _of(old, new, pair, found, cell(pair, NETWORK_WITHOUT) in kept)
-    ]
+    changes = [item for pair, found in judged for item in _of(old, new, pair, found, _are_same(_weights(pair), alike))]
     values = iter(holm([item.p for item in changes if item.p is not None]))
     return tuple(item if item.p is None else replace(item, p=next(values)) for item in changes)
+
+
+def _weights(pair: Pair) -> Weights:
+    old, new = (weights_of(row) for row in pair.rows or ())
+    return old, new
+
+
+def _are_same(weights: Weights, alike: Set[Weights]) -> bool:
+    """Whether both runs judged the same weights: one digest, or files of which fp32 labels every image the same."""
+    return None not in weights and (weights[0] == weights[1] or weights in alike)
 
 
 def _predicted(pair: Pair) -> tuple[object, ...]:
@@ -76,7 +84,7 @@ def _predicted(pair: Pair) -> tuple[object, ...]:
     return (cell(pair, ("batch size",)), *digests) if all(digests) else (id(pair),)
 
 
-def _of(old: Run, new: Run, pair: Pair, found: Agreement | None, same_network: bool) -> list[QualityChange]:
+def _of(old: Run, new: Run, pair: Pair, found: Agreement | None, same: bool) -> list[QualityChange]:
     assert pair.both is not None
     assert pair.rows is not None
     metrics = [row["quality metric"] for row in pair.rows]
@@ -90,16 +98,15 @@ def _of(old: Run, new: Run, pair: Pair, found: Agreement | None, same_network: b
         return [replace(told, obstacle="smoke run")]
     if told.metric == "perplexity":
         return [_perplexity(told, *pair.both, *pair.rows)]
-    return [_accuracy(told, found, _other_images(old, new, pair), same_network)]
+    return [_accuracy(told, found, _other_images(old, new, pair), same)]
 
 
-def _accuracy(told: QualityChange, found: Agreement | None, other_images: bool, same_network: bool) -> QualityChange:
+def _accuracy(told: QualityChange, found: Agreement | None, other_images: bool, same: bool) -> QualityChange:
     if other_images:
         return replace(told, obstacle="judged on other images")
     if found is None:
         return replace(told, obstacle="no predictions or true labels in the files")
     before, after = told.pair.rows or ({}, {})
-    same = same_network or (before["artefact"] == after["artefact"])
     partly = before["quality samples"] != after["quality samples"]
     remarks = (
         f"on the {found.images} images that both judged" if partly else None,

@@ -20,7 +20,7 @@ def lines(contents: Contents) -> list[str]:
 
 
 def _line(ladder: Ladder) -> str:
-    start, fastest = ladder.start, ladder.fastest
+    start, fastest = ladder.start, ladder.best or ladder.fastest
     if is_meaningless(ladder.first) or start is None or fastest is None:
         return ""
     model, slow, quick = (

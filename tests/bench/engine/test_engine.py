@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench.engine import Engine, InlineRunner, Runner, worker
-from bench.engine.journal import Journal
+from bench.engine.journal import Entry, Journal
 from bench.engine.process import ProcessRunner
 from bench.errors import InputError
 from bench.records import Case, Failure, Measurement
-from bench.workspace import Workspace
+from bench.workspace import Workspace, sha256_of
 from tests.processes import alive
 
 NETWORKS = '''
@@ -278,7 +279,20 @@ def test_what_was_measured_with_other_weights_is_not_taken(engine: Engine, space
     again = make_engine(space, ProcessRunner(), take=True)
     again.run(inference, needs=training)
     assert again.resumed == 2
-    weights = space.artefacts / str(again.outcomes[training.id].artefact)  # type: ignore[union-attr]
+    trained, judged = (again.outcomes[case.id] for case in (training, inference))
+    assert isinstance(trained, Measurement)
+    assert isinstance(judged, Measurement)
+    weights = space.artefacts / str(trained.artefact)
+    assert trained.weights_sha256 == judged.weights_sha256 == sha256_of(weights)
+    torch.save({**torch.load(weights), "loss": 7.0}, weights)  # another training of the same name
+    retrained = dataclasses.replace(trained, weights_sha256=sha256_of(weights))
+    mark = again.workspace.fingerprint
+    again.journal.append(Entry(run="killed", outcome=retrained, fingerprint=mark, case_seconds=1.0, at=1.0))
+    mixed = make_engine(space, ProcessRunner(), take=True)
+    found = mixed.run(inference, needs=training)
+    assert mixed.resumed == 1  # the training that wrote the file, not what was judged with the weights before it
+    assert isinstance(found, Measurement)
+    assert found.weights_sha256 == sha256_of(weights)
     weights.unlink()
     anew = make_engine(space, ProcessRunner(), take=True)
     anew.run(inference, needs=training)

@@ -148,6 +148,8 @@ def test_what_cannot_be_rebuilt_is_refused_by_name(tmp_path: Path, capsys: pytes
         rebuild.rebuild(Contents(lines=lines), tmp_path)
     with pytest.raises(InputError, match=r"no run 'three'; name another with --run: one \(1 cases\)"):
         rebuild.rebuild(Contents(lines=lines), tmp_path, "three")
+    assert main([str(written(tmp_path / "begun", *lines)), "--out", str(tmp_path / "run.json")]) == 3
+    assert "two has no finished case" in capsys.readouterr().err
     assert main([str(tmp_path / "none"), "--out", str(tmp_path / "run.json")]) == 2
     there = tmp_path / "there.json"
     there.write_text("kept")

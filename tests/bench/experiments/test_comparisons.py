@@ -19,7 +19,7 @@ from bench.measure.state import Watch
 from bench.records import Case, Measurement, from_json, to_json
 from bench.train.artefacts import load_weights
 from bench.train.heads import freeze_all_but, replace_head
-from bench.workspace import Workspace
+from bench.workspace import Workspace, sha256_of
 from models import classifier
 from models.ablations import ABLATIONS
 
@@ -182,7 +182,8 @@ def test_transfer_trains_what_its_scope_says(pretrained: Workspace, monkeypatch:
         one = case("transfer", **RESNET, source="five_classes", scope=scope, half=2)
         found = transfer.run(replace(one, seed=1), pretrained)  # from other random weights than the first training
         counts[scope] = values(found)["trainable_parameters"]
-        assert found.artefact == (None if scope == "scratch" else pretrained.artefact.name)  # --resume goes by it
+        assert found.artefact == (None if scope == "scratch" else pretrained.artefact.name)  # --resume goes by these
+        assert found.weights_sha256 == (None if scope == "scratch" else sha256_of(pretrained.artefact))
         assert found.quality is not None
         assert found.quality.predictions is None  # labels of half the classes pair with nothing
     whole = values(found)["parameters"]

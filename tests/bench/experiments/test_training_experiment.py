@@ -21,7 +21,7 @@ from bench.train.artefacts import load_weights
 from bench.train.evaluate import evaluate_split
 from bench.train.recipes import RECIPES
 from bench.train.state import begin
-from bench.workspace import Workspace
+from bench.workspace import Workspace, sha256_of
 from models import classifier
 
 CASE = Case(
@@ -79,6 +79,7 @@ def test_a_short_training_learns_and_says_all_that_it_did(workspace: Workspace) 
     assert values["last_batch_loss"] == found.series["last_batch_loss"][-1]
     assert not {"test_accuracy_chosen", "chosen_epoch", "validation_accuracy"} & set(values)
     assert found.artefact is not None
+    assert found.weights_sha256 == sha256_of(workspace.artefacts / found.artefact)
     assert _files(workspace) == {found.artefact}
     assert any("not flipped" in note for note in found.notes)
 
@@ -190,7 +191,9 @@ def _last_and_chosen(found: Measurement) -> tuple[str, str]:
     return found.artefact.replace("-best", ""), found.artefact
 
 
-def test_an_interrupted_training_goes_on_and_ends_the_same(workspace: Workspace, tmp_path: Path) -> None:
+def test_an_interrupted_training_goes_on_and_ends_the_same(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = training.run(CASE, replace(workspace, results=tmp_path / "through"))
 
     def stop(line: str) -> None:
@@ -200,13 +203,24 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(workspace: Workspace,
     with pytest.raises(KeyboardInterrupt):
         training.run(CASE, replace(workspace, progress=stop))
     assert [name for name in _files(workspace) if name.endswith(".partial.pt")]
-    found = training.run(CASE, workspace)
+    spent: list[Path] = []
+
+    def traced(measurement: Measurement, *_: object) -> Measurement:
+        assert list(workspace.artefacts.glob("*.partial.pt"))  # what is traced may crash
+        return measurement
+
+    monkeypatch.setattr(training, "traced", traced)
+    found = training.run(CASE, replace(workspace, spent=spent.append))
+    assert any(path.exists() for path in spent)  # the engine removes them once the outcome is in the journal
+    for path in spent:
+        path.unlink(missing_ok=True)
     assert any("resumed after epoch 2 of 3" in note for note in found.notes)
     assert found.series == whole.series
     assert found.quality is not None
     assert whole.quality is not None
     assert found.quality.value == whole.quality.value
     assert found.artefact == whole.artefact
+    assert found.weights_sha256 == whole.weights_sha256  # bit for bit, and the file tells nothing else
     assert _files(workspace) == {found.artefact}
 
 

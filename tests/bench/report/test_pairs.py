@@ -80,6 +80,7 @@ def test_fp32_compiled_stands_in_where_there_is_no_eager_row(make: Any, run_of: 
     "other",
     [
         {"artefact": "other.pt"},
+        {"weights_sha256": "2" * 64},
         {"model": "resnet18"},
         {"recipe": "short"},
         {"seed": 1},
@@ -89,15 +90,17 @@ def test_fp32_compiled_stands_in_where_there_is_no_eager_row(make: Any, run_of: 
     ids=lambda other: next(iter(other)),
 )
 def test_other_weights_and_images_are_never_paired(make: Any, run_of: Any, other: dict[str, Any]) -> None:
-    facts = {"labels": INT8, "precision": "int8", "artefact": "one.pt", **other}
-    run = run_of(make.inference(labels=FP32, artefact="one.pt"), make.inference(**facts))
+    one = {"artefact": "one.pt", "weights_sha256": "1" * 64} if "weights_sha256" in other else {"artefact": "one.pt"}
+    facts = {"labels": INT8, "precision": "int8", **one, **other}
+    run = run_of(make.inference(labels=FP32, **one), make.inference(**facts))
     assert nothing_said(row_at(run, "int8"))
-    same = run_of(make.inference(labels=FP32, artefact="one.pt"), make.inference(**{**facts, **undone(other)}))
+    same = run_of(make.inference(labels=FP32, **one), make.inference(**{**facts, **undone(other)}))
     assert not nothing_said(row_at(same, "int8"))
 
 
 def undone(other: dict[str, Any]) -> dict[str, Any]:
-    same = {"artefact": "one.pt", "model": "cnn_small", "recipe": None, "seed": 0, "image_size": 32, "labels": INT8}
+    one = {"artefact": "one.pt", "weights_sha256": "1" * 64, "seed": 0, "image_size": 32, "labels": INT8}
+    same = {**one, "model": "cnn_small", "recipe": None}
     return {name: {**same, "options": ()}[name] for name in other}
 
 

@@ -38,7 +38,7 @@ def test_a_slow_first_token_costs_the_whole_answer(make: Any, summary_of: Any) -
     )
     assert smaller.startswith(
         "**For fewer bytes, with no gain in speed that shows:** int8 eager (10.3 s an answer, 50.0 tokens/s, first "
-        "token 9,000 ms, 0.255 × as fast as fp32 eager, 150 MB, 30.0 % of fp32's, perplexity +0."
+        "token 9,000 ms, 0.255 × as fast as fp32 eager, 150 MB, 30.0 % of fp32's, perplexity 0."
     )
 
 
@@ -46,7 +46,7 @@ def test_without_first_tokens_decoding_ranks_and_says_so(make: Any, summary_of: 
     summary = summary_of(*model(make, {"fp32": 90.0, "int8": 20.0, "nf4": 100.0}))
     line, smaller = picks(summary)
     assert "by decoding alone: no first token was measured**" in section(summary)
-    assert line.startswith("**Perplexity +0.")
+    assert line.startswith("**Perplexity 0.")
     assert " % (at most 1 % more):** fastest is int8 eager (20.0 ms a token, 50.0 tokens/s, 4.50 × " in line
     assert "nf4 eager (100 ms a token" in smaller
     assert "perplexity +22." in smaller

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -69,6 +70,62 @@ def test_weights_of_another_name_that_answer_alike_are_the_same(make: Any, compa
 
     item = of_precision(compared(side(RIGHT, "a.pt"), side(WRONG, "b.pt")), "int8")
     assert (item.remark, item.threshold) == (None, 0.0)
+
+
+ONE, OTHER = {"artefact": "one.pt", "weights_sha256": "1" * 64}, {"artefact": "one.pt", "weights_sha256": "2" * 64}
+"""Two trainings of one name."""
+
+
+def test_a_file_of_the_same_name_does_not_make_the_same_weights(make: Any, compared: Any) -> None:
+    before, same, anew = (
+        make.inference(labels=labels, **file) for labels, file in ((RIGHT, ONE), (WRONG, ONE), (WRONG, OTHER))
+    )
+    assert of_precision(compared([before], [same])).remark is None
+    item = of_precision(compared([before], [anew]))
+    assert (item.remark, item.threshold) == ("trained anew", 0.02)
+    unknown = make.inference(labels=WRONG, artefact="one.pt")  # a file of an earlier version has no digest
+    assert of_precision(compared([before], [unknown])).remark == "trained anew"
+
+
+def test_what_is_trained_anew_each_time_never_has_the_same_weights(make: Any, compared: Any) -> None:
+    """A transfer tells the weights that it began with, a ladder tells none, and neither is judged with them."""
+
+    def side(labels: Any) -> list[Any]:
+        made = {"ladder": {}, "ablation": {}, "transfer": ONE}
+        one = [make.inference(labels=labels, **file) for file in made.values()]
+        cases = [make.case(experiment, recipe="note4_cnn_small", batch_size=64) for experiment in made]
+        return [dataclasses.replace(item, case=case) for item, case in zip(one, cases, strict=True)]
+
+    changes = compared(side(RIGHT), side(WRONG)).quality
+    assert [(item.remark, item.threshold) for item in changes] == [("trained anew", 0.02)] * 3
+
+
+def test_equal_labels_vouch_for_their_own_weights_alone(make: Any, compared: Any) -> None:
+    """One rung of a ladder that came out the same says nothing of another, nor of the weights of inference."""
+
+    def rung(number: int, labels: Any) -> Any:
+        case = make.case("ladder", recipe="note4_cnn_small", options=(("rung", number),))
+        return dataclasses.replace(make.inference(labels=labels), case=case)
+
+    def side(first: Any, second: Any, third: Any, file: Any) -> list[Any]:
+        rows = [make.inference(labels=third, seed=1, **file), make.inference(labels=RIGHT, seed=0, artefact="zero.pt")]
+        return [rung(0, first), rung(1, second), *rows]
+
+    changes = compared(side(RIGHT, RIGHT, RIGHT, ONE), side(RIGHT, WRONG, WRONG, OTHER)).quality
+    told = {(item.pair.identity["experiment"], item.change): item.remark for item in changes}
+    assert told == {
+        ("ladder", 0.0): "trained anew",
+        ("ladder", -1.0): "trained anew",
+        ("inference", -1.0): "trained anew",
+        ("inference", 0.0): None,
+    }
+
+
+def test_the_users_own_weights_are_the_same_by_their_digest(make: Any, compared: Any) -> None:
+    """In files of earlier versions by that of the case."""
+    given = {"options": (("weights", "/one/mine.pt"), ("weights_digest", "0123456789abcdef"))}
+    old, new = (make.inference(labels=labels, **given) for labels in (RIGHT, WRONG))
+    assert of_precision(compared([old], [new])).remark is None
 
 
 def test_images_that_both_judged_are_compared_and_counted(make: Any, compared: Any) -> None:

@@ -21,7 +21,7 @@ def rungs(learn: Any, rates: tuple[float, ...], seeds: int = 3, **changes: Any) 
 def test_ladders_are_told_with_their_gain(learn: Any, summary_of: Any) -> None:
     told = picks(summary_of(*rungs(learn, (100.0, 90.0, 200.0))))
     assert "Nothing" not in told
-    assert "- **resnet14_cifar:** fastest is tensor pipeline (2.000 ± 0.017 " in told
+    assert "- **resnet14_cifar:** fastest is tensor pipeline (2.000 (1.983 to 2.017) " in told
     assert "times as fast as the notes' loop, 0 workers; 3 seeds)." in told
     assert "[each step of it](#training-made-faster)" in told
 

@@ -1,0 +1,116 @@
+"""``nox -s bench`` reports what was measured, and never an earlier run as this one. nox itself is not needed here."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+import bench.session
+from bench.engine import rebuild
+from bench.engine.journal import Journal, RunStart
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Ended(Exception):
+    """What ``session.error`` raises."""
+
+
+class Session:
+    """Notes the commands that it is given."""
+
+    posargs: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[str, ...]] = []
+        self.allowed: list[int] = []
+
+    def run(self, *command: str, success_codes: tuple[int, ...] = (0,), **options: Any) -> None:
+        self.commands.append(command)
+        self.allowed += success_codes
+
+    def error(self, message: str) -> None:
+        raise Ended(message)
+
+    def log(self, message: str) -> None:
+        pass
+
+
+def decorator(*functions: Callable[..., Any], **options: Any) -> Any:
+    return functions[0] if functions else lambda function: function
+
+
+@pytest.fixture
+def noxfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    (tmp_path / "results").mkdir()
+    fake: Any = ModuleType("nox")
+    fake.options, fake.session, fake.Session = SimpleNamespace(), decorator, Session
+    fake.project = SimpleNamespace(load_toml=lambda path: {})
+    monkeypatch.setitem(sys.modules, "nox", fake)
+    spec = importlib.util.spec_from_file_location("noxfile", ROOT / "noxfile.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "suite_python", lambda session: "python")
+    return module
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Callable[[str], None]:
+    """Makes a run begin in the journal of ``results``."""
+    journal = Journal(tmp_path / "results" / "journal.jsonl")
+    return lambda run: journal.append(RunStart(run=run, marks={}, facts={}, commit={}))
+
+
+def ended(noxfile: Any, status: int, happens: Callable[[], object]) -> tuple[str, Session]:
+    """How a session ends whose pytest does what ``happens`` does, and the session."""
+
+    def run_to_its_end(command: list[str]) -> int:
+        happens()
+        return status
+
+    noxfile.run_to_its_end = run_to_its_end
+    session = Session()
+    with pytest.raises(Ended) as caught:
+        noxfile.bench(session)
+    return str(caught.value), session
+
+
+def test_a_killed_run_is_made_of_its_own_lines(noxfile: Any, begin: Callable[[str], None]) -> None:
+    begin("earlier")
+    _, session = ended(noxfile, -9, lambda: begin("this"))
+    assert session.commands == [
+        ("python", "-m", "bench.engine.rebuild", noxfile.JOURNAL, "--out", noxfile.RESULT, "--run", "this")
+    ]
+    assert set(session.allowed) == {0, rebuild.NOTHING_FINISHED}
+
+
+def test_a_run_killed_before_it_begins_is_none(noxfile: Any, begin: Callable[[str], None], tmp_path: Path) -> None:
+    """Its journal was repaired, and is newer for that."""
+    begin("earlier")
+    journal = tmp_path / "results" / "journal.jsonl"
+    message, session = ended(noxfile, -9, lambda: journal.write_bytes(journal.read_bytes() + b"\n"))
+    assert message == "nothing was measured (pytest ended with status -9)"
+    assert session.commands == []
+
+
+def test_a_run_that_is_refused_reports_nothing_of_another(noxfile: Any, begin: Callable[[str], None]) -> None:
+    """Which may have begun meanwhile: it has the folder."""
+    message, session = ended(noxfile, 4, lambda: begin("another"))
+    assert message == "nothing was measured (pytest ended with status 4)"
+    assert session.commands == []
+
+
+def test_an_edit_of_the_code_is_told(noxfile: Any, tmp_path: Path) -> None:
+    result = tmp_path / "results" / "run.json"
+    message, session = ended(noxfile, bench.session.CODE_CHANGED, lambda: result.write_text("{}"))
+    assert message == "the code was edited meanwhile: the report holds what was measured before that"
+    assert [command[3] for command in session.commands] == ["render"]
