@@ -45,8 +45,9 @@ LANGUAGE_PRECISIONS = (
     "fp4",
     "fp4_bf16",
 )
-COMPILED_KINDS = ("fp32", "bf16", "int8_static", "int8_dynamic", "int8_weights", "nf4_weights", "int8_bnb")
-"""One precision of classifiers for each way in which they compile: the others differ in a constant."""
+COMPILED_KINDS = ("fp32", "int8_static", "int8_weights", "nf4_weights", "int8_bnb")
+"""One precision of classifiers for each way in which they compile: the others differ in a number format or a
+constant."""
 COMPILED_LANGUAGE_KINDS = ("fp32", "int8_packed", "int8_linear_bf16", "nf4")
 """Of language models one for each library and for each way of torch's. bitsandbytes is not compiled there: its row
 says why."""
