@@ -61,7 +61,8 @@ def whats_converted(
         return Ran(compute="float32", absent={"coverage": "fp32 is the baseline: nothing is converted"})
     if precision.name == "tf32":
         return Ran(compute="tf32", absent={"coverage": "a trace does not tell TF32 from float32"})
-    ran = [product for product in products.products_of(step) if product.operator not in without]
+    device = next((parameter.device.type for parameter in network.parameters()), "cpu")
+    ran = [product for product in products.products_of(step, device) if product.operator not in without]
     seen = sum(product.flops for product in ran)
     accounted = abs(seen - flops) <= TOLERANCE * flops
     coverage = Coverage(

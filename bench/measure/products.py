@@ -64,6 +64,8 @@ class _Operands:
     one overload of an operator from the other."""
     outputs: Callable[[Mapping[str, Any]], int] | None = None
     """For a right operand packed into bits: its outputs. It is expanded inside, to the format of the left one."""
+    on_cpu: str | None = None
+    """The format, by the profiler's name, that a CPU rounds the left operand to before it multiplies."""
 
 
 _ATEN_LISTS = ("stride", "padding", "dilation")
@@ -87,7 +89,9 @@ _PRODUCTS: dict[str, _Operands] = {
     "onednn::qlinear_pointwise": _Operands(left=0, right=3),
     "aten::_weight_int8pack_mm": _Operands(left=0, right=1, transposed=True),
     "bitsandbytes::int8_linear_matmul": _Operands(left=0, right=1, transposed=True),
-    "bitsandbytes::gemv_4bit": _Operands(left=0, right=1, outputs=lambda args: _first_list(args)[0]),
+    "bitsandbytes::gemv_4bit": _Operands(
+        left=0, right=1, outputs=lambda args: _first_list(args)[0], on_cpu="c10::BFloat16"
+    ),
     "bitsandbytes::gemm_4bit": _Operands(left=0, right=1, outputs=lambda args: _first_list(args)[0]),
     "aten::_weight_int4pack_mm_for_cpu": _Operands(left=0, right=1, outputs=lambda args: args["Input Dims"][1][0]),
     "aten::_weight_int4pack_mm": _Operands(left=0, right=1, outputs=lambda args: args["Input Dims"][3][1]),
@@ -95,13 +99,13 @@ _PRODUCTS: dict[str, _Operands] = {
 """Operators that multiply. Where one calls another of these, the inner one is what ran."""
 
 
-def products_of(step: Callable[[], object]) -> list[Product]:
-    """The products of one call of ``step``, from a trace that is never a timed pass."""
+def products_of(step: Callable[[], object], device: str = "cpu") -> list[Product]:
+    """The products of one call of ``step`` on a ``device`` of this type, from a trace that is never a timed pass."""
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as traced:
         step()
     events = chrome_trace(traced)["traceEvents"]
     operators = [event for event in events if event.get("cat") == "cpu_op" and event["name"] in _PRODUCTS]
-    return [_product(event) for event in _innermost(operators)]
+    return [_product(event, device) for event in _innermost(operators)]
 
 
 def flops_in(products: Iterable[Product], bits: int) -> int:
@@ -128,7 +132,7 @@ def _innermost(events: Sequence[Event]) -> Iterator[Event]:
                 yield event
 
 
-def _product(event: Event) -> Product:
+def _product(event: Event, device: str = "cpu") -> Product:
     operands = _PRODUCTS[event["name"]]
     shapes, types = event["args"]["Input Dims"], event["args"]["Input type"]
     at = operands.right
@@ -140,7 +144,7 @@ def _product(event: Event) -> Product:
         flops = convolution_flops(left, right, **dict(zip(operands.lists, _lists(event["args"]), strict=False)))
     elif operands.outputs:
         flops = 2 * math.prod(left) * operands.outputs(event["args"])
-        formats = formats[:1]
+        formats = [operands.on_cpu] if operands.on_cpu and device == "cpu" else formats[:1]
     else:
         flops = 2 * math.prod(left) * right[-2 if operands.transposed else -1]
     widest = max(formats, key=lambda name: BITS.get(name, 64))

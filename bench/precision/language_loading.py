@@ -20,6 +20,8 @@ from bench.precision.native import allow_tf32, need_capability
 
 INT4_GROUP = 64
 """Weights that share a scale: small models are not wide enough for 128."""
+BLOCK, PACKED_OUTPUTS = 64, 32
+"""bitsandbytes: 4-bit weights that share a scale, and outputs that are packed side by side for AVX512-BF16."""
 
 
 def _nothing(model: Any) -> None:
@@ -78,7 +80,23 @@ def four_bits(device: torch.device, *, quant_type: Literal["nf4", "fp4"], nested
         bnb_4bit_use_double_quant=nested,
         bnb_4bit_compute_dtype=getattr(torch, compute),
     )
-    return Loading(arguments={"quantization_config": config, "dtype": sixteen_bits(device)})
+    return Loading(
+        arguments={"quantization_config": config, "dtype": sixteen_bits(device)},
+        finish=expand_odd_shapes if device.type == "cpu" else _nothing,
+    )
+
+
+def expand_odd_shapes(model: Any) -> None:
+    """Keep bitsandbytes from repacking, at the first call, weights of shapes that it cannot repack and would fail on.
+
+    It does so where the processor multiplies bfloat16: for outputs in multiples of 32 and rows of whole blocks.
+    Others are expanded at each call, as all are on other processors.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for layer in model.modules():
+        if isinstance(layer, Linear4bit) and (layer.out_features % PACKED_OUTPUTS or layer.in_features % BLOCK):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def torchao(device: torch.device, *, kind: str) -> Loading:

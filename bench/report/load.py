@@ -161,7 +161,8 @@ def _parse(path: Path, text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
-        cut_short = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
+        content = text.strip()  # an object that is whole ends with its brace
+        cut_short = content.startswith("{") and (error.pos >= len(text.rstrip()) or not content.endswith("}"))
         what = "is cut short" if cut_short else "is not JSON"
         raise InputError(f"{path} {what} ({error.msg}, line {error.lineno}): use a whole file.") from None
     except RecursionError:

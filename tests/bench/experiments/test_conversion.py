@@ -54,7 +54,7 @@ def test_padded_int4_products_are_named(monkeypatch: pytest.MonkeyPatch) -> None
     """Of 512 inputs torchao's kernel for CUDA multiplies 1024."""
     network = nn.Linear(512, 8, bias=False)
     product = Product(operator="aten::_weight_int4pack_mm", flops=2 * 1024 * 8, format="bfloat16", bits=16)
-    monkeypatch.setattr("bench.experiments.conversion.products.products_of", lambda step: [product])
+    monkeypatch.setattr("bench.experiments.conversion.products.products_of", lambda step, device: [product])
     ran = whats_converted(lambda: None, PRECISIONS["int4_linear"], network, parameters=4096, flops=2 * 512 * 8)
     assert ran.coverage is not None
     assert ran.coverage.quantized_flops is None

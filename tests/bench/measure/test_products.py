@@ -93,7 +93,16 @@ def test_packed_weights_multiply_in_the_format_of_the_activations(
 ) -> None:
     """As CUDA's operators are traced, which no CPU has."""
     event = {"name": name, "args": {"Input Dims": dims, "Input type": types, "Concrete Inputs": values}}
-    assert _product(event) == Product(operator=name, flops=flops, format="bfloat16", bits=16)
+    assert _product(event, "cuda") == Product(operator=name, flops=flops, format="bfloat16", bits=16)
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", "bfloat16"), ("cuda", "float32")])
+def test_a_cpu_rounds_to_bfloat16_before_4_bit_products(device: str, expected: str) -> None:
+    """Whatever the layer's compute dtype is: bitsandbytes' kernel for AVX512-BF16 has no other."""
+    dims, types = [[1, 128], [64, 64], [], [2, 64], [16], []], ["float", "unsigned char", "ScalarList", "float"]
+    arguments = {"Input Dims": dims, "Input type": types, "Concrete Inputs": ["", "", "[64, 128]", ""]}
+    found = _product({"name": "bitsandbytes::gemv_4bit", "args": arguments}, device)
+    assert (found.format, found.flops) == (expected, 2 * 128 * 64)
 
 
 def test_nothing_that_multiplies() -> None:

@@ -65,6 +65,15 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(good: Path, tmp_path: P
     assert "\n" not in str(caught.value)
 
 
+def test_a_cut_is_told_wherever_it_falls(tmp_path: Path) -> None:
+    """Also within a number, a name or a word, whose rest the parser takes for an error of another kind."""
+    text = json.dumps({"halfbyte": {"seconds": [1.25e-3, -2.5], "known": True, "why": None, "name": 'a "b"'}})
+    for end in range(1, len(text)):
+        (tmp_path / "cut.json").write_text(text[:end])
+        with pytest.raises(InputError, match="is cut short"):
+            load(tmp_path / "cut.json")
+
+
 def test_missing_files_folders_and_other_bytes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "image.json").write_bytes(b"\x89PNG\xff\xfe")
     for path, reason in (("absent.json", "does not exist"), (".", "is a folder"), ("image.json", "not a text file")):
