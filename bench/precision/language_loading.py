@@ -92,7 +92,7 @@ def expand_odd_shapes(model: Any) -> None:
     It does so where the processor multiplies bfloat16: for outputs in multiples of 32 and rows of whole blocks.
     Others are expanded at each call, as all are on other processors.
     """
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for layer in model.modules():
         if isinstance(layer, Linear4bit) and (layer.out_features % PACKED_OUTPUTS or layer.in_features % BLOCK):
