@@ -20,7 +20,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     """Time large copies, large sums, and matrix products in every number format. ``seconds`` are the copies'."""
     asked, device = BUDGETS[case.budget].ceilings, torch.device(case.device)
     size = asked.cuda_bytes if device.type == "cuda" else asked.cpu_bytes
-    clock.warm_up(ceilings.product("float32", asked.sides[0], device), device)
+    clock.warm_up(ceilings.products("float32", asked.sides[0], device)[0], device)
     watch = Watch(device)
     watch()
     moved = {

@@ -39,14 +39,14 @@ def test_ceilings_hold_raw_samples_of_all_that_was_timed(space: Workspace) -> No
 def test_a_product_that_torch_does_not_have_is_absent_with_its_reason(
     space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = ceilings.ceilings.product
+    real = ceilings.ceilings.products
 
-    def product(name: str, side: int, device: Any) -> Any:
+    def products(name: str, side: int, device: Any) -> Any:
         if name == "float16":
             raise RuntimeError("not implemented for 'Half'\nat some line")
         return real(name, side, device)
 
-    monkeypatch.setattr(ceilings.ceilings, "product", product)
+    monkeypatch.setattr(ceilings.ceilings, "products", products)
     found = ceilings.run(case("ceilings"), space)
     assert "product_float16" not in found.figures
     told = "torch has no such product here: not implemented for 'Half' at some line"

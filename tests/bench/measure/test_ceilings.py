@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -41,17 +42,26 @@ def test_a_copy_reads_and_writes(ticking: Callable[..., None]) -> None:
 
 def test_the_fastest_side_counts_and_a_long_product_is_the_last(ticking: Callable[..., None]) -> None:
     ticking(0.01, 0.01, 0.01, 0.06, 0.06, 0.06, 0.001)  # 2 x 4^3 / 0.01 = 12,800; 2 x 8^3 / 0.06 = 17,067
-    found = ceilings.multiplying("float32", (4, 8, 16), 3, CPU, nothing)
+    found = ceilings.multiplying("bfloat16", (4, 8, 16), 3, CPU, nothing)
     assert found.work == 2 * 8**3
     assert found.best == pytest.approx(2 * 8**3 / 0.06)
 
 
+def test_the_fastest_kernel_counts(ticking: Callable[..., None]) -> None:
+    """Of a side: the BLAS library's, then oneDNN's."""
+    assert len(ceilings.products("float32", 4, CPU)) == 2
+    ticking(0.04, 0.04, 0.04, 0.01, 0.02, 0.02)
+    found = ceilings.multiplying("float32", (4,), 3, CPU, nothing)
+    assert found.seconds == (0.01, 0.02, 0.02)
+    assert found.best == pytest.approx(2 * 4**3 / 0.01)
+
+
 def test_what_does_not_fit_in_memory_is_left_out(ticking: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceilings.memory, "available_bytes", lambda device: 8**2 * 16)
+    monkeypatch.setattr(ceilings.memory, "available_bytes", lambda device: 8**2 * ceilings.ELEMENT_BYTES)
     ticking(*(0.01,) * 6, *(0.001,) * 3)
-    assert ceilings.multiplying("float32", (4, 8, 16), 3, CPU, nothing).work == 2 * 8**3
+    assert ceilings.multiplying("bfloat16", (4, 8, 16), 3, CPU, nothing).work == 2 * 8**3
     ticking(0.01, 0.01, 0.01)
-    assert ceilings.multiplying("float32", (16,), 3, CPU, nothing).work == 2 * 16**3  # the first is tried in any case
+    assert ceilings.multiplying("bfloat16", (16,), 3, CPU, nothing).work == 2 * 16**3  # the first is tried in any case
 
 
 def test_a_watch_looks_after_every_sample() -> None:
@@ -65,8 +75,9 @@ def test_a_product_is_that_of_its_matrices(name: str) -> None:
     """Whole numbers below 64: exact in float32 and int8, rounded in 16 bits."""
     draw = torch.Generator().manual_seed(0)
     left, right = (torch.randint(0, 64, (32, 32), generator=draw, dtype=torch.int8).float() for _ in range(2))
-    found = ceilings.product(name, 32, CPU)().float()
-    torch.testing.assert_close(found, left @ right.t(), rtol=0.01 if "16" in name else 0.0, atol=0.0)
+    for step in ceilings.products(name, 32, CPU):
+        found: Any = step()
+        torch.testing.assert_close(found.float(), left @ right.t(), rtol=0.01 if "16" in name else 0.0, atol=0.0)
 
 
 def test_tf32_is_absent_from_a_cpu_with_its_reason() -> None:
