@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -46,12 +47,13 @@ def latency_figure(rows: Sequence[Row]) -> bytes | None:
 
 
 def _panels(rows: Sequence[Row], pick: Callable[[Sequence[int]], int]) -> list[list[Row]]:
-    """The rows of each network at one batch size, if there is more than one to compare."""
+    """The rows of each network at one batch size: of those that have more than one to compare."""
     panels = []
     for members in grouped(rows, NETWORK).values():
-        size = pick([row["batch size"] for row in members])
-        chosen = [row for row in members if row["batch size"] == size]
-        panels += [chosen] if len(chosen) > 1 else []
+        counted = Counter(row["batch size"] for row in members)
+        if sizes := [size for size, count in counted.items() if count > 1]:
+            size = pick(sizes)
+            panels.append([row for row in members if row["batch size"] == size])
     return panels[:PANELS]
 
 

@@ -73,7 +73,7 @@ def _latencies(contents: Contents) -> list[str]:
     steady = sum(row["p95 [s]"] < 1.1 * row["median [s]"] for row in rows)
     worst = tails[-1]
     return [
-        "**How single calls spread**, at each network's smallest batch. "
+        "**How single calls spread**, at each network's smallest batch with several rows. "
         f"The 95th percentile is less than 10 % above the median in {steady} of {len(rows)} rows; the longest tail is "
         f"that of {variant(worst)} at batch {worst['batch size']}: "
         f"{worst['p95 [s]'] / worst['median [s]']:.2f} times its median.",
