@@ -154,6 +154,8 @@ class DeviceState:
     """Processes besides the case's own that compute on the GPU."""
     foreign_cores: float | None = None
     """Cores that others kept busy on average since the reading before, of those that the case may use."""
+    reference_seconds: float | None = None
+    """What a fixed small piece of work took then, on the threads of the case: what changes it is the machine."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ Records a pool: three short cases, each in so many fresh processes, interleaved.
 of them a block of consecutive processes of all three cases; the two blocks of a pair are disjoint and close in time, as
 two runs after one another are. A pair as it is is an A/A pair: whatever is called worse or better is a false alarm. The
 same pair with one case slowed by 10 % (its samples multiplied) has to be called worse in that case. Both go by the rule
-of `nox -s compare`. The pairs of one pool share processes: the Wilson intervals, which take them as independent, are a
-little too narrow.
+of `nox -s compare`: processes that were disturbed, or ran in a slow phase of the machine, do not count. The pairs of
+one pool share processes: the Wilson intervals, which take them as independent, are a little too narrow.
 
 What follows is the number of processes a side from which on detection reaches 95 % at no more than 1 % of false alarms.
 It is then confirmed once: so many fresh processes a side, one side with a real delay in each of its calls.
@@ -24,7 +24,7 @@ import random
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -37,10 +37,12 @@ from bench.engine import Engine  # noqa: E402
 from bench.engine.journal import Journal  # noqa: E402
 from bench.engine.process import ProcessRunner  # noqa: E402
 from bench.options import available_cores  # noqa: E402
-from bench.records import Case, Measurement  # noqa: E402
+from bench.records import Case, Measurement, from_json, to_json  # noqa: E402
 from bench.report.compare.matching import Pair  # noqa: E402
 from bench.report.compare.thresholds import PROCESSES, TIMES  # noqa: E402
-from bench.report.compare.times import TimeChange, tested  # noqa: E402
+from bench.report.compare.times import TimeChange, tested, too_few  # noqa: E402
+from bench.report.disturbance import undisturbed  # noqa: E402
+from bench.report.pace import Paces, paces_of  # noqa: E402
 from bench.workspace import Workspace  # noqa: E402
 
 SHORT = (("cnn_small", 1), ("cnn_small", 32), ("cnn_vgg", 1))
@@ -68,19 +70,20 @@ def network():
     return built
 """
 
-Pool = Mapping[str, Sequence[float]]
-"""Medians of the processes of each case, in the order in which they ran."""
+Processes = Sequence[Measurement]
+Pool = Mapping[str, Processes]
+"""The processes of each case, in the order in which they ran: of each its median, and the readings of the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """Some processes of every case that follow one another."""
 
-    medians: Mapping[str, tuple[float, ...]]
+    processes: Mapping[str, Processes]
 
     def slowed(self, name: str) -> Block:
-        values = tuple(SLOWER * value for value in self.medians[name])
-        return Block(medians={**self.medians, name: values})
+        slower = [replace(one, seconds=tuple(SLOWER * value for value in one.seconds)) for one in self.processes[name]]
+        return Block(processes={**self.processes, name: slower})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +108,27 @@ class Rates:
 
 def verdicts(old: Block, new: Block) -> dict[str, str]:
     """Cases that `compare` would call worse or better, with what it says of them."""
-    nowhere = Pair(old=None, new=None)
-    changes = [
-        TimeChange(pair=nowhere, metric="latency", threshold=THRESHOLD, old=medians, new=new.medians[name])
-        for name, medians in old.medians.items()
+    names = list(old.processes)
+    paces = paces_of(one for block in (old, new) for some in block.processes.values() for one in some)
+    changes = [_change(old.processes[name], new.processes[name], paces) for name in names]
+    return {name: change.shown for name, change in zip(names, tested(changes), strict=True) if change.shown}
+
+
+def _change(old: Processes, new: Processes, paces: Paces) -> TimeChange:
+    counted = [
+        tuple(statistics.median(one.seconds) for one in side if undisturbed(one, available_cores(), paces))
+        for side in (old, new)
     ]
-    return {name: change.shown for name, change in zip(old.medians, tested(changes), strict=True) if change.shown}
+    disturbed = len(old) - len(counted[0]), len(new) - len(counted[1])
+    return TimeChange(
+        pair=Pair(old=None, new=None),
+        metric="latency",
+        threshold=THRESHOLD,
+        old=counted[0],
+        new=counted[1],
+        disturbed=disturbed,
+        obstacle=too_few(counted[0], counted[1], disturbed),
+    )
 
 
 def pairs_of(pool: Pool, processes: int, count: int) -> list[tuple[Block, Block]]:
@@ -135,17 +153,20 @@ def rates(pool: Pool, processes: int, count: int) -> Rates:
     return Rates(processes=processes, pairs=len(pairs), alarms=alarms, detected=detected)
 
 
-def record(median: Callable[[Case], float], file: Path, repeats: int, budget: str) -> dict[str, list[float]]:
+def record(
+    measured: Callable[[Case], Measurement], file: Path, repeats: int, budget: str
+) -> dict[str, list[Measurement]]:
     """The pool: one process of each case after the other, and again, until ``file`` holds so many of each."""
-    pool: dict[str, list[float]] = {f"{model} b{size}": [] for model, size in SHORT}
+    pool: dict[str, list[Measurement]] = {f"{model} b{size}": [] for model, size in SHORT}
     if file.is_file():
-        pool = json.loads(file.read_text())
+        stored = json.loads(file.read_text())
+        pool = {name: [from_json(Measurement, one) for one in some] for name, some in stored.items()}
     for repeat in range(min(map(len, pool.values())), repeats):
         cases = [case_of(model, size, budget, repeat) for model, size in SHORT]
         for values, case in zip(pool.values(), cases, strict=True):
-            values.append(median(case))
+            values.append(measured(case))
         whole = file.with_suffix(".tmp")  # a kill must not leave half a pool
-        whole.write_text(json.dumps(pool))
+        whole.write_text(json.dumps({name: list(map(to_json, some)) for name, some in pool.items()}))
         whole.replace(file)
         print(f"\rpool: {repeat + 1} of {repeats} repeats", end="", file=sys.stderr, flush=True)
     return pool
@@ -154,18 +175,17 @@ def record(median: Callable[[Case], float], file: Path, repeats: int, budget: st
 def confirm(engine: Engine, pool: Pool, processes: int, budget: str, folder: Path) -> bool:
     """Whether a delay of a tenth of a call, in the first case, is called worse, and nothing else is called anything."""
     model, _ = SHORT[0]
-    delay = (SLOWER - 1) * statistics.median(next(iter(pool.values())))
+    delay = (SLOWER - 1) * _usual(next(iter(pool.values())))
     file = folder / "delayed.py"
     file.write_text(DELAYED.format(model=model, seconds=delay))
-    sides: list[dict[str, list[float]]] = [{name: [] for name in pool} for _ in range(2)]
+    sides: list[dict[str, list[Measurement]]] = [{name: [] for name in pool} for _ in range(2)]
     first = 1 + max(map(len, pool.values()))
     for repeat in range(first, first + processes):
         for side, delayed in zip(sides, (model, f"{file}:network"), strict=True):
             for index, (name, (other, batch)) in enumerate(zip(pool, SHORT, strict=True)):
                 case = case_of(other if index else delayed, batch, budget, 2 * repeat + (side is sides[1]))
-                side[name].append(median_of(engine, case))
-    old, new = (Block(medians={name: tuple(values) for name, values in side.items()}) for side in sides)
-    found = verdicts(old, new)
+                side[name].append(measured_by(engine, case))
+    found = verdicts(Block(processes=sides[0]), Block(processes=sides[1]))
     print(f"a real delay of {1e6 * delay:.0f} us in {next(iter(pool))}, {processes} a side: {found or 'nothing seen'}")
     return found == {next(iter(pool)): "worse"}
 
@@ -184,15 +204,20 @@ def case_of(model: str, batch_size: int, budget: str, repeat: int) -> Case:
     )
 
 
-def median_of(engine: Engine, case: Case) -> float:
+def measured_by(engine: Engine, case: Case) -> Measurement:
+    """Of its samples the median alone, so that a pool of hundreds is a small file."""
     outcome = engine.run(case)
     if not isinstance(outcome, Measurement):
         raise SystemExit(f"{case.model}: {outcome.kind}: {outcome.message}")
-    return statistics.median(outcome.seconds)
+    return replace(outcome, seconds=(statistics.median(outcome.seconds),), series={})
+
+
+def _usual(processes: Processes) -> float:
+    return statistics.median(one.seconds[0] for one in processes)
 
 
 def _block(pool: Pool, begin: int, processes: int) -> Block:
-    return Block(medians={name: tuple(values[begin : begin + processes]) for name, values in pool.items()})
+    return Block(processes={name: some[begin : begin + processes] for name, some in pool.items()})
 
 
 def _with_interval(count: int, of: int) -> str:
@@ -219,8 +244,8 @@ def main() -> int:
         case_timeout=lambda case: 300.0,
         progress=lambda line: None,
     )
-    pool = record(partial(median_of, engine), given.folder / "pool.json", given.repeats, given.budget)
-    print(f"\npool: {', '.join(f'{name} {1e3 * statistics.median(values):.3f} ms' for name, values in pool.items())}")
+    pool = record(partial(measured_by, engine), given.folder / "pool.json", given.repeats, given.budget)
+    print(f"\npool: {', '.join(f'{name} {1e3 * _usual(some):.3f} ms' for name, some in pool.items())}")
     found = [rates(pool, processes, given.pairs) for processes in sides]
     print("\n".join(each.words() for each in found))
     enough = next((each.processes for each in found if each.reaches), None)

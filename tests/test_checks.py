@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import Case
+from bench.records import Case, DeviceState, Measurement
 from bench.report.compare import times
 from tests import check_kills, check_noise
 
@@ -22,50 +21,64 @@ class Stopped(Exception):
     """What ends a recording in the middle."""
 
 
-def one(case: Case) -> float:
-    return 1.0
+def process(seconds: float, case: Case | None = None, reference: float = 1e-6) -> Measurement:
+    """One that took as long in the median, while the reference work took ``reference`` seconds."""
+    state = DeviceState(at=0.0, reference_seconds=reference)
+    return Measurement(
+        case=case or check_noise.case_of("cnn_small", 1, "quick", 0), seconds=(seconds,), device_state=(state,)
+    )
 
 
-def block(seconds: float, processes: int = 10, seed: int = 0) -> check_noise.Block:
+def one(case: Case) -> Measurement:
+    return process(1.0, case)
+
+
+def block(seconds: float, processes: int = 10, seed: int = 0, reference: float = 1e-6) -> check_noise.Block:
     chance = random.Random(seed)
     return check_noise.Block(
-        medians={name: tuple(chance.gauss(seconds, seconds / 100) for _ in range(processes)) for name in NAMES}
+        processes={
+            name: [process(chance.gauss(seconds, seconds / 100), reference=reference) for _ in range(processes)]
+            for name in NAMES
+        }
     )
+
+
+def seconds_of(pool: check_noise.Pool) -> dict[str, list[float]]:
+    return {name: [each.seconds[0] for each in some] for name, some in pool.items()}
+
+
+def never(case: Case) -> Measurement:
+    raise Stopped
 
 
 def test_a_stopped_recording_of_noise_goes_on_after_its_last_whole_repeat(tmp_path: Path) -> None:
     file, measured = tmp_path / "pool.json", list[Case]()
 
-    def stopping(case: Case) -> float:
+    def stopping(case: Case) -> Measurement:
         if len(measured) == 7:
             raise Stopped
         measured.append(case)
-        return float(len(measured))
+        return process(float(len(measured)), case)
 
     with pytest.raises(Stopped):
         check_noise.record(stopping, file, 4, "quick")
-    assert json.loads(file.read_text()) == {name: [index + 1.0, index + 4.0] for index, name in enumerate(NAMES)}
     measured.clear()
 
-    def going_on(case: Case) -> float:
+    def going_on(case: Case) -> Measurement:
         measured.append(case)
-        return 1.0
+        return one(case)
 
     pool = check_noise.record(going_on, file, 4, "quick")
     assert [case.repeat for case in measured] == [2, 2, 2, 3, 3, 3]
-    assert {name: values[:2] for name, values in pool.items()} == {
-        name: [index + 1.0, index + 4.0] for index, name in enumerate(NAMES)
-    }
-    assert json.loads(file.read_text()) == pool
+    assert seconds_of(pool) == {name: [index + 1.0, index + 4.0, 1.0, 1.0] for index, name in enumerate(NAMES)}
+    assert check_noise.record(never, file, 4, "quick") == pool
 
 
 def test_a_whole_pool_of_noise_is_not_measured_again(tmp_path: Path) -> None:
     pool = check_noise.record(one, tmp_path / "pool.json", 3, "quick")
 
-    def never(case: Case) -> float:
-        raise Stopped
-
-    assert check_noise.record(never, tmp_path / "pool.json", 3, "quick") == pool == dict.fromkeys(NAMES, [1.0] * 3)
+    assert check_noise.record(never, tmp_path / "pool.json", 3, "quick") == pool
+    assert seconds_of(pool) == dict.fromkeys(NAMES, [1.0] * 3)
 
 
 def test_verdicts_on_noise_are_those_of_compare(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +86,7 @@ def test_verdicts_on_noise_are_those_of_compare(monkeypatch: pytest.MonkeyPatch)
     assert check_noise.verdicts(old, new) == {}
     assert check_noise.verdicts(old, new.slowed(NAMES[1])) == {NAMES[1]: "worse"}
     assert check_noise.verdicts(old.slowed(NAMES[1]), new) == {NAMES[1]: "better"}
+    assert check_noise.verdicts(old, block(0.014, seed=1, reference=1.4e-6)) == {}  # the machine was slower
     monkeypatch.setattr(times, "ALPHA", 0.0)
     assert check_noise.verdicts(old, new.slowed(NAMES[1])) == {}
 

@@ -13,6 +13,7 @@ import torch
 
 from bench.measure.competition import cpu_times, foreign_cores
 from bench.measure.nvml import ask, handle_of
+from bench.measure.reference import ReferenceWork
 from bench.records import DeviceState
 
 INTERVAL_SECONDS = 0.2
@@ -27,7 +28,7 @@ class Watch:
     def __init__(self, device: torch.device) -> None:
         self.states: list[DeviceState] = []
         self.why_absent: str | None = None
-        self._read: Callable[[float], DeviceState] | None = _read_cpu
+        self._read: Callable[[float], DeviceState] | None = _cpu_reader() if device.type == "cpu" else None
         if device.type == "cuda":
             self._read, self.why_absent = _cuda_reader(device)
         self._begin = time.perf_counter()
@@ -58,8 +59,9 @@ class Watch:
         return foreign_cores(before, now)
 
 
-def _read_cpu(at: float) -> DeviceState:
-    return DeviceState(at=at, clock_hz=_cpu_clock_hz())
+def _cpu_reader() -> Callable[[float], DeviceState]:
+    reference = ReferenceWork()
+    return lambda at: DeviceState(at=at, clock_hz=_cpu_clock_hz(), reference_seconds=reference.seconds())
 
 
 def _cpu_clock_hz() -> float | None:

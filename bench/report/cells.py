@@ -32,9 +32,10 @@ def marks(row: Row) -> list[str]:
 
 
 def _expands(row: Row) -> bool:
-    """Whether weights stored in few bits are multiplied in floating point."""
+    """Whether weights stored in few bits, not just a few of them, are multiplied in floating point."""
     bits, compute = figure(row, "weight_bits"), str(row["flags"].get("compute"))
-    return bits is not None and bits < 16 and compute.startswith(("float", "bfloat"))
+    few_bits = bits is not None and bits < 16 and not hardly_converted(row)
+    return few_bits and compute.startswith(("float", "bfloat"))
 
 
 def limit_cell(row: Row) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.records import Case, DeviceState, Measurement
+from bench.report.pace import Paces, slowdown
 
 CONTENDED = 0.1
 """Cores that others may use beyond those that the case leaves idle: more makes its threads wait for one another."""
@@ -14,11 +15,22 @@ ORDINARY = ("ApplicationsClocksSetting", "UserDefinedClocks")
 """Reasons of NVML's that are settings, not throttling."""
 
 
-def disturbances(repeats: Sequence[Measurement], cores: int) -> str | None:
+def disturbances(repeats: Sequence[Measurement], cores: int, paces: Paces) -> str | None:
     """What must be known of the samples of ``repeats``, the worst of each kind; None where nothing is known to have
-    disturbed them. ``cores`` are those of the machine that the case may use."""
-    found = [*_cpu(repeats, cores), *_gpu(repeats), *_throttled(repeats), *_drifted(repeats)]
+    disturbed them. ``cores`` are those of the machine that the case may use, ``paces`` its best."""
+    found = [
+        *_cpu(repeats, cores),
+        *_slowed(repeats, paces),
+        *_gpu(repeats),
+        *_throttled(repeats),
+        *_drifted(repeats),
+    ]
     return "; ".join(found) or None
+
+
+def undisturbed(measurement: Measurement, cores: int, paces: Paces) -> bool:
+    """Whether no other process and no slow phase of the machine is known to have changed its times."""
+    return not any((*_cpu([measurement], cores), *_slowed([measurement], paces), *_gpu([measurement])))
 
 
 def foreign_cores(states: Sequence[DeviceState]) -> float | None:
@@ -36,6 +48,12 @@ def _cpu(repeats: Sequence[Measurement], cores: int) -> Iterator[str]:
     contended = [most for most, idle in used if most - max(0, idle) >= CONTENDED]
     if contended:
         yield f"disturbed: other processes used {100 * max(contended) / cores:.0f} % of the CPU"
+
+
+def _slowed(repeats: Sequence[Measurement], paces: Paces) -> Iterator[str]:
+    found = [ratio for repeat in repeats if (ratio := slowdown(repeat, paces)) is not None]
+    if found:
+        yield f"slow phase: reference work took {max(found):.1f} times its best"
 
 
 def _needed(case: Case) -> int:

@@ -15,6 +15,7 @@ from bench.report.limits import add_limits
 from bench.report.load import Run
 from bench.report.names import Names, names_of
 from bench.report.noise import add_noise
+from bench.report.pace import Paces, paces_of
 from bench.report.pairs import add_pairs
 from bench.report.rows import IDENTITY, PEAKS, Row, ends, identity, rate_of, sort_key
 from bench.report.statistics import Estimate, summarise
@@ -39,7 +40,8 @@ def tidy(runs: Sequence[Run]) -> pd.DataFrame:
             row = case if case.repeat == 0 else dataclasses.replace(case, repeat=0)
             key = (names.machine(run), run.code or "", names.dataset(run, case.dataset), row)
             joined.setdefault(key, []).append((run, measurement))
-    rows = [_row(key[-1].id, names, _distinct(group)) for key, group in joined.items()]
+    paces = _paces(names, runs)
+    rows = [_row(key[-1].id, names, _distinct(group), paces[key[0]]) for key, group in joined.items()]
     add_pairs(rows, runs)
     add_limits(rows)
     add_noise(rows)
@@ -84,7 +86,15 @@ def _distinct(group: Iterable[tuple[Run, Measurement]]) -> list[tuple[Run, Measu
     return sorted(seen.values(), key=lambda pair: pair[1].case.repeat)
 
 
-def _row(digest: str, names: Names, group: Sequence[tuple[Run, Measurement]]) -> Row:
+def _paces(names: Names, runs: Sequence[Run]) -> dict[str, Paces]:
+    """By machine."""
+    measured: dict[str, list[Measurement]] = {}
+    for run in runs:
+        measured.setdefault(names.machine(run), []).extend(run.measurements)
+    return {machine: paces_of(measurements) for machine, measurements in measured.items()}
+
+
+def _row(digest: str, names: Names, group: Sequence[tuple[Run, Measurement]], paces: Paces) -> Row:
     """All repeats speak for times, throughput and energy, the highest of them for peaks; repeat 0 for what is measured
     once (cold figures, quality)."""
     run, first = group[0]
@@ -103,7 +113,7 @@ def _row(digest: str, names: Names, group: Sequence[tuple[Run, Measurement]]) ->
         **_quality(first),
         "energy [J/item]": _energy(repeats),
         "worker time [s]": _worker_seconds(digest, group),
-        "disturbed": disturbances(repeats, run.machine.cores),
+        "disturbed": disturbances(repeats, run.machine.cores, paces),
         "repeats differ in": ", ".join(_differences(repeats)) or None,
         "measurements": tuple(repeats),
         "settings": dict(first.case.options),

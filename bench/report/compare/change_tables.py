@@ -38,7 +38,8 @@ def times_section(found: Sequence[TimeChange]) -> str:
     told = (
         "OLD and NEW are medians over processes, of each process's own median. p is that of the Mann-Whitney test "
         f"over processes, by Holm for the {sum(item.p is not None for item in found)} rows that were tested; the "
-        "interval of 95 % is bootstrapped over processes."
+        "interval of 95 % is bootstrapped over processes. Processes that others disturbed, or a slow phase of the "
+        "machine, do not count."
     )
     return _section("Times", told, [(item, _time(item)) for item in _ordered(found)])
 
@@ -93,9 +94,14 @@ def _time(item: TimeChange) -> dict[str, str]:
         "from": number(item.interval.low if item.interval else None, 4),
         "to": number(item.interval.high if item.interval else None, 4),
         "p": probability(item.p),
-        "processes": f"{len(item.old)}, {len(item.new)}",
+        "processes": ", ".join(map(_processes, (item.old, item.new), item.disturbed)),
         "why": item.obstacle or ABSENT,
     }
+
+
+def _processes(values: Sequence[float], disturbed: int) -> str:
+    """How many count, and of how many, where some were disturbed."""
+    return f"{len(values)} of {len(values) + disturbed}" if disturbed else str(len(values))
 
 
 def _exact(item: ExactChange) -> dict[str, str]:

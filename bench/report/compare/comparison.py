@@ -86,6 +86,6 @@ def compare(old: Path, new: Path, *, anyway: bool = False) -> Comparison:
         transitions=transitions(pairs),
         exact=exact_changes(pairs),
         peaks=peak_changes(pairs),
-        times=time_changes(pairs),
+        times=time_changes(pairs, cores=runs[1].machine.cores),
         quality=quality_changes(*runs, pairs),
     )

@@ -13,7 +13,9 @@ from bench.report.compare.matching import PLACE, Pair, cell
 from bench.report.compare.outcome import Outcome
 from bench.report.compare.significance import holm, processes_needed, rank_test, ratio_interval, smallest_p
 from bench.report.compare.thresholds import ALPHA, OTHER_TIMES, PROCESSES, TIMES
+from bench.report.disturbance import undisturbed
 from bench.report.language_lines import OF_MACHINE
+from bench.report.pace import Paces, paces_of
 from bench.report.rows import is_meaningless
 from bench.report.statistics import Interval
 
@@ -28,6 +30,8 @@ class TimeChange:
     threshold: float
     old: tuple[float, ...]
     new: tuple[float, ...]
+    disturbed: tuple[int, int] = (0, 0)
+    """Processes of each side that are left out of ``old`` and ``new``."""
     obstacle: str | None = None
     """Why nothing can be told; None where it was tested and could have shown."""
     p: float | None = None
@@ -70,9 +74,14 @@ class TimeChange:
         return 1 / (1 + self.threshold) <= ratio <= 1 + self.threshold
 
 
-def time_changes(pairs: Sequence[Pair]) -> tuple[TimeChange, ...]:
-    """Everything timed that either run has of the cases that both measured."""
-    return tested([change for group in _groups(pairs) for change in _of(group)])
+def time_changes(pairs: Sequence[Pair], *, cores: int) -> tuple[TimeChange, ...]:
+    """Everything timed that either run has of the cases that both measured, on a machine with so many cores.
+
+    Processes that others disturbed, or a slow phase of the machine, do not count: they tell of neither run's code.
+    """
+    both = [entry for pair in pairs if pair.both for entry in pair.both]
+    paces = paces_of(measurement for entry in both for measurement in entry.measurements)
+    return tested([change for group in _groups(pairs) for change in _of(group, cores, paces)])
 
 
 def tested(changes: Sequence[TimeChange]) -> tuple[TimeChange, ...]:
@@ -93,25 +102,33 @@ def _groups(pairs: Sequence[Pair]) -> list[list[Pair]]:
     return list(groups.values())
 
 
-def _of(group: Sequence[Pair]) -> list[TimeChange]:
+def _of(group: Sequence[Pair], cores: int, paces: Paces) -> list[TimeChange]:
     first = group[0]
+    sides = [[one for pair in group if pair.both for one in pair.both[side].measurements] for side in (0, 1)]
+    calm = [[one for one in side if undisturbed(one, cores, paces)] for side in sides]
     found = []
     for metric, threshold in TIMES.get(first.identity["experiment"], OTHER_TIMES).items():
-        old, new = (
-            tuple(
-                value
-                for pair in group
-                for measurement in (pair.both[side].measurements if pair.both else ())
-                if (value := _value(measurement, metric)) is not None
-            )
-            for side in (0, 1)
-        )
-        if old or new:
-            obstacle = _obstacle(group, old, new)
+        every, counted = ([_values(side, metric) for side in chosen] for chosen in (sides, calm))
+        if any(every):
+            old, new = counted
+            disturbed = len(every[0]) - len(old), len(every[1]) - len(new)
             found.append(
-                TimeChange(pair=first, metric=metric, threshold=threshold, old=old, new=new, obstacle=obstacle)
+                TimeChange(
+                    pair=first,
+                    metric=metric,
+                    threshold=threshold,
+                    old=old,
+                    new=new,
+                    disturbed=disturbed,
+                    obstacle=_obstacle(group, every) or too_few(old, new, disturbed),
+                )
             )
     return found
+
+
+def _values(measurements: Sequence[Measurement], metric: str) -> tuple[float, ...]:
+    """One a process that has such a value."""
+    return tuple(value for one in measurements if (value := _value(one, metric)) is not None)
 
 
 def _value(measurement: Measurement, metric: str) -> float | None:
@@ -126,14 +143,22 @@ def _value(measurement: Measurement, metric: str) -> float | None:
     return value if value is not None and value > 0 else None
 
 
-def _obstacle(group: Sequence[Pair], old: Sequence[float], new: Sequence[float]) -> str | None:
+def _obstacle(group: Sequence[Pair], every: Sequence[Sequence[float]]) -> str | None:
+    """``every``: the values of each side, disturbed ones too."""
+    old, new = every
     if not old or not new:
         return f"not measured in {'NEW' if old else 'OLD'}"
     if any(is_meaningless(row) for pair in group for row in pair.rows or ()):
         return "smoke run"
-    if min(len(old), len(new)) < PROCESSES:
-        return f"fewer than {PROCESSES} processes a side"
     return next((work for pair in group if (work := other_work(pair)) is not None), None)
+
+
+def too_few(old: Sequence[float], new: Sequence[float], disturbed: tuple[int, int]) -> str | None:
+    """Why nothing can be told of so few processes a side; None where there are enough."""
+    if min(len(old), len(new)) >= PROCESSES:
+        return None
+    besides = " that were not disturbed" if any(disturbed) else ""
+    return f"fewer than {PROCESSES} processes a side{besides}"
 
 
 def _with_p(change: TimeChange, p: float, rows: int) -> TimeChange:

@@ -37,6 +37,14 @@ def test_at_most_five_readings_a_second(clock: Clock) -> None:
     assert len(watch.states) == 5
 
 
+def test_a_reading_of_a_cpu_times_the_reference_work() -> None:
+    watch = Watch(CPU)
+    watch()
+    [found] = watch.states
+    assert found.reference_seconds is not None
+    assert 0 < found.reference_seconds < 1
+
+
 def test_cores_of_others_are_since_the_reading_before(clock: Clock) -> None:
     watch = Watch(CPU)
     for now in (0.0, 0.3, 0.6):

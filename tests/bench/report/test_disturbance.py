@@ -8,6 +8,7 @@ import pytest
 
 from bench.records import DeviceState
 from bench.report.disturbance import disturbances, foreign_cores
+from bench.report.pace import paces_of
 
 
 def states(*cores: float | None, **changes: Any) -> tuple[DeviceState, ...]:
@@ -16,7 +17,7 @@ def states(*cores: float | None, **changes: Any) -> tuple[DeviceState, ...]:
 
 
 def told(make: Any, device_state: tuple[DeviceState, ...], *, cores: int = 2, **changes: Any) -> str | None:
-    return disturbances([make.inference(device_state=device_state, **changes)], cores)
+    return disturbances([make.inference(device_state=device_state, **changes)], cores, {})
 
 
 def test_cores_of_others_are_averaged_over_time() -> None:
@@ -43,6 +44,15 @@ def test_a_competitor_is_named_where_no_idle_core_takes_it(
     make: Any, used: float, threads: int, words: str | None
 ) -> None:
     assert told(make, states(used, used), threads=threads) == words
+
+
+def test_a_slow_phase_is_told_by_the_reference_work(make: Any) -> None:
+    calm, slow = (
+        make.inference(device_state=states(0.0, 0.0, reference_seconds=seconds)) for seconds in (1e-6, 1.43e-6)
+    )
+    paces = paces_of([calm, slow])
+    assert disturbances([calm], 2, paces) is None
+    assert disturbances([calm, slow], 2, paces) == "slow phase: reference work took 1.4 times its best"
 
 
 @pytest.mark.parametrize(("used", "words"), [(2.5, None), (3.2, "disturbed: other processes used 80 % of the CPU")])
@@ -75,7 +85,7 @@ def test_a_clock_that_drifts(make: Any, begin: float, end: float, words: str | N
 
 def test_the_worst_of_all_repeats_is_told(make: Any) -> None:
     calm, busy = (make.inference(device_state=states(used), repeat=index) for index, used in enumerate((0.0, 1.0)))
-    assert disturbances([calm, busy], 2) == "disturbed: other processes used 50 % of the CPU"
+    assert disturbances([calm, busy], 2, {}) == "disturbed: other processes used 50 % of the CPU"
 
 
 def test_a_disturbed_row_is_marked(make: Any, summary_of: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.report.cells import EXPANDED, HOST_BOUND, limit_cell, marks
+from bench.report.cells import EXPANDED, HARDLY_CONVERTED, HOST_BOUND, limit_cell, marks
 from bench.report.frame import rows_of, tidy
 from bench.report.limits import bound_by
 from bench.report.rows import Row
@@ -72,6 +72,11 @@ def test_one_limit_alone_does_not_make_a_row_host_bound(make: Any, run_of: Any) 
 def test_expanding_weights_is_named_where_it_is_that(make: Any, run_of: Any) -> None:
     one = inference(make, 1e5, 5e6, precision="nf4_weights", bits=(4, 32))
     assert marks(row_of(run_of(one, make.ceilings(1e10, float32=1e11)))) == [EXPANDED]
+
+
+def test_a_row_that_hardly_expands_anything_is_not_slow_for_that(make: Any, run_of: Any) -> None:
+    one = inference(make, 1e5, 5e6, precision="nf4", bits=(4, 32), shares=(0.004, 0.0))
+    assert marks(row_of(run_of(one, make.ceilings(1e10, float32=1e11)))) == [HARDLY_CONVERTED, HOST_BOUND]
 
 
 def test_without_ceilings_there_is_no_share(make: Any, run_of: Any) -> None:

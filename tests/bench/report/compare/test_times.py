@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import Figure
+from bench.records import DeviceState, Figure, Measurement
 from bench.report.compare.outcome import count
 from bench.report.compare.thresholds import TIMES
 from bench.report.compare.verdict import verdict
@@ -148,6 +148,31 @@ def test_what_is_timed_for_nobody_is_not_compared(make: Any, compared: Any) -> N
 def test_smoke_runs_tell_no_times(noisy: Any, repeats: Any, compared: Any) -> None:
     old, new = (repeats(noisy(6, seconds), budget="smoke") for seconds in (0.01, 0.02))
     assert latency(compared(old, new)).obstacle == "smoke run"
+
+
+def paced(processes: list[Measurement], *reference: float) -> list[Measurement]:
+    """Each with what the reference work took while it measured."""
+    states = [DeviceState(at=0.0, reference_seconds=seconds) for seconds in reference]
+    return [replace(one, device_state=(state,)) for one, state in zip(processes, states, strict=True)]
+
+
+def test_processes_in_a_slow_phase_of_the_machine_do_not_count(noisy: Any, repeats: Any, compared: Any) -> None:
+    before = paced(repeats(noisy(8)), *(1.0, 1.1) * 4)
+    after = repeats((*noisy(6), *noisy(6, 0.014)))
+    item = latency(compared(before, paced(after, *(1.05,) * 6, *(1.4,) * 6)))
+    assert (item.outcome, item.disturbed, len(item.new)) == ("same", (0, 6), 6)
+    few = latency(compared(before, paced(after, *(1.05,) * 4, *(1.4,) * 8)))
+    assert (few.outcome, few.disturbed) == ("cannot tell", (0, 8))
+    assert few.obstacle == "fewer than 5 processes a side that were not disturbed"
+    assert latency(compared(before, paced(after, *(1.0,) * 12))).disturbed == (0, 0)
+
+
+def test_processes_that_others_disturbed_do_not_count(noisy: Any, repeats: Any, compared: Any) -> None:
+    before, after = repeats(noisy(6)), repeats((*noisy(6), *noisy(6, 0.03)))
+    others = (DeviceState(at=1.0, foreign_cores=2.0),)
+    disturbed = [replace(one, device_state=others) if index > 5 else one for index, one in enumerate(after)]
+    item = latency(compared(before, disturbed))
+    assert (item.outcome, item.disturbed) == ("same", (0, 6))
 
 
 @pytest.mark.parametrize("experiment", ["noise", "ceilings"])

@@ -1,0 +1,44 @@
+"""Whether the machine was slower while a process measured, by the reference work that it timed between its samples."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+
+from bench.records import Measurement
+
+SLOWER = 0.2
+"""Part by which the reference work takes longer than at best from which on a process is said to be slowed. In the calm
+its medians were seen to differ by up to 0.1, and by 0.4 in a slow phase."""
+
+Paces = Mapping[tuple[str, int], float]
+"""Device and threads -> seconds of the reference work in the process in which it was quickest."""
+
+
+def paces_of(measurements: Iterable[Measurement]) -> Paces:
+    """Of processes on one machine. The work is larger for more threads."""
+    found: dict[tuple[str, int], float] = {}
+    for measurement in measurements:
+        seconds = reference_seconds(measurement)
+        if seconds is not None:
+            key = _key(measurement)
+            found[key] = min(seconds, found.get(key, seconds))
+    return found
+
+
+def reference_seconds(measurement: Measurement) -> float | None:
+    """Of the reference work while this process took its samples; None where it was not timed."""
+    told = [state.reference_seconds for state in measurement.device_state if state.reference_seconds]
+    return statistics.median(told) if told else None
+
+
+def slowdown(measurement: Measurement, paces: Paces) -> float | None:
+    """How many times as long as at best the reference work took, where that is a slow phase; else None."""
+    seconds, best = reference_seconds(measurement), paces.get(_key(measurement))
+    if seconds is None or best is None or seconds <= (1 + SLOWER) * best:
+        return None
+    return seconds / best
+
+
+def _key(measurement: Measurement) -> tuple[str, int]:
+    return measurement.case.device, measurement.case.threads

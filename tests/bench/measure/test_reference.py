@@ -1,0 +1,33 @@
+"""The reference work is the same each time, and tells a machine whose threads have less of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from bench.measure import reference
+from bench.measure.reference import PER_THREAD, ReferenceWork
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_median_of_its_calls_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 5.0, 10.0, 11.0, 20.0, 23.0])
+    monkeypatch.setattr(reference, "CALLS", 3)
+    work = ReferenceWork()
+    monkeypatch.setattr(reference.time, "perf_counter", lambda: next(times))
+    assert work.seconds() == 3.0
+
+
+def test_it_stays_the_same_work(threads: None) -> None:
+    torch.set_num_threads(2)
+    work = ReferenceWork()
+    assert work.seconds() > 0
+    assert torch.equal(work._numbers, torch.ones(2 * PER_THREAD))
