@@ -6,12 +6,11 @@ counter inside tells, and calls of a network were seen to take 1.4 times as long
 
 from __future__ import annotations
 
-import statistics
 import time
 
 import torch
 
-CALLS = 21
+WARM_UP, CALLS = 20, 41
 PER_THREAD = 2**15
 """Numbers for each thread: torch gives no thread fewer."""
 
@@ -24,10 +23,14 @@ class ReferenceWork:
         self._numbers = torch.ones(PER_THREAD * torch.get_num_threads())
 
     def seconds(self) -> float:
-        """Median over some calls, a fraction of a millisecond in all."""
+        """Lower quartile of some calls, a fraction of a millisecond in all: stray slow ones tell of something else.
+
+        The first calls find the numbers in no cache and the other threads asleep, and do not count.
+        """
         taken: list[float] = []
-        for _ in range(CALLS):
-            begin = time.perf_counter()
-            self._numbers.mul_(1.0)
-            taken.append(time.perf_counter() - begin)
-        return statistics.median(taken)
+        with torch.no_grad():
+            for _ in range(WARM_UP + CALLS):
+                begin = time.perf_counter()
+                self._numbers.mul_(1.0)
+                taken.append(time.perf_counter() - begin)
+        return sorted(taken[WARM_UP:])[CALLS // 4]

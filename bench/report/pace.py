@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from bench.records import Measurement
 
-SLOWER = 0.2
+SLOWER = 0.3
 """Part by which the reference work takes longer than at best from which on a process is said to be slowed. In the calm
-its medians were seen to differ by up to 0.1, and by 0.4 in a slow phase."""
+it was seen to differ by up to 0.2 between cases, and by 0.45 and more in slow phases."""
 
 Paces = Mapping[tuple[str, int], float]
 """Device and threads -> seconds of the reference work in the process in which it was quickest."""

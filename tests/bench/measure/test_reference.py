@@ -18,9 +18,10 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_the_median_of_its_calls_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([0.0, 5.0, 10.0, 11.0, 20.0, 23.0])
-    monkeypatch.setattr(reference, "CALLS", 3)
+def test_the_lower_quartile_of_its_warm_calls_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 0.5, 10.0, 15.0, 20.0, 23.0, 30.0, 31.0, 40.0, 47.0])  # the first is not warm
+    monkeypatch.setattr(reference, "WARM_UP", 1)
+    monkeypatch.setattr(reference, "CALLS", 4)
     work = ReferenceWork()
     monkeypatch.setattr(reference.time, "perf_counter", lambda: next(times))
     assert work.seconds() == 3.0
