@@ -51,6 +51,11 @@ class TimeChange:
         """Median over processes, new over old."""
         return statistics.median(self.new) / statistics.median(self.old) if self.old and self.new else None
 
+    @property
+    def ratio_of_best(self) -> float | None:
+        """Of the best quartile of processes, new over old: what else goes on in a machine only ever slows."""
+        return _best(self.new, self.better) / _best(self.old, self.better) if self.old and self.new else None
+
     @cached_property
     def interval(self) -> Interval | None:
         """95 % interval of `ratio`, bootstrapped over processes; None where nothing was tested."""
@@ -58,8 +63,11 @@ class TimeChange:
 
     @property
     def shown(self) -> Outcome | None:
-        """``worse`` and ``better`` take both: a p that shows, and a ratio beyond the threshold; None without."""
-        if self.p is None or self.ratio is None or self.p > ALPHA or self._within(self.ratio):
+        """``worse`` and ``better`` take all of these: a p that shows, and both ratios beyond the threshold, on the
+        same side; else None."""
+        if self.p is None or self.ratio is None or self.ratio_of_best is None or self.p > ALPHA:
+            return None
+        if any(map(self._within, (self.ratio, self.ratio_of_best))) or (self.ratio > 1) != (self.ratio_of_best > 1):
             return None
         return "worse" if (self.ratio > 1) == (self.better == "lower") else "better"
 
@@ -141,6 +149,11 @@ def _value(measurement: Measurement, metric: str) -> float | None:
     else:
         value = statistics.median(measurement.seconds)
     return value if value is not None and value > 0 else None
+
+
+def _best(values: Sequence[float], better: Better) -> float:
+    """The value that a quarter of the processes reach: of five the second best."""
+    return sorted(values, reverse=better == "higher")[len(values) // 4]
 
 
 def _obstacle(group: Sequence[Pair], every: Sequence[Sequence[float]]) -> str | None:
