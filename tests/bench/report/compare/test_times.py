@@ -83,8 +83,8 @@ def test_what_shows_but_stays_below_the_threshold_is_the_same(noisy: Any, repeat
 
 def test_some_slow_processes_are_no_slower_code(repeats: Any, compared: Any) -> None:
     """What goes on beside slows some of them; slower code slows the best as well."""
-    medians = [0.01 + index * 1e-6 for index in range(16)]
-    some = [value if index < 5 else 1.2 * value for index, value in enumerate(medians)]
+    medians = [0.01 + index * 1e-6 for index in range(24)]
+    some = [value if index < 7 else 1.2 * value for index, value in enumerate(medians)]
     item = latency(compared(repeats(medians), repeats(some)))
     assert item.p < 0.01
     assert item.ratio == pytest.approx(1.2, abs=0.001)
