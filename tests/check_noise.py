@@ -1,4 +1,4 @@
-"""How often does a comparison cry wolf, and how often does it see 10 %? Run on demand, for half an hour.
+"""How often does a comparison cry wolf, and how often does it see 10 %? Run on demand, for a quarter of an hour.
 
     python tests/check_noise.py --folder /tmp/noise [--repeats 100] [--sides 5,8,10,15,20,25,30]
 
@@ -89,7 +89,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Of pairs with so many processes a side, with their Wilson intervals."""
+    """Of pairs with so many processes a side."""
 
     processes: int
     pairs: int
@@ -163,8 +163,8 @@ def record(
         pool = {name: [from_json(Measurement, one) for one in some] for name, some in stored.items()}
     for repeat in range(min(map(len, pool.values())), repeats):
         cases = [case_of(model, size, budget, repeat) for model, size in SHORT]
-        for values, case in zip(pool.values(), cases, strict=True):
-            values.append(measured(case))
+        for processes, case in zip(pool.values(), cases, strict=True):
+            processes.append(measured(case))
         whole = file.with_suffix(".tmp")  # a kill must not leave half a pool
         whole.write_text(json.dumps({name: list(map(to_json, some)) for name, some in pool.items()}))
         whole.replace(file)

@@ -88,6 +88,7 @@ def timed(
     latencies = clock.latencies(step, device, sampling(case), watch)
     watch.last()
     blocks = clock.blocks(step, device, statistics.median(latencies.seconds)) if throughput else None
+    watch.last()
     joules, reason = _energy(step, device, blocks.steps) if blocks else (None, NO_BLOCKS)
     return Timed(
         output=output,

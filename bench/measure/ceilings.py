@@ -103,20 +103,22 @@ def products(name: str, side: int, device: torch.device) -> tuple[Step, ...]:
         return (_qlinear_product(left, right) if device.type == "cpu" else _int_product(left, right),)
     dtype = torch.float32 if name == "tf32" else getattr(torch, name)
     inputs, weights = left.to(dtype), right.to(dtype)
-    usual = (lambda: functional.linear(inputs, weights),)
     packs = name == "float32" and device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return (*usual, _packed_product(inputs, weights)) if packs else usual
+    return (lambda: functional.linear(inputs, weights), *(_onednn_product(inputs, weights) if packs else ()))
 
 
 def _int_product(left: Tensor, right: Tensor) -> Callable[[], Tensor]:
     return lambda: torch._int_mm(left, right.t())
 
 
-def _packed_product(inputs: Tensor, weights: Tensor) -> Callable[[], Tensor]:
+def _onednn_product(inputs: Tensor, weights: Tensor) -> tuple[Step, ...]:
     """oneDNN's, by whose kernels convolutions run: linear layers call the BLAS library, which on some processors leaves
     the widest instructions alone (MKL on AMD's with AVX-512 reaches less than half)."""
-    packed = torch.ops.mkldnn._reorder_linear_weight(weights, len(inputs))
-    return lambda: torch.ops.mkldnn._linear_pointwise(inputs, packed, None, "none", [], "")
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weights, len(inputs))
+    except (AttributeError, RuntimeError):  # a build of torch without it has the other product still
+        return ()
+    return (lambda: torch.ops.mkldnn._linear_pointwise(inputs, packed, None, "none", [], ""),)
 
 
 def _qlinear_product(left: Tensor, right: Tensor) -> Callable[[], Tensor]:

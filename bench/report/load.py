@@ -162,7 +162,9 @@ def _parse(path: Path, text: str) -> Any:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         content = text.strip()  # an object that is whole ends with its brace
-        cut_short = content.startswith("{") and (error.pos >= len(text.rstrip()) or not content.endswith("}"))
+        ended = error.msg.startswith("Extra data")
+        open_end = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated") or not content.endswith("}")
+        cut_short = content.startswith("{") and open_end and not ended
         what = "is cut short" if cut_short else "is not JSON"
         raise InputError(f"{path} {what} ({error.msg}, line {error.lineno}): use a whole file.") from None
     except RecursionError:

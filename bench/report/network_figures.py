@@ -29,14 +29,15 @@ _WIDTH, _NAMES, _RIGHT, _LINE, _TITLE, _AXIS, _LEGEND = 3.0, 1.85, 0.75, 0.2, 0.
 
 
 def memory_figure(rows: Sequence[Row]) -> bytes | None:
-    """One SVG: the bytes of the weights and what a step adds, at the largest batch. None where neither is known."""
+    """One SVG: the bytes of the weights and what a step adds, at the largest batch with several
+    rows. None where neither is known."""
     panels = _panels([row for row in rows if row["weights [B]"] is not None and in_use(row) is not None], max)
     handles = (Patch(color=COLOURS[0], label="weights"), Patch(color=FAINT, label="what a step adds"))
     return svg(lambda: _draw(panels, _memory, handles)) if panels else None
 
 
 def latency_figure(rows: Sequence[Row]) -> bytes | None:
-    """One SVG: how single calls spread, at the smallest batch. None where no row has samples enough."""
+    """One SVG: how single calls spread, at the smallest batch with several rows. None where none has samples enough."""
     panels = _panels([row for row in rows if row["samples"] >= LEAST_SAMPLES], min)
     handles = (
         Line2D([], [], color=COLOURS[1], linewidth=2, label="median"),

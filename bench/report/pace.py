@@ -9,7 +9,7 @@ from bench.records import Measurement
 
 SLOWER = 0.3
 """Part by which the reference work takes longer than at best from which on a process is said to be slowed. In the calm
-it was seen to differ by up to 0.2 between cases, and by 0.45 and more in slow phases."""
+it was seen to differ by up to 0.3, mostly between cases, and by 0.4 to 0.9 in slow phases."""
 
 Paces = Mapping[tuple[str, int], float]
 """Device and threads -> seconds of the reference work in the process in which it was quickest."""

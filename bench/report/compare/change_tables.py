@@ -38,8 +38,8 @@ def times_section(found: Sequence[TimeChange]) -> str:
     told = (
         "OLD and NEW are medians over processes, of each process's own median. p is that of the Mann-Whitney test "
         f"over processes, by Holm for the {sum(item.p is not None for item in found)} rows that were tested; the "
-        "interval of 95 % is bootstrapped over processes. Processes that others disturbed, or a slow phase of the "
-        "machine, do not count."
+        "interval of 95 % is bootstrapped over processes. *Best quartile* is NEW / OLD of the process with a quarter "
+        "of them before it. Processes that others disturbed, or a slow phase of the machine, do not count."
     )
     return _section("Times", told, [(item, _time(item)) for item in _ordered(found)])
 
@@ -93,6 +93,7 @@ def _time(item: TimeChange) -> dict[str, str]:
         "NEW / OLD": number(item.ratio, 4),
         "from": number(item.interval.low if item.interval else None, 4),
         "to": number(item.interval.high if item.interval else None, 4),
+        "best quartile": number(item.ratio_of_best, 4),
         "p": probability(item.p),
         "processes": ", ".join(map(_processes, (item.old, item.new), item.disturbed)),
         "why": item.obstacle or ABSENT,

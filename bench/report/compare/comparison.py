@@ -86,6 +86,6 @@ def compare(old: Path, new: Path, *, anyway: bool = False) -> Comparison:
         transitions=transitions(pairs),
         exact=exact_changes(pairs),
         peaks=peak_changes(pairs),
-        times=time_changes(pairs, cores=runs[1].machine.cores),
+        times=time_changes(pairs, cores=(runs[0].machine.cores, runs[1].machine.cores), one_machine=not found),
         quality=quality_changes(*runs, pairs),
     )

@@ -87,8 +87,9 @@ def _rules() -> str:
         {"of": "quality", "what": "perplexity", "threshold [%]": percent(PERPLEXITY)},
     ]
     told = (
-        f"A timed row is worse or better if p, corrected, is at most {ALPHA} and the ratio of medians is beyond the "
-        f"threshold; below {PROCESSES} processes a side nothing can be told. A peak is the median over processes and "
+        f"A timed row is worse or better if p, corrected, is at most {ALPHA}, and the ratios of medians and of the "
+        "best quartiles of processes are both beyond the threshold, on the same side; below "
+        f"{PROCESSES} undisturbed processes a side nothing can be told. A peak is the median over processes and "
         f"has to change by {megabytes(PEAK_GRAIN)} MB as well. Thresholds of accuracy are percentage points. Counts "
         "have no threshold. Cold figures are not compared: one process a run has them."
     )

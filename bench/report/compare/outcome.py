@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 Outcome = Literal["worse", "better", "changed", "not told apart", "same", "cannot tell"]
 ORDER: tuple[Outcome, ...] = ("worse", "better", "changed", "not told apart", "same", "cannot tell")
 """As tables list them. ``changed`` is neither worse nor better; ``same`` means that no change as large as the
-threshold is left possible; ``not told apart`` that one may hide in the noise."""
+threshold is left possible; ``not told apart`` that one may hide in the noise, or that not all of its signs agree."""
 
 
 class Compared(Protocol):

@@ -82,14 +82,29 @@ class TimeChange:
         return 1 / (1 + self.threshold) <= ratio <= 1 + self.threshold
 
 
-def time_changes(pairs: Sequence[Pair], *, cores: int) -> tuple[TimeChange, ...]:
-    """Everything timed that either run has of the cases that both measured, on a machine with so many cores.
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What tells whether a process of one run was disturbed."""
 
-    Processes that others disturbed, or a slow phase of the machine, do not count: they tell of neither run's code.
+    cores: int
+    paces: Paces
+
+
+def time_changes(pairs: Sequence[Pair], *, cores: tuple[int, int], one_machine: bool) -> tuple[TimeChange, ...]:
+    """Everything timed that either run has of the cases that both measured.
+
+    Processes that others disturbed, or a slow phase of the machine, do not count: they tell of neither run's code. What
+    is slow is told by both runs together, unless they are of two machines.
+
+    Args:
+        cores: of the machine of each run.
+        one_machine: whether both have one, with the same versions.
     """
-    both = [entry for pair in pairs if pair.both for entry in pair.both]
-    paces = paces_of(measurement for entry in both for measurement in entry.measurements)
-    return tested([change for group in _groups(pairs) for change in _of(group, cores, paces)])
+    both = [pair.both for pair in pairs if pair.both]
+    runs = [[one for entries in both for one in entries[side].measurements] for side in (0, 1)]
+    paces = [paces_of([*runs[0], *runs[1]])] * 2 if one_machine else [paces_of(run) for run in runs]
+    machines = [Machine(cores=count, paces=pace) for count, pace in zip(cores, paces, strict=True)]
+    return tested([change for group in _groups(pairs) for change in _of(group, machines)])
 
 
 def tested(changes: Sequence[TimeChange]) -> tuple[TimeChange, ...]:
@@ -110,10 +125,10 @@ def _groups(pairs: Sequence[Pair]) -> list[list[Pair]]:
     return list(groups.values())
 
 
-def _of(group: Sequence[Pair], cores: int, paces: Paces) -> list[TimeChange]:
+def _of(group: Sequence[Pair], machines: Sequence[Machine]) -> list[TimeChange]:
     first = group[0]
     sides = [[one for pair in group if pair.both for one in pair.both[side].measurements] for side in (0, 1)]
-    calm = [[one for one in side if undisturbed(one, cores, paces)] for side in sides]
+    calm = [_calm(first, side, machine) for side, machine in zip(sides, machines, strict=True)]
     found = []
     for metric, threshold in TIMES.get(first.identity["experiment"], OTHER_TIMES).items():
         every, counted = ([_values(side, metric) for side in chosen] for chosen in (sides, calm))
@@ -134,6 +149,13 @@ def _of(group: Sequence[Pair], cores: int, paces: Paces) -> list[TimeChange]:
     return found
 
 
+def _calm(pair: Pair, measurements: Sequence[Measurement], machine: Machine) -> list[Measurement]:
+    """Those that count. Where the machine itself is timed, what slows it is what is looked for."""
+    if pair.identity["experiment"] in OF_MACHINE:
+        return list(measurements)
+    return [one for one in measurements if undisturbed(one, machine.cores, machine.paces)]
+
+
 def _values(measurements: Sequence[Measurement], metric: str) -> tuple[float, ...]:
     """One a process that has such a value."""
     return tuple(value for one in measurements if (value := _value(one, metric)) is not None)
@@ -152,7 +174,7 @@ def _value(measurement: Measurement, metric: str) -> float | None:
 
 
 def _best(values: Sequence[float], better: Better) -> float:
-    """The value that a quarter of the processes reach: of five the second best."""
+    """The value with a quarter of the processes before it: of five the second best, of eight the third."""
     return sorted(values, reverse=better == "higher")[len(values) // 4]
 
 

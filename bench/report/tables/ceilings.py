@@ -22,8 +22,8 @@ against that. A share without a word is of the bandwidth, where no other limit i
 of both is marked *host-bound*: its time goes into starting one operation after another, or into what the two limits
 leave out, as activations that lie in memory between operations. Where stored weights are expanded before they are
 multiplied, the mark names that instead. A share can exceed 100 %: what lies in a processor's caches is read faster than
-memory, zeros around the images of a convolution count as FLOPs though kernels may skip them, and other work may have
-disturbed the ceilings."""
+memory, zeros around the images of a convolution count as FLOPs though kernels may skip them, and other work or a slow
+phase of the machine may have disturbed the ceilings."""
 
 
 def headline(contents: Contents) -> str:

@@ -55,7 +55,7 @@ def _memory(contents: Contents) -> list[str]:
     saved = f" Below 32 bits, weights and step together take {ratio_range(ratios)} of fp32's." if ratios else ""
     most = max(rows, key=lambda row: in_use(row) or 0)
     return [
-        "**Memory by precision**, weights and what a step adds, at each network's largest batch. "
+        "**Memory by precision**, weights and what a step adds, at each network's largest batch with several rows. "
         f"In {len(more)} of {len(rows)} rows of all batch sizes a step adds more than the weights take; the most is in "
         f"use in {variant(most)} at batch "
         f"{most['batch size']}: {megabytes(in_use(most))} MB.{saved}",

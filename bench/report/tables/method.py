@@ -13,7 +13,8 @@ LINES = """\
   Sampling stops on a criterion of count, time and error; *criterion not met* marks rows that ran out of time before.
 - ± of a latency is the longer side of the 95 % interval from order statistics; where a case was repeated, it takes in
   the value of each process. *Unstable* marks a large spread, or extremes 50 % away from the mean,
-  *disturbed* that other processes used CPU or GPU meanwhile. {once}
+  *disturbed* that other processes used CPU or GPU meanwhile, *slow phase* that the machine itself was slower, by a
+  fixed piece of work that is timed between samples. {once}
 - fp32 is fp32: TF32 is off. Threads and flags are set by the worker, and stand in measurements.csv.
 - Memory is measured in a pass of its own, never the timed one; weights are counted as bytes stored.
 - ± of an accuracy is one standard error, of the test images and, for several seeds, of these. Precisions are compared

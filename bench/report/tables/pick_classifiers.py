@@ -133,7 +133,7 @@ def _network(rows: Sequence[Row], several: bool) -> Picks:
     words = Words(name=_variant, speed=_speed, facts=lambda one: [*_facts(one), *_change(one.row, reference)])
     shown = [rungs[0], *rungs[1:][-1:]]
     told = [first_pick(rungs[0], words)]
-    told += [f"smallest of all is {words.whole(rung.pick)}" for rung in shown[1:]] or [
+    told += [f"smallest within it is {words.whole(rung.pick)}" for rung in shown[1:]] or [
         "no smaller row considered is within it"
     ]
     lossy = [rung for rung in ladder([by_latency(row) for row in rows]) if rung.pick.size < shown[-1].pick.size][-1:]

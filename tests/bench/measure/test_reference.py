@@ -1,4 +1,4 @@
-"""The reference work is the same each time, and tells a machine whose threads have less of it."""
+"""The reference work is the same each time, and stray slow calls of it do not count."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from bitsandbytes.nn.modules import Linear4bit
+from torch import nn
 from transformers import BitsAndBytesConfig
 
 from bench.errors import Unsupported
@@ -42,6 +44,17 @@ def test_four_bits_say_how_they_are_multiplied(name: str, kind: str, nested: boo
     assert config.bnb_4bit_quant_type == kind
     assert config.bnb_4bit_use_double_quant is nested
     assert config.bnb_4bit_compute_dtype is compute
+
+
+def test_only_shapes_that_can_be_packed_are_packed() -> None:
+    """On processors with AVX512-BF16 bitsandbytes asserts multiples of 32 outputs and whole blocks of 64 inputs."""
+    shapes = {"packed": (64, 32), "odd outputs": (64, 33), "odd rows": (96, 32)}
+    model = nn.ModuleDict({name: Linear4bit(*shape) for name, shape in shapes.items()})
+    for layer in model.values():
+        layer.support_avx512bf16_for_cpu = True  # as on such a processor
+    loading_of(PRECISIONS["nf4"], torch.device("cpu")).finish(model)
+    packed = {name: layer.support_avx512bf16_for_cpu for name, layer in model.items()}
+    assert packed == {"packed": True, "odd outputs": False, "odd rows": False}
 
 
 def test_what_is_for_image_classifiers_is_refused() -> None:

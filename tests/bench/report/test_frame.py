@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import Figure, Measurement
+from bench.records import DeviceState, Figure, Measurement
 from bench.report.frame import rows_of, tidy
 from bench.report.rows import SPEED, figure, side_of_one, throughput
 
@@ -19,6 +19,26 @@ def test_repeats_are_joined_by_the_row_of_their_case(make: Any, run_of: Any) -> 
     assert row["median [s]"] == pytest.approx(0.0025)
     assert (row["median from [s]"], row["median to [s]"]) == (0.002, 0.003)
     assert row["worker time [s]"] == 3.0
+
+
+def test_a_slow_phase_is_that_of_a_machine(make: Any, run_of: Any) -> None:
+    """Held against the quickest of that machine, in all of its files; another machine may be slower for good."""
+
+    def paced(seconds: float, **changes: Any) -> Measurement:
+        states = (DeviceState(at=0.0, reference_seconds=seconds),)
+        measured: Measurement = make.inference(device_state=states, **changes)
+        return measured
+
+    here = run_of(paced(1.0), paced(1.25, batch_size=8), name="here.json")
+    later = run_of(paced(1.5, batch_size=4), name="later.json")
+    there = run_of(paced(1.5), name="there.json", machine=make.machine(cores=64))
+    found = {
+        (row["machine"], row["batch size"]): row["disturbed"]
+        for row in rows_of(tidy([here, later, there]), "inference")
+    }
+    slow = [size for (_, size), told in found.items() if told == "slow phase: reference work took 1.5 times its best"]
+    assert slow == [4]
+    assert sum(told is None for told in found.values()) == 3
 
 
 def blocks_of(make: Any, seconds: float, *, steps: int = 10, **changes: Any) -> Measurement:

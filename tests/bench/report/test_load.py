@@ -33,6 +33,7 @@ BAD: dict[str, tuple[Callable[[str], str], str]] = {
     "foreign": (lambda text: '{"benchmarks": []}', "is not a run of this suite"),
     "list": (lambda text: "[1, 2]", "is not a run of this suite"),
     "not-json": (lambda text: "name,value\n", "is not JSON"),
+    "more-than-json": (lambda text: f"{text}\na line of a log", "is not JSON"),
     "newer": (spoilt(lambda content: content["halfbyte"].update(schema=2)), "schema 2, this checkout reads up to 1"),
     "nan": (lambda text: text.replace("1234.0", "NaN"), "holds NaN"),
     "infinite": (lambda text: text.replace("1234.0", "1e999"), "holds 1e999"),
@@ -67,7 +68,7 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(good: Path, tmp_path: P
 
 def test_a_cut_is_told_wherever_it_falls(tmp_path: Path) -> None:
     """Also within a number, a name or a word, whose rest the parser takes for an error of another kind."""
-    text = json.dumps({"halfbyte": {"seconds": [1.25e-3, -2.5], "known": True, "why": None, "name": 'a "b"'}})
+    text = json.dumps({"halfbyte": {"seconds": [1.25e-3, -2.5], "known": True, "why": None, "name": 'a "b" {c}'}})
     for end in range(1, len(text)):
         (tmp_path / "cut.json").write_text(text[:end])
         with pytest.raises(InputError, match="is cut short"):

@@ -125,7 +125,7 @@ def test_short_trainings_rank_no_networks(make: Any, summary_of: Any) -> None:
     assert little.startswith("**little**, within the error of fp32's accuracy: fastest is fp32 eager (0.100 ms")
     assert little.endswith("; no smaller row considered is within it.")
     assert net.startswith("**net**, within the error of fp32's accuracy: fastest is int8 eager (1.00 ms")
-    assert "25.0 % of fp32's, -10.00 ± 9.49 points to fp32); smallest of all is fp4 eager (9.00 ms" in net
+    assert "25.0 % of fp32's, -10.00 ± 9.49 points to fp32); smallest within it is fp4 eager (9.00 ms" in net
     assert "; smaller, but less accurate, is nf4 eager (0.500 ms" in net
     assert "% accuracy and more" not in summary
     assert section(summary).index(SHORT) < section(summary).index(BATCH_1)

@@ -180,6 +180,13 @@ def test_processes_in_a_slow_phase_of_the_machine_do_not_count(noisy: Any, repea
     assert latency(compared(before, paced(after, *(1.0,) * 12))).disturbed == (0, 0)
 
 
+def test_a_slower_machine_is_no_slow_phase_of_another(make: Any, noisy: Any, repeats: Any, compared: Any) -> None:
+    before, after = paced(repeats(noisy(8)), *(1.0,) * 8), paced(repeats(noisy(8, 0.02)), *(1.5,) * 8)
+    assert latency(compared(before, after)).disturbed == (0, 8)
+    elsewhere = latency(compared(before, after, new={"machine": make.machine(cores=64)}, anyway=True))
+    assert (elsewhere.outcome, elsewhere.disturbed) == ("worse", (0, 0))
+
+
 def test_processes_that_others_disturbed_do_not_count(noisy: Any, repeats: Any, compared: Any) -> None:
     before, after = repeats(noisy(6)), repeats((*noisy(6), *noisy(6, 0.03)))
     others = (DeviceState(at=1.0, foreign_cores=2.0),)
@@ -201,6 +208,8 @@ def test_a_machine_that_changed_is_no_regression_and_is_told(
         comparison = compared(side(before), side(after))
         assert comparison.machine_changes == 1
         assert (comparison.status, told in verdict(comparison)) == (0, True)
+    slower = compared(paced(side(0.01), *(1.0,) * 10), paced(side(0.02), *(1.5,) * 10))
+    assert told in verdict(slower)  # although that is a slow phase throughout
     same = compared(side(0.01), side(0.01))
     assert "machine itself" not in verdict(same)
     ours = compared(repeats(noisy(10)), repeats(noisy(10, 0.02)))
