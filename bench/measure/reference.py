@@ -7,6 +7,7 @@ counter inside tells, and calls of a network were seen to take 1.4 times as long
 from __future__ import annotations
 
 import time
+from functools import cache
 
 import torch
 
@@ -19,8 +20,8 @@ class ReferenceWork:
     """An elementwise operation on all threads of the process, in place: they calculate for some microseconds, and wait
     for one another."""
 
-    def __init__(self) -> None:
-        self._numbers = torch.ones(PER_THREAD * torch.get_num_threads())
+    def __init__(self, threads: int) -> None:
+        self._numbers = torch.ones(PER_THREAD * threads)
 
     def seconds(self) -> float:
         """Lower quartile of some calls, a fraction of a millisecond in all: stray slow ones tell of something else.
@@ -34,3 +35,9 @@ class ReferenceWork:
                 self._numbers.mul_(1.0)
                 taken.append(time.perf_counter() - begin)
         return sorted(taken[WARM_UP:])[CALLS // 4]
+
+
+@cache
+def reference_work(threads: int) -> ReferenceWork:
+    """One for the whole process: where its numbers lie decides where those of what is timed do."""
+    return ReferenceWork(threads)

@@ -13,7 +13,7 @@ import torch
 
 from bench.measure.competition import cpu_times, foreign_cores
 from bench.measure.nvml import ask, handle_of
-from bench.measure.reference import ReferenceWork
+from bench.measure.reference import reference_work
 from bench.records import DeviceState
 
 INTERVAL_SECONDS = 0.2
@@ -60,7 +60,7 @@ class Watch:
 
 
 def _cpu_reader() -> Callable[[float], DeviceState]:
-    reference = ReferenceWork()
+    reference = reference_work(torch.get_num_threads())
     return lambda at: DeviceState(at=at, clock_hz=_cpu_clock_hz(), reference_seconds=reference.seconds())
 
 
