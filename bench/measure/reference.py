@@ -21,7 +21,8 @@ class ReferenceWork:
     for one another."""
 
     def __init__(self, threads: int) -> None:
-        self._numbers = torch.ones(PER_THREAD * threads)
+        with torch.inference_mode(mode=False):  # what is made inside of it cannot be written to outside
+            self._numbers = torch.ones(PER_THREAD * threads)
 
     def seconds(self) -> float:
         """Lower quartile of some calls, a fraction of a millisecond in all: stray slow ones tell of something else.

@@ -27,6 +27,15 @@ def test_the_lower_quartile_of_its_warm_calls_counts(monkeypatch: pytest.MonkeyP
     assert work.seconds() == 3.0
 
 
+def test_it_works_inside_and_outside_of_inference_mode() -> None:
+    with torch.inference_mode():
+        work = ReferenceWork(2)
+        assert work.seconds() > 0
+    assert work.seconds() > 0
+    with torch.inference_mode():
+        assert work.seconds() > 0
+
+
 def test_it_stays_the_same_work(threads: None) -> None:
     torch.set_num_threads(2)
     work = reference_work(2)
