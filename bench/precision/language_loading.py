@@ -20,8 +20,8 @@ from bench.precision.native import allow_tf32, need_capability
 
 INT4_GROUP = 64
 """Weights that share a scale: small models are not wide enough for 128."""
-BLOCK, PACKED_OUTPUTS = 64, 32
-"""bitsandbytes: 4-bit weights that share a scale, and outputs that are packed side by side for AVX512-BF16."""
+PACKED_OUTPUTS = 32
+"""Side by side in the layout of bitsandbytes for AVX512-BF16."""
 
 
 def _nothing(model: Any) -> None:
@@ -93,6 +93,8 @@ def expand_odd_shapes(model: Any) -> None:
     Others are expanded at each call, as all are on other processors.
     """
     from bitsandbytes.nn.modules import Linear4bit
+
+    from bench.precision.bitsandbytes_layers import BLOCK
 
     for layer in model.modules():
         if isinstance(layer, Linear4bit) and (layer.out_features % PACKED_OUTPUTS or layer.in_features % BLOCK):
