@@ -1,6 +1,6 @@
 """pytest glue of the benchmark cases: options, the ``plan`` and ``measure`` fixtures, hooks into pytest-benchmark.
 
-Nothing here imports torch: cases run in processes of their own, see ``bench/engine``.
+Nothing here imports torch: cases run in processes of their own, see ``bench/run``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bench.errors import InputError
-from bench.plan import Plan
-from bench.records import Case, Measurement
-from bench.session import BenchSession, cases_requested
+from bench.core.errors import InputError
+from bench.core.records import Case, Measurement
+from bench.plan.plan import Plan
+from bench.run.session import BenchSession, cases_requested
 
 SESSION = pytest.StashKey[BenchSession]()
 Measure = Callable[..., Measurement]

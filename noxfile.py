@@ -28,9 +28,9 @@ REPORT = "reports"
 INTERRUPTED, REFUSED = 2, 4
 """pytest's exit status after Ctrl-C, and where it was asked for what cannot be done."""
 CODE_CHANGED = 6
-"""That of bench.session where the suite's code was edited while it measured."""
+"""That of bench.run.session where the suite's code was edited while it measured."""
 NOTHING_FINISHED = 3
-"""Exit status of bench.engine.rebuild where no case was finished."""
+"""Exit status of bench.run.rebuild where no case was finished."""
 RUN_BEGINS = re.compile(rb'^{"schema":\d+,"kind":"run","run":"(\w+)"', re.MULTILINE)
 """How a line of the journal begins that tells of a run's begin."""
 
@@ -46,7 +46,7 @@ def bench(session: nox.Session) -> None:
     status = run_to_its_end(command)
     begun = runs_in(journal) - known if status != REFUSED else set()
     if begun and not result.exists():  # pytest was killed, or could not write its JSON
-        rebuild = [python, "-m", "bench.engine.rebuild", JOURNAL, "--out", RESULT, "--run", begun.pop()]
+        rebuild = [python, "-m", "bench.run.rebuild", JOURNAL, "--out", RESULT, "--run", begun.pop()]
         session.run(*rebuild, external=True, success_codes=[0, NOTHING_FINISHED])
     if changed(result) in (None, earlier):
         session.error(f"nothing was measured (pytest ended with status {status})")

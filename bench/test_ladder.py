@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from bench.training_plan import ladder_case, ladder_rows
+from bench.plan.training_cases import ladder_case, ladder_rows
 
 if TYPE_CHECKING:
-    from bench.plan import Plan
+    from bench.plan.plan import Plan
 
 
 def parameters(plan: Plan) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.plan import Plan
+    from bench.plan.plan import Plan
 
 
 def parameters(plan: Plan) -> Iterator[dict[str, Any]]:

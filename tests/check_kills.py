@@ -27,8 +27,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.engine.journal import Entry, Journal  # noqa: E402
-from bench.records import Measurement  # noqa: E402
+from bench.core.records import Measurement  # noqa: E402
+from bench.run.journal import Entry, Journal  # noqa: E402
 from tests.processes import children, fork_server, marked, wait_for  # noqa: E402
 
 MARK = "HALFBYTE_CHECK_KILLS"

@@ -34,17 +34,17 @@ sys.path.insert(0, str(ROOT))
 
 from scipy.stats import binomtest  # noqa: E402
 
-from bench.engine import Engine  # noqa: E402
-from bench.engine.journal import Journal  # noqa: E402
-from bench.engine.process import ProcessRunner  # noqa: E402
-from bench.options import available_cores  # noqa: E402
-from bench.records import Case, Measurement, from_json, to_json  # noqa: E402
+from bench.core.records import Case, Measurement, from_json, to_json  # noqa: E402
+from bench.core.workspace import Workspace  # noqa: E402
+from bench.plan.options import available_cores  # noqa: E402
 from bench.report.compare.matching import Pair  # noqa: E402
 from bench.report.compare.thresholds import PROCESSES, TIMES  # noqa: E402
 from bench.report.compare.times import TimeChange, tested, too_few  # noqa: E402
 from bench.report.disturbance import undisturbed  # noqa: E402
 from bench.report.pace import Paces, paces_of  # noqa: E402
-from bench.workspace import Workspace  # noqa: E402
+from bench.run.engine import Engine  # noqa: E402
+from bench.run.journal import Journal  # noqa: E402
+from bench.run.process import ProcessRunner  # noqa: E402
 
 SHORT = (("cnn_small", 1), ("cnn_small", 32), ("cnn_vgg", 1))
 """Networks and batch sizes whose calls take milliseconds."""

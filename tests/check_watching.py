@@ -21,10 +21,10 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 import models  # noqa: E402
-from bench.budgets import Sampling  # noqa: E402
+from bench.core.budgets import Sampling  # noqa: E402
 from bench.measure import clock, flags  # noqa: E402
 from bench.measure.state import Watch  # noqa: E402
-from bench.options import available_cores  # noqa: E402
+from bench.plan.options import available_cores  # noqa: E402
 from bench.report.statistics import quantile_interval  # noqa: E402
 
 MOST = 1.03

@@ -12,41 +12,28 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-PLAIN = {"bench.records", "bench.budgets", "bench.comparisons", "bench.errors", "bench.labels", "bench.workspace"}
-NAMES = {"models", "bench.data", "bench.data.sources", "bench.precision", "bench.train.recipes", "bench.train.tracking"}
-"""Modules whose names the pytest process may use: they import no torch, which another test here sees to."""
-
+ARTEFACTS = {"bench.train.artefacts"}
 ALLOWED: dict[str, set[str]] = {
     "models": {"models"},
-    "bench/records.py": set(),
-    "bench/budgets.py": set(),
-    "bench/comparisons.py": set(),
-    "bench/errors.py": set(),
-    "bench/labels.py": set(),
-    "bench/workspace.py": set(),
-    "bench/plan.py": PLAIN | NAMES | {"bench.training_plan"},
-    "bench/language_plan.py": PLAIN | NAMES | {"bench.plan"},
-    "bench/training_plan.py": PLAIN | NAMES | {"bench.plan"},
-    "bench/options.py": PLAIN | NAMES | {"bench.plan"},
-    "bench/session.py": PLAIN
-    | {
-        "bench.engine",
-        "bench.options",
-        "bench.plan",
-        "bench.train.artefacts",
-        "bench.language_plan",
-        "bench.training_plan",
+    "bench/core": {"bench.core"},
+    "bench/plan": {"bench.core", "models", "bench.plan", "bench.train.tracking"},
+    "bench/run": {"bench.core", "bench.plan", "bench.run", "bench.experiments", "bench.measure"} | ARTEFACTS,
+    "conftest.py": {"bench.core", "bench.plan", "bench.run"},
+    "bench/test_*.py": {"bench.plan", "bench.core"},
+    "bench/experiments": {
+        "models",
+        "bench.core",
+        "bench.experiments",
+        "bench.precision",
+        "bench.measure",
+        "bench.train",
+        "bench.data",
     },
-    "conftest.py": {"bench.records", "bench.errors", "bench.plan", "bench.session"},
-    "bench/test_*.py": {"bench.plan", "bench.records", "bench.language_plan", "bench.training_plan"},
-    "bench/engine": PLAIN | {"bench.engine", "bench.experiments", "bench.measure"},
-    "bench/experiments": PLAIN
-    | {"models", "bench.experiments", "bench.precision", "bench.measure", "bench.train", "bench.data"},
-    "bench/train": PLAIN | {"models", "bench.train", "bench.data", "bench.measure"},
-    "bench/precision": PLAIN | {"bench.precision", "bench.measure"},
-    "bench/measure": PLAIN | {"bench.measure"},
-    "bench/data": PLAIN | {"bench.data"},
-    "bench/report": {"bench.records", "bench.errors", "bench.labels", "bench.report"},
+    "bench/train": {"models", "bench.core", "bench.train", "bench.data", "bench.measure"},
+    "bench/precision": {"bench.core", "bench.precision", "bench.measure"},
+    "bench/measure": {"bench.core", "bench.measure"},
+    "bench/data": {"bench.core", "bench.data"},
+    "bench/report": {"bench.core", "bench.report"},
 }
 
 
@@ -95,8 +82,8 @@ def test_every_module_has_its_arrow() -> None:
     assert {str(file.relative_to(ROOT)) for file in ours - listed} == {"bench/__init__.py"}
 
 
-def test_the_engine_reaches_experiments_only_inside_the_worker() -> None:
-    for file in (ROOT / "bench/engine").rglob("*.py"):
+def test_the_run_reaches_experiments_only_inside_the_worker() -> None:
+    for file in (ROOT / "bench/run").rglob("*.py"):
         early = {name for name, at_import in imports(file) if at_import}
         assert not {name for name in early if name.startswith(("bench.experiments", "bench.measure"))}, file.name
 
@@ -113,15 +100,15 @@ def loaded_after(statement: str) -> set[str]:
     "modules",
     [
         "models",
-        "bench.plan",
-        "bench.options",
-        "bench.engine",
+        "bench.plan.plan",
+        "bench.plan.options",
+        "bench.run",
         "bench.experiments",
-        "bench.labels",
+        "bench.core.labels",
         "bench.precision",
-        "bench.train.recipes",
+        "bench.core.recipes",
         "bench.train.tracking",
-        "bench.session",
+        "bench.run.session",
     ],
 )
 def test_names_are_free_of_torch(modules: str) -> None:

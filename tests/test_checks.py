@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import Case, DeviceState, Measurement
+from bench.core.records import Case, DeviceState, Measurement
 from bench.report.compare import times
 from tests import check_kills, check_noise
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from bench.core.recipes import Recipe
 from bench.data.images import load_dataset
 from bench.precision.converted import Converted, Setting, layers_of, replace_module
 from bench.precision.language_loading import Loading
-from bench.train.recipes import Recipe
 from models import ClassifierSpec, classifier
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "extending.md"

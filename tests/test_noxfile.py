@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import bench.session
-from bench.engine import rebuild
-from bench.engine.journal import Journal, RunStart
+import bench.run.session
+from bench.run import rebuild
+from bench.run.journal import Journal, RunStart
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -88,7 +88,7 @@ def test_a_killed_run_is_made_of_its_own_lines(noxfile: Any, begin: Callable[[st
     begin("earlier")
     _, session = ended(noxfile, -9, lambda: begin("this"))
     assert session.commands == [
-        ("python", "-m", "bench.engine.rebuild", noxfile.JOURNAL, "--out", noxfile.RESULT, "--run", "this")
+        ("python", "-m", "bench.run.rebuild", noxfile.JOURNAL, "--out", noxfile.RESULT, "--run", "this")
     ]
     assert set(session.allowed) == {0, rebuild.NOTHING_FINISHED}
 
@@ -111,6 +111,6 @@ def test_a_run_that_is_refused_reports_nothing_of_another(noxfile: Any, begin: C
 
 def test_an_edit_of_the_code_is_told(noxfile: Any, tmp_path: Path) -> None:
     result = tmp_path / "results" / "run.json"
-    message, session = ended(noxfile, bench.session.CODE_CHANGED, lambda: result.write_text("{}"))
+    message, session = ended(noxfile, bench.run.session.CODE_CHANGED, lambda: result.write_text("{}"))
     assert message == "the code was edited meanwhile: the report holds what was measured before that"
     assert [command[3] for command in session.commands] == ["render"]

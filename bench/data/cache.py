@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.datasets import Source, cache_name
+from bench.core.records import from_json, to_json
 from bench.data.decode import Labels, Pixels, array_files
-from bench.data.sources import Source, cache_name
-from bench.records import from_json, to_json
 
 FORMAT = 1
 """Changes when the same source would be stored in another way."""

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.core.datasets import Source
+from bench.core.errors import InputError
 from bench.data.decode import Fit, Labels, NotUniformError, Part, Pixels, Supply
-from bench.data.sources import Source
-from bench.errors import InputError
 
 COLLATE_BATCH = 64
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.errors import InputError
+from bench.core.errors import InputError
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.datasets import Source, parse, resolve, stamp_of
+from bench.core.errors import InputError
 from bench.data import cache, custom, known
 from bench.data.decode import Decoded, Labels, Pixels, Supply, array_files, decode
-from bench.data.sources import Source, parse, resolve, stamp_of
-from bench.errors import InputError
 
 Triple = tuple[float, float, float]
 

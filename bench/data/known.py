@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bench.core.datasets import CIFAR10_ARCHIVE_BYTES, CIFAR10_FOLDER, CIFAR10_URL, Entries, list_folder
+from bench.core.errors import InputError
 from bench.data.decode import Fit, Labels, Part, Pixels, Supply
-from bench.data.sources import CIFAR10_ARCHIVE_BYTES, CIFAR10_FOLDER, CIFAR10_URL, Entries, list_folder
 from bench.data.splits import hold_out
-from bench.errors import InputError
 
 MNIST5K_TEST = 1_000
 STALL_SECONDS = 30.0

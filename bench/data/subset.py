@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from bench.core.errors import Unsupported
 from bench.data.images import ImageDataset, Split
-from bench.errors import Unsupported
 
 FEWEST_CLASSES = 4
 """Of a data set that is halved: two in each half, or there is nothing to tell apart."""

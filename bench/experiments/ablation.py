@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 import models
+from bench.core.errors import InputError
+from bench.core.records import Case, Measurement
+from bench.core.workspace import Workspace
 from bench.data.images import ImageDataset
-from bench.errors import InputError
 from bench.experiments.training import dataset_for, initialised, measured
-from bench.records import Case, Measurement
-from bench.workspace import Workspace
 from models.ablations import ABLATIONS
 
 

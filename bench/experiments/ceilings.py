@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from bench.budgets import BUDGETS
+from bench.core.budgets import BUDGETS
+from bench.core.records import Case, Figure, Measurement
+from bench.core.workspace import Workspace
 from bench.measure import ceilings, clock, flags
 from bench.measure.state import Watch
-from bench.records import Case, Figure, Measurement
-from bench.workspace import Workspace
 
 OF_A_MODEL = dict.fromkeys(
     ("coverage", "energy_joules_per_item", "peaks", "quality", "serialized_bytes", "weight_bytes"),

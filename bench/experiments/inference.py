@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.core.records import Case, Cold, Figure, Measurement, Quality, Scalar, digest_of, to_json
+from bench.core.workspace import Workspace
 from bench.data.pipelines import evaluation_batches
 from bench.experiments.conversion import bits_of, precision_of, whats_converted
 from bench.experiments.modes import compiled, graph_breaks, prepare_mode
@@ -18,9 +20,7 @@ from bench.experiments.timing import TIMING_OPTIONS, Timed, fewest_bytes, timed
 from bench.measure import flags, memory, quality
 from bench.measure.trace import traced
 from bench.precision.storage import tensors_as_stored
-from bench.records import Case, Cold, Figure, Measurement, Quality, Scalar, digest_of, to_json
 from bench.train.evaluate import check_logits
-from bench.workspace import Workspace
 
 SMALLEST_JUDGING_BATCH = 32
 """Accuracy is judged in batches of at least this many images: ten thousand calls with one image each take minutes."""

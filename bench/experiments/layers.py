@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from bench.core.precisions import BASELINE
+from bench.core.records import Case, Cold, Figure, Measurement
+from bench.core.workspace import Workspace
 from bench.experiments.conversion import bits_of, precision_of, whats_converted
 from bench.experiments.modes import prepare_mode
 from bench.experiments.subject import size_of
 from bench.experiments.timing import fewest_bytes, timed
 from bench.measure import flags, memory
 from bench.measure.trace import traced
-from bench.precision import BASELINE
 from bench.precision.converted import Setting, converter_of
 from bench.precision.storage import tensors_as_stored
-from bench.records import Case, Cold, Figure, Measurement
-from bench.workspace import Workspace
 
 CALIBRATION_BATCHES = 4
 CALIBRATION_BATCH = 32

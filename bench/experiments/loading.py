@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from bench.core.recipes import RECIPES, Recipe
+from bench.core.records import Case, Figure, Measurement
+from bench.core.workspace import Workspace
 from bench.experiments.subject import build
 from bench.experiments.timing import sampling
 from bench.experiments.training import dataset_for, initialised
 from bench.measure import clock, flags
 from bench.measure.state import Watch
-from bench.records import Case, Figure, Measurement
 from bench.train.artefacts import recipe_of
 from bench.train.feeds import Batches, feed_of
-from bench.train.recipes import RECIPES, Recipe
 from bench.train.settings import optimizer_of, settings_of
 from bench.train.step import Step
-from bench.workspace import Workspace
 
 ALONE = "none"
 """In the place of a network: no training step follows."""

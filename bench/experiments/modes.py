@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench.errors import Unsupported
-from bench.records import Case
-from bench.workspace import Workspace
+from bench.core.errors import Unsupported
+from bench.core.records import Case
+from bench.core.workspace import Workspace
 
 
 def prepare_mode(network: nn.Module, case: Case, workspace: Workspace, *, may_freeze: bool) -> nn.Module:

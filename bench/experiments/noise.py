@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 import models
+from bench.core.records import Case, Cold, Measurement
+from bench.core.workspace import Workspace
 from bench.experiments.timing import timed
 from bench.measure import flags, memory
-from bench.records import Case, Cold, Measurement
-from bench.workspace import Workspace
 
 NOT_OF_NOISE = {
     "coverage": "nothing is converted",

@@ -14,19 +14,19 @@ from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
+from bench.core.errors import InputError
+from bench.core.precisions import BASELINE, PRECISIONS
+from bench.core.recipes import recipe
+from bench.core.records import Case, Peak
+from bench.core.workspace import Workspace, sha256_of
 from bench.data.augmentation import Normalization
 from bench.data.images import ImageDataset, open_dataset
 from bench.data.pipelines import evaluation_batches
-from bench.errors import InputError
 from bench.measure.clock import synchronize
 from bench.measure.memory import peak_of
-from bench.precision import BASELINE, PRECISIONS
 from bench.precision.converted import Converted, Setting, converter_of
-from bench.records import Case, Peak
 from bench.train.artefacts import load_weights
 from bench.train.inputs import normalization
-from bench.train.recipes import recipe
-from bench.workspace import Workspace, sha256_of
 
 CALIBRATION_IMAGES = 256
 CALIBRATION_BATCH = 32

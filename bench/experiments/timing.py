@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.budgets import BUDGETS, Sampling
+from bench.core.budgets import BUDGETS, Sampling
+from bench.core.records import Case, Figure, Peak
 from bench.measure import clock, memory
 from bench.measure.energy import ENERGY_SECONDS, STOOD_STILL, Meter, meter_of
 from bench.measure.state import Watch
 from bench.precision.storage import tensors_as_stored
-from bench.records import Case, Figure, Peak
 
 NO_BLOCKS = "metered over blocks of calls, which are not taken here"
 TIMING_OPTIONS = ("max_seconds", "min_samples")

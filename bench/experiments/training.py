@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from bench.core.errors import Unsupported
+from bench.core.records import Case, Cold, Measurement, digest_of
+from bench.core.workspace import Workspace, sha256_of
 from bench.data.images import ImageDataset, load_dataset
 from bench.data.subset import half_of
-from bench.errors import Unsupported
 from bench.experiments.modes import prepare_compiler
 from bench.experiments.subject import build, dataset_of
 from bench.experiments.training_record import (
@@ -32,7 +34,6 @@ from bench.measure.quality import accuracy, keep_predictions
 from bench.measure.state import Watch
 from bench.measure.trace import traced
 from bench.precision import native
-from bench.records import Case, Cold, Measurement, digest_of
 from bench.train.artefacts import artefact_name, recipe_of
 from bench.train.checkpoint import best_path
 from bench.train.evaluate import check_network
@@ -41,7 +42,6 @@ from bench.train.schedule import schedule
 from bench.train.settings import Settings, settings_of
 from bench.train.tracking import tracker_of
 from bench.train.training import Trained, Training, epoch_indices, split_indices, unjudged
-from bench.workspace import Workspace, sha256_of
 
 PRECISIONS = ("fp32", "tf32", "bf16_autocast")
 """At which a network is trained. Weights are float32 in all of them."""

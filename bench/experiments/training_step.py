@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.core.records import Case, Cold, Figure, Measurement
+from bench.core.workspace import Workspace
 from bench.experiments.subject import build
 from bench.experiments.timing import sampling
 from bench.experiments.training import dataset_for, initialised, set_arithmetic, training_of
 from bench.measure import clock, flags, memory
 from bench.measure.state import Watch
 from bench.measure.trace import traced
-from bench.records import Case, Cold, Figure, Measurement
 from bench.train.feeds import Feed
 from bench.train.state import begin, compile_steps
 from bench.train.step import Step
 from bench.train.training import Training, split_indices
-from bench.workspace import Workspace
 
 PARTS = ("loading", "forward", "backward", "optimizer")
 

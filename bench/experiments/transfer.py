@@ -8,13 +8,13 @@ from pathlib import Path
 from torch import nn
 
 import models
-from bench.comparisons import SCOPES
-from bench.errors import InputError, Unsupported
+from bench.core.comparisons import SCOPES
+from bench.core.errors import InputError, Unsupported
+from bench.core.records import Case, Figure, Measurement
+from bench.core.workspace import Workspace, sha256_of
 from bench.experiments.training import dataset_for, initialised, measured
-from bench.records import Case, Figure, Measurement
 from bench.train.artefacts import imagenet_file, load_weights
 from bench.train.heads import freeze_all_but, replace_head
-from bench.workspace import Workspace, sha256_of
 
 IMAGENET_CLASSES = 1000
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.budgets import Sampling
+from bench.core.budgets import Sampling
 
 WARM_UP_CALLS = 10
 WARM_UP_SECONDS = 0.025

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bench.records import Scalar
+from bench.core.records import Scalar
 
 ENVIRONMENT = (
     "ATEN_CPU_CAPABILITY",

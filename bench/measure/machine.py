@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from bench.errors import InputError
-from bench.records import Machine
+from bench.core.errors import InputError
+from bench.core.records import Machine
 
 PACKAGES = (
     "torch",

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from bench.core.records import Peak
 from bench.measure.nvml import ask, handle_of
-from bench.records import Peak
 
 PEAK_RESET = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")

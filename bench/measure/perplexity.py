@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.records import Quality
+from bench.core.records import Quality
 
 
 @dataclass(frozen=True, kw_only=True)

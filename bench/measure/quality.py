@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bench.labels import digest, pack, unpack
-from bench.records import Predictions, Quality
+from bench.core.labels import digest, pack, unpack
+from bench.core.records import Predictions, Quality
 
 Labels = npt.NDArray[np.int64]
 

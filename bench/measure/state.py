@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from bench.core.records import DeviceState
 from bench.measure.competition import cpu_times, foreign_cores
 from bench.measure.nvml import ask, handle_of
 from bench.measure.reference import reference_work
-from bench.records import DeviceState
 
 INTERVAL_SECONDS = 0.2
 COMPETITION_SECONDS = 0.1

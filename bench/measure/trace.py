@@ -19,9 +19,9 @@ import torch
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from bench.core.records import TRACE, Measurement
+from bench.core.workspace import Workspace
 from bench.measure.clock import synchronize
-from bench.records import TRACE, Measurement
-from bench.workspace import Workspace
 
 CALLS = 3
 SECONDS = 2.0

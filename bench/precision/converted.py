@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.errors import Unsupported
-from bench.precision import Precision
+from bench.core.errors import Unsupported
+from bench.core.precisions import Precision
 
 WEIGHTED = (nn.Conv2d, nn.Linear)
 """Layers that hold nearly all weights of a classifier and do nearly all of its arithmetic."""

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import torch
 
-from bench.errors import Unsupported
+from bench.core.errors import Unsupported
+from bench.core.precisions import Precision
 from bench.measure.ceilings import TF32_CAPABILITY
-from bench.precision import Precision
 from bench.precision.native import allow_tf32, need_capability
 
 INT4_GROUP = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.errors import Unsupported
+from bench.core.errors import Unsupported
 from bench.measure.ceilings import TF32_CAPABILITY
 from bench.precision.converted import Converted, Setting
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.errors import Unsupported
+from bench.core.errors import Unsupported
 from bench.precision.converted import layers_of, replace_module
 
 LARGEST = 127

@@ -17,7 +17,7 @@ from torch.export import Dim, export
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
-from bench.errors import Unsupported
+from bench.core.errors import Unsupported
 from bench.measure.machine import cpu_features
 from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of
 

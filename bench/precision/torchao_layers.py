@@ -15,7 +15,7 @@ from torchao.quantization import (
     quantize_,
 )
 
-from bench.errors import Unsupported
+from bench.core.errors import Unsupported
 from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of
 
 INT4_GROUP = 128

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.errors import InputError
+from bench.core.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

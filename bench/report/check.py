@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.errors import InputError
+from bench.core.errors import InputError
 from bench.report.render import CHECKOUT, INPUTS, compose
 
 PUBLISHED = CHECKOUT / "reports" / "published"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.records import Case, DeviceState, Measurement
+from bench.core.records import Case, DeviceState, Measurement
 from bench.report.pace import Paces, slowdown
 
 CONTENDED = 0.1

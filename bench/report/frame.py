@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.records import Case, Failure, Figure, Measurement, Scalar, digest_of, to_json
+from bench.core.records import Case, Failure, Figure, Measurement, Scalar, digest_of, to_json
 from bench.report.disturbance import disturbances
 from bench.report.limits import add_limits
 from bench.report.load import Run

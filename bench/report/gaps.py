@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.records import Case
+from bench.core.records import Case
 from bench.report.load import Run
 
 Cell = tuple[str, str, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.records import Failure
+from bench.core.records import Failure
 from bench.report.arithmetic import DATA_OPTIONS, added, options_of, words_of
 from bench.report.groups import Group, training_groups
 from bench.report.load import DatasetFacts

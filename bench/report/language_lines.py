@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from bench.records import TRACE
+from bench.core.records import TRACE
 from bench.report.markdown import escape
 from bench.report.rows import (
     BASELINES,

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.errors import InputError
-from bench.labels import unpack
-from bench.records import SCHEMA, Failure, Machine, Measurement, from_json
+from bench.core.errors import InputError
+from bench.core.labels import unpack
+from bench.core.records import SCHEMA, Failure, Machine, Measurement, from_json
 
 _MEASUREMENT_FIELDS = frozenset(item.name for item in dataclasses.fields(Measurement))
 

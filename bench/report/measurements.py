@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bench.records import Failure, to_json
+from bench.core.records import Failure, to_json
 from bench.report.frame import RECORDS, TEXTS, sorted_failures
 from bench.report.load import Run
 from bench.report.rows import IDENTITY, Row

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from bench.records import digest_of, to_json
+from bench.core.records import digest_of, to_json
 from bench.report.load import DatasetFacts, Run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping
 
-from bench.records import Measurement
+from bench.core.records import Measurement
 
 SLOWER = 0.3
 """Part by which the reference work takes longer than at best from which on a process is said to be slowed. In the calm

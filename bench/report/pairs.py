@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.records import Measurement
+from bench.core.records import Measurement
 from bench.report.load import Run
 from bench.report.names import named_datasets
 from bench.report.rows import BASELINES, IDENTITY, SPEED, Row, ends, throughput

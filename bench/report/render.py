@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import InputError
+from bench.core.errors import InputError
 from bench.report.contents import Contents
 from bench.report.files import replace
 from bench.report.frame import rows_of, tidy

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from bench.records import Case, Measurement
+from bench.core.records import Case, Measurement
 from bench.report.load import Run
 from bench.report.names import Names
 from bench.report.statistics import Estimate, Interval, per_second, quantile_interval, summarise

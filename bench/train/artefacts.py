@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import InputError, Unsupported
-from bench.records import Case, digest_of, word
-from bench.train.recipes import Recipe, recipe, recipe_for
+from bench.core.errors import InputError, Unsupported
+from bench.core.recipes import Recipe, recipe, recipe_for
+from bench.core.records import Case, digest_of, word
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING_SOURCES = (
     "models",
+    "bench/core/recipes.py",
     "bench/train",
     "bench/data",
     "bench/experiments/training.py",

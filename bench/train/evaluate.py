@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.core.errors import InputError
+from bench.core.recipes import Recipe, TestFaults
 from bench.data.images import ImageDataset, Split
 from bench.data.pipelines import evaluation_batches
 from bench.data.tensors import ImageTensors
-from bench.errors import InputError
 from bench.train.inputs import normalization, noted_test_augmentation
-from bench.train.recipes import Recipe, TestFaults
 
 EVALUATION_BATCH = 250
 _RIGHT = TestFaults()

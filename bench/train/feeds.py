@@ -11,11 +11,11 @@ import torchvision.transforms.functional  # noqa: F401  # the loader's workers i
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.core.recipes import Recipe
 from bench.data.images import ImageDataset
 from bench.data.pipelines import loader_for_epoch
 from bench.data.tensors import ImageTensors
 from bench.train.inputs import training_augmentation
-from bench.train.recipes import Recipe
 from bench.train.settings import Settings
 
 Indices = NDArray[np.int64]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from bench.errors import InputError
+from bench.core.errors import InputError
 
 
 def _resnet18_cifar(network: nn.Module, classes: int) -> str:

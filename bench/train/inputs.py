@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from bench.core.errors import InputError
+from bench.core.recipes import Recipe
 from bench.data.augmentation import HALF, USUAL, Augmentation, Normalization
 from bench.data.images import ImageDataset
-from bench.errors import InputError
-from bench.train.recipes import Recipe
 
 
 def normalization(given: str, dataset: ImageDataset) -> Normalization | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 
-from bench.train.recipes import Recipe
+from bench.core.recipes import Recipe
 from bench.train.schedule import Schedule
 
 RISE_FROM = 5.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.errors import InputError
-from bench.train.recipes import Recipe
+from bench.core.errors import InputError
+from bench.core.recipes import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.errors import InputError
-from bench.records import Case
+from bench.core.errors import InputError
+from bench.core.recipes import Recipe
+from bench.core.records import Case
 from bench.train.map_products import multiply_small_maps
-from bench.train.recipes import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

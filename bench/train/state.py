@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from bench.errors import InputError
+from bench.core.errors import InputError
+from bench.core.recipes import Recipe
 from bench.measure.clock import synchronize
 from bench.train import checkpoint as checkpoints
 from bench.train.artefacts import fit
@@ -18,7 +19,6 @@ from bench.train.averaging import RunningMean
 from bench.train.checkpoint import Checkpoint, best_path
 from bench.train.feeds import Feed, feed_of
 from bench.train.rates import scheduler_of
-from bench.train.recipes import Recipe
 from bench.train.settings import lay_out, optimizer_of, optimizer_over
 from bench.train.step import Step, compile_now
 from bench.train.training import Training

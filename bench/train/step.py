@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.core.recipes import Recipe, TestFaults
 from bench.measure.clock import synchronize
 from bench.train.evaluate import check_logits, evaluating
-from bench.train.recipes import Recipe, TestFaults
 from bench.train.settings import Settings
 
 

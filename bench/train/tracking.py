@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
-from bench.records import Case, digest_of
-from bench.workspace import Workspace
+from bench.core.records import Case, digest_of
+from bench.core.workspace import Workspace
 
 
 class Tracker(Protocol):

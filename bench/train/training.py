@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from bench.core.recipes import Recipe
 from bench.data.images import ImageDataset
 from bench.data.splits import hold_out
 from bench.train.checkpoint import Identity
 from bench.train.feeds import Feed, Indices
-from bench.train.recipes import Recipe
 from bench.train.schedule import Schedule
 from bench.train.settings import Settings
 from bench.train.step import Step

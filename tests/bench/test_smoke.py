@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from bench.budgets import BUDGETS, COMPILED_KINDS, COMPILED_LANGUAGE_KINDS
-from bench.labels import unpack
-from bench.language_plan import LANGUAGE_EXPERIMENTS
-from bench.precision import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
-from bench.records import Measurement, from_json
-from bench.training_plan import TRAININGS
+from bench.core.budgets import BUDGETS, COMPILED_KINDS, COMPILED_LANGUAGE_KINDS
+from bench.core.labels import unpack
+from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
+from bench.core.records import Measurement, from_json
+from bench.plan.language_cases import LANGUAGE_EXPERIMENTS
+from bench.plan.training_cases import TRAININGS
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = BUDGETS["smoke"]

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from transformers import pipeline
 
-from bench.errors import Unsupported
+from bench.core.errors import Unsupported
+from bench.core.records import Case, Figure, Measurement
+from bench.core.workspace import Workspace
 from bench.experiments.language.generation import TokenClock, end_tokens
 from bench.experiments.language.subject import check_place, folder_of, load_model, measured
 from bench.measure.clock import now
-from bench.records import Case, Figure, Measurement
-from bench.workspace import Workspace
 
 SYSTEM = "You are a sassy, wise-cracking robot as imagined by Hollywood circa 1986."
 USER = (

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.core.records import Case, Cold, Figure, Measurement
+from bench.core.workspace import Workspace
 from bench.experiments.conversion import Ran, whats_converted
 from bench.experiments.language.generation import (
     Generation,
@@ -27,8 +29,6 @@ from bench.measure.energy import ENERGY_SECONDS, Reading, meter_of
 from bench.measure.state import Watch
 from bench.measure.trace import traced
 from bench.precision.storage import tensors_as_stored
-from bench.records import Case, Cold, Figure, Measurement
-from bench.workspace import Workspace
 
 BLOCKS = 6
 """Of each generation: the fewest of which a median has an interval of 95 %."""

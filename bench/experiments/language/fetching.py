@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoTokenizer
 
 import models
-from bench.errors import InputError
+from bench.core.errors import InputError
+from bench.core.workspace import Workspace
 from bench.experiments.language.subject import quiet, size_of
-from bench.workspace import Workspace
 from models.language import LanguageSpec
 from models.language_files import digest_of, folder_of, weight_files
 

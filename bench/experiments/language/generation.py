@@ -16,13 +16,13 @@ from transformers import AutoTokenizer, CompileConfig
 from transformers.generation.streamers import BaseStreamer
 
 import models
-from bench.data.text import Text, load_text
-from bench.errors import InputError, Unsupported
+from bench.core.errors import InputError, Unsupported
+from bench.core.records import Case
+from bench.core.text import Text, load_text
+from bench.core.workspace import Workspace
 from bench.experiments.language.subject import Subject, folder_of
 from bench.experiments.modes import prepare_compiler
 from bench.measure.clock import CUDA_WARM_UP_SECONDS, now
-from bench.records import Case
-from bench.workspace import Workspace
 
 TOKEN_CHARACTERS = 8
 """More than a token of usual prose has."""

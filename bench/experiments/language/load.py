@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
+from bench.core.records import Case, Figure, Measurement, Peak
+from bench.core.workspace import Workspace
 from bench.experiments.conversion import precision_of
 from bench.experiments.language.subject import folder_of, from_pretrained, load_model, measured, quiet
 from bench.measure import memory
 from bench.precision.language_loading import loading_of
 from bench.precision.storage import tensors_as_stored
-from bench.records import Case, Figure, Measurement, Peak
-from bench.workspace import Workspace
 from models.language_files import weight_files
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-from bench.errors import InputError
+from bench.core.errors import InputError
+from bench.core.records import Case, Figure, Measurement
+from bench.core.workspace import Workspace
 from bench.experiments.language.generation import text_ids
 from bench.experiments.language.subject import folder_of, load_model, measured
 from bench.measure.clock import now
 from bench.measure.perplexity import Window, nats_of, perplexity, windows
-from bench.records import Case, Figure, Measurement
-from bench.workspace import Workspace
 
 FEWEST_WINDOWS = 2
 NOT_OF_WINDOWS = {

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from bench.errors import Unsupported
+from bench.core.errors import Unsupported
+from bench.core.records import Case, Cold, Figure, Measurement
+from bench.core.workspace import Workspace
 from bench.experiments.language.generation import generate, prompts_of, warm_up
 from bench.experiments.language.subject import load_model, measured, unwatched
 from bench.experiments.timing import sampling
 from bench.measure import clock, memory
 from bench.measure.state import Watch
 from bench.measure.trace import traced
-from bench.records import Case, Cold, Figure, Measurement
-from bench.workspace import Workspace
 
 
 def run(case: Case, workspace: Workspace) -> Measurement:

@@ -14,16 +14,16 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 import models
-from bench.errors import InputError, TooLittleMemory
+from bench.core.errors import InputError, TooLittleMemory
+from bench.core.precisions import BASELINE, Precision
+from bench.core.records import Case, Cold, Coverage, Figure, Scalar
+from bench.core.workspace import Workspace
 from bench.experiments.conversion import bits_of, precision_of
 from bench.measure import flags, memory
 from bench.measure.clock import synchronize
 from bench.measure.state import Watch
-from bench.precision import BASELINE, Precision
 from bench.precision.language_loading import Loading, bitsandbytes_cpu_kernels, loading_of
 from bench.precision.storage import tensors_as_stored, weights_in
-from bench.records import Case, Cold, Coverage, Figure, Scalar
-from bench.workspace import Workspace
 
 NOTHING_CONVERTED = (BASELINE, "tf32")
 NOTHING_CONVERTED = (BASELINE, "tf32")

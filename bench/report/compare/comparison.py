@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import InputError
+from bench.core.errors import InputError
 from bench.report.compare.conditions import Difference, differences
 from bench.report.compare.exact import ExactChange, exact_changes
 from bench.report.compare.matching import Pair, match

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.records import Machine
+from bench.core.records import Machine
 from bench.report.compare.matching import DIGESTS, PLACE, Entry, Pair
 from bench.report.language_lines import EXPERIMENTS
 from bench.report.load import Run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.records import Better, Measurement
+from bench.core.records import Better, Measurement
 from bench.report.compare.matching import Entry, Pair
 from bench.report.compare.outcome import Outcome
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.records import Case, Failure, Measurement, Scalar
+from bench.core.records import Case, Failure, Measurement, Scalar
 from bench.report.frame import rows_of, tidy
 from bench.report.load import Run
 from bench.report.names import names_of

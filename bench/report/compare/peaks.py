@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.records import Measurement
+from bench.core.records import Measurement
 from bench.report.compare.matching import Entry, Pair
 from bench.report.compare.outcome import Outcome
 from bench.report.compare.thresholds import PEAK_GRAIN, PEAKS

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bench.records import Better, Measurement
+from bench.core.records import Better, Measurement
 from bench.report.compare.exact import other_work
 from bench.report.compare.matching import PLACE, Pair, cell
 from bench.report.compare.outcome import Outcome

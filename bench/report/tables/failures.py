@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.records import Failure
+from bench.core.records import Failure
 from bench.report.contents import SHORT, Contents, identity_cells, varying
 from bench.report.frame import sorted_failures
 from bench.report.markdown import ABSENT, shortened, table

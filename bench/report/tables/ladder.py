@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.records import Failure
+from bench.core.records import Failure
 from bench.report.cells import BASELINE
 from bench.report.contents import Contents, common_line
 from bench.report.frame import rows_of, sorted_failures

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from bench.records import Machine
+from bench.core.records import Machine
 from bench.report.contents import Contents
 from bench.report.load import Run
 from bench.report.markdown import ABSENT, integer, number, table

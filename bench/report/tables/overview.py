@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from bench.records import Machine
+from bench.core.records import Machine
 from bench.report.contents import Contents
 from bench.report.gaps import Gap, gaps
 from bench.report.language_lines import EXPERIMENTS, OF_MACHINE, of_language, of_language_alone

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from bench.core.errors import InputError
 from bench.data.images import ImageDataset, load_dataset
-from bench.errors import InputError
 
 HEAD = """
 from __future__ import annotations

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import cache, sources
+from bench.core import datasets
+from bench.core.errors import InputError
+from bench.data import cache
 from bench.data.images import ImageDataset, dataset_folder, load_dataset, open_dataset
-from bench.errors import InputError
 
 
 def load(spec: Path | str, data_dir: Path, image_size: int = 32) -> ImageDataset:
@@ -189,7 +190,7 @@ class TestCache:
         load(folder, tmp_path)
         Image.new("RGB", (32, 32), (9, 8, 7)).save(folder / "train" / "cat" / "000.png")
         assert (load(folder, tmp_path).train.images[0] == (9, 8, 7)).all()
-        stamps = {sources.stamp_of(sources.parse(str(source))) for source in (folder, other)}
+        stamps = {datasets.stamp_of(datasets.parse(str(source))) for source in (folder, other)}
         assert {entry.name for entry in (tmp_path / "cache").iterdir()} == {f"pets-32-{stamp}" for stamp in stamps}
 
     @pytest.mark.parametrize("file", ["train-images.npy", "test-labels.npy", "meta.json"])
@@ -278,7 +279,7 @@ class TestCifar10:
         assert first.digest == second.digest
         assert (second.name, second.flip, second.held_out, len(second.classes)) == ("cifar10", True, 5_000, 10)
         assert (second.train.images == 5).all()
-        assert sources.resolve("auto", tmp_path) == "cifar10"
+        assert datasets.resolve("auto", tmp_path) == "cifar10"
 
     def test_a_download_that_fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: Any, **__: Any) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.core.errors import Unsupported
 from bench.data.images import ImageDataset, load_dataset
 from bench.data.subset import half_of
-from bench.errors import Unsupported
 
 
 def test_the_halves_share_no_class_and_leave_nothing_out(tmp_path: Path) -> None:

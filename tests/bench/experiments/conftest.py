@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.workspace import Workspace
+from bench.core.workspace import Workspace
 
 
 @pytest.fixture(scope="module")

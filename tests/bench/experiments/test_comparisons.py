@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from bench.budgets import BUDGETS
-from bench.comparisons import SCOPES
+from bench.core.budgets import BUDGETS
+from bench.core.comparisons import SCOPES
+from bench.core.errors import InputError, Unsupported
+from bench.core.records import Case, Measurement, from_json, to_json
+from bench.core.workspace import Workspace, sha256_of
 from bench.data.images import ImageDataset, Split
-from bench.errors import InputError, Unsupported
 from bench.experiments import ablation, loading, speedrun, training, training_step, transfer
 from bench.experiments.timing import sampling
 from bench.measure.state import Watch
-from bench.records import Case, Measurement, from_json, to_json
 from bench.train.artefacts import load_weights
 from bench.train.heads import freeze_all_but, replace_head
-from bench.workspace import Workspace, sha256_of
 from models import classifier
 from models.ablations import ABLATIONS
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from bench.core.precisions import PRECISIONS
 from bench.experiments.conversion import bits_of, whats_converted
 from bench.measure.products import Product
-from bench.precision import PRECISIONS
 
 
 def step_of(network: nn.Module, images: torch.Tensor) -> Any:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from bench.errors import Unsupported
+from bench.core.errors import Unsupported
+from bench.core.records import Case, Measurement, from_json, to_json
+from bench.core.workspace import Workspace
 from bench.experiments import layers
-from bench.records import Case, Measurement, from_json, to_json
-from bench.workspace import Workspace
 
 
 @pytest.fixture

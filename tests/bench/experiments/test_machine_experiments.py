@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from bench.core.records import Case, Measurement, from_json, to_json
+from bench.core.workspace import Workspace
 from bench.experiments import ceilings, noise
-from bench.records import Case, Measurement, from_json, to_json
-from bench.workspace import Workspace
 
 
 @pytest.fixture

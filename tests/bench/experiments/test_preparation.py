@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.records import Case
+from bench.core.workspace import Workspace
 from bench.experiments.preparation import prepare
-from bench.records import Case
-from bench.workspace import Workspace
 
 MINE = """
 import json

@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 import torch
 
+from bench.core.errors import InputError, Unsupported
+from bench.core.experiments import EXPERIMENTS
+from bench.core.recipes import RECIPES
+from bench.core.records import Case, Measurement, Peak, from_json, to_json
+from bench.core.workspace import Workspace, sha256_of
 from bench.data.images import load_dataset
-from bench.errors import InputError, Unsupported
-from bench.experiments import EXPERIMENTS, training
+from bench.experiments import training
 from bench.experiments.training_record import peaks_of
 from bench.measure.quality import digest, read_predictions
-from bench.records import Case, Measurement, Peak, from_json, to_json
 from bench.train.artefacts import load_weights
 from bench.train.evaluate import evaluate_split
-from bench.train.recipes import RECIPES
 from bench.train.state import begin
-from bench.workspace import Workspace, sha256_of
 from models import classifier
 
 CASE = Case(

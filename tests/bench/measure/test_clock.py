@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench.budgets import Sampling
+from bench.core.budgets import Sampling
 from bench.measure import clock
 
 CPU = torch.device("cpu")

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.core.records import Case
 from bench.experiments import timing
 from bench.experiments.timing import why_no_energy
 from bench.measure import energy
 from bench.measure.energy import STOOD_STILL, Counter, Meter, meter_of
-from bench.records import Case
 
 CPU = torch.device("cpu")
 

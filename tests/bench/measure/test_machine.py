@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.errors import InputError
+from bench.core.errors import InputError
+from bench.core.records import from_json, to_json
 from bench.measure import flags, machine
 from bench.measure.state import Watch
-from bench.records import from_json, to_json
 
 
 def test_survey_of_the_cpu() -> None:

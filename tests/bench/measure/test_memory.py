@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
+from bench.core.records import Peak
 from bench.measure import memory
-from bench.records import Peak
 
 CPU = torch.device("cpu")
 MEGABYTE = 1_000_000

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch._C._autograd import DeviceType
 
+from bench.core.records import Case, Measurement
+from bench.core.workspace import Workspace
 from bench.measure import trace
 from bench.measure.trace import most_expensive, traced
-from bench.records import Case, Measurement
-from bench.workspace import Workspace
 
 CASE = Case(
     experiment="layers",

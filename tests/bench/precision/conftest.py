@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.precision import PRECISIONS
+from bench.core.precisions import PRECISIONS
 from bench.precision.converted import Converted, Setting, converter_of
 
 Convert = Callable[..., Converted]

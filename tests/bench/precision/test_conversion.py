@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import models
-from bench.errors import Unsupported
+from bench.core.errors import Unsupported
+from bench.core.precisions import CLASSIFIER_PRECISIONS, PRECISIONS
 from bench.measure.memory import bytes_of
 from bench.measure.products import flops_in, products_of
-from bench.precision import CLASSIFIER_PRECISIONS, PRECISIONS
 from bench.precision.bitsandbytes_layers import even_rows
 from bench.precision.storage import tensors_as_stored, weights_in
 

@@ -8,8 +8,8 @@ from bitsandbytes.nn.modules import Linear4bit
 from torch import nn
 from transformers import BitsAndBytesConfig
 
-from bench.errors import Unsupported
-from bench.precision import LANGUAGE_PRECISIONS, PRECISIONS
+from bench.core.errors import Unsupported
+from bench.core.precisions import LANGUAGE_PRECISIONS, PRECISIONS
 from bench.precision.language_loading import loading_of
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.errors import Unsupported
+from bench.core.errors import Unsupported
 from bench.measure.memory import bytes_of
 from bench.precision.packed_int8 import PackedInt8Linear, pack_linear_layers
 from bench.precision.storage import tensors_as_stored, weights_in

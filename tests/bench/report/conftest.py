@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from bench.labels import pack
-from bench.records import (
+from bench.core.labels import pack
+from bench.core.records import (
     Case,
     Cold,
     Coverage,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.errors import InputError
+from bench.core.errors import InputError
 from bench.report import check, render
 from bench.report.__main__ import main
 from bench.report.check import PUBLISHED, differences

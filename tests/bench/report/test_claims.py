@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.records import Peak
+from bench.core.records import Peak
 from bench.report.render import render
 
 TRUTH_LOST = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import DeviceState
+from bench.core.records import DeviceState
 from bench.report.disturbance import disturbances, foreign_cores
 from bench.report.pace import paces_of
 

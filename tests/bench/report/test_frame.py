@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import DeviceState, Figure, Measurement
+from bench.core.records import DeviceState, Figure, Measurement
 from bench.report.frame import rows_of, tidy
 from bench.report.rows import SPEED, figure, side_of_one, throughput
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import bench
-from bench.records import Peak
+from bench.core.records import Peak
 from bench.report.render import render
 
 FP32 = (0, 1, 2, 3, 4, 5, 6, 0, 0, 0)

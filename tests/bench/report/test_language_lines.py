@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import Cold
+from bench.core.records import Cold
 from bench.report.frame import rows_of, tidy
 from bench.report.language_lines import EXPERIMENTS, LanguageGroup, bandwidth_limit, language_groups, over
 

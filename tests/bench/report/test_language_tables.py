@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.records import Cold
+from bench.core.records import Cold
 from bench.report.render import render
 
 FP32 = (300.0, 310.0, 140.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.errors import InputError
+from bench.core.errors import InputError
 from bench.report.__main__ import main
 from bench.report.load import load, load_all
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import bench
-from bench.records import Peak
+from bench.core.records import Peak
 from bench.report.frame import tidy
 from bench.report.measurements import csv_of, measurements
 from bench.report.render import render

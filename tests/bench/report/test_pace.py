@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import DeviceState, Measurement
+from bench.core.records import DeviceState, Measurement
 from bench.report.pace import paces_of, reference_seconds, slowdown
 
 

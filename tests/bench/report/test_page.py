@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import Peak
+from bench.core.records import Peak
 from bench.report.page.document import index_html
 from bench.report.render import render
 

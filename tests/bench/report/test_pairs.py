@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import Measurement, Peak
+from bench.core.records import Measurement, Peak
 from bench.report.frame import rows_of, tidy
 from bench.report.measurements import measurements
 from bench.report.pairs import AGREEMENT
@@ -111,7 +111,7 @@ def test_where_labels_are_missing_nothing_is_said(make: Any, run_of: Any, lost: 
         make.predictions.popitem()
         run = run_of(*outcomes)
     else:
-        from bench.labels import pack
+        from bench.core.labels import pack
 
         labels = {"truth": {}, "short truth": {"test_labels": pack(range(5))}}[lost]
         run = run_of(*outcomes, datasets=[make.dataset(**labels)])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.records import Measurement
+from bench.core.records import Measurement
 from bench.report.frame import rows_of, tidy
 from bench.report.perplexity import Change, change
 

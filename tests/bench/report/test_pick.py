@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.records import Cold
+from bench.core.records import Cold
 
 BATCH_1 = "**Classifiers, each by itself, batch 1, 32 px, cifar10-jpeg**"
 SHORT = "Accuracies under the budget quick are those of shortened trainings"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.records import Cold
+from bench.core.records import Cold
 
 NATS = {"fp32": (300, 310, 140), "int8": (300.1, 309.9, 140.0), "nf4": (320, 331, 150)}
 SIZES = {"fp32": 500, "int8": 150, "nf4": 100}

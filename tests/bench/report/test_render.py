@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import bench
-from bench.records import Cold, Peak
+from bench.core.records import Cold, Peak
 from bench.report.render import render
 
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
+from bench.core.recipes import RECIPES
 from bench.data.images import ImageDataset, Split
 from bench.train.loop import train
-from bench.train.recipes import RECIPES
 from bench.train.schedule import Schedule
 from bench.train.training import Training
 

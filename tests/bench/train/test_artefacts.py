@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.errors import InputError
-from bench.records import Case
+from bench.core.errors import InputError
+from bench.core.records import Case
 from bench.train import artefacts
 from bench.train.artefacts import artefact_name, load_weights, recipe_of, training_code
 

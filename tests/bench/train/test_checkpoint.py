@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.errors import InputError
+from bench.core.errors import InputError
 from bench.train import checkpoint
 from bench.train.checkpoint import Checkpoint
 

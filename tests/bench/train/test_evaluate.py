@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.core.errors import InputError
+from bench.core.recipes import RECIPES, TestFaults
 from bench.data.augmentation import CIFAR10_MEAN, CIFAR10_STD
 from bench.data.images import ImageDataset, Split
-from bench.errors import InputError
 from bench.train.evaluate import (
     Evaluation,
     check_network,
@@ -21,7 +22,6 @@ from bench.train.evaluate import (
     evaluating,
 )
 from bench.train.inputs import normalization, noted_test_augmentation, training_augmentation
-from bench.train.recipes import RECIPES, TestFaults
 
 CPU = torch.device("cpu")
 RECIPE = replace(RECIPES["user"], batch_size=8)

@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bench.core.errors import InputError
+from bench.core.recipes import RECIPES
 from bench.data.pipelines import loader_for_epoch
 from bench.data.tensors import ImageTensors
-from bench.errors import InputError
 from bench.train import checkpoint
 from bench.train.checkpoint import Checkpoint, best_path
 from bench.train.inputs import training_augmentation
 from bench.train.loop import Diverged, train
-from bench.train.recipes import RECIPES
 from bench.train.schedule import Schedule
 from bench.train.settings import Settings
 from bench.train.training import Trained, Training, epoch_indices, split_indices

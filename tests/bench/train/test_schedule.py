@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.errors import InputError
-from bench.train.recipes import RECIPES
+from bench.core.errors import InputError
+from bench.core.recipes import RECIPES
 from bench.train.schedule import Schedule, schedule
 
 NOTE_0 = RECIPES["note0_resnet18_cifar"]

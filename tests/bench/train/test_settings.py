@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from bench.core.recipes import Recipe
 from bench.train.loop import train
 from bench.train.rates import stops
-from bench.train.recipes import Recipe
 from bench.train.schedule import Schedule
 from bench.train.settings import Settings
 from bench.train.state import begin, warm_up

@@ -12,11 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.records import Case
+from bench.core.records import Case
+from bench.core.workspace import Workspace
 from bench.train.loop import train
 from bench.train.tracking import TensorBoard, Tracker, WeightsAndBiases, curve, tracker_of
 from bench.train.training import Training
-from bench.workspace import Workspace
 
 CASE = Case(
     experiment="training",

@@ -11,9 +11,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from bench.data.text import load_text
-from bench.records import Case, Scalar
-from bench.workspace import Workspace
+from bench.core.records import Case, Scalar
+from bench.core.text import load_text
+from bench.core.workspace import Workspace
 
 VOCABULARY = 259
 """Bytes, and three tokens that mark something; the first of all ends an answer."""

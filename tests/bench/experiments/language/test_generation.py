@@ -15,13 +15,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from bench.errors import InputError, Unsupported
+from bench.core.errors import InputError, Unsupported
+from bench.core.records import Case
+from bench.core.workspace import Workspace
 from bench.experiments.language import decode, prefill
 from bench.experiments.language.generation import generate, new_token_counts, prompts_of, text_ids
 from bench.experiments.language.subject import load_model
 from bench.measure.energy import Counter, Meter
-from bench.records import Case
-from bench.workspace import Workspace
 
 Make = Callable[..., Any]
 

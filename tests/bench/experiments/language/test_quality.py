@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bench.errors import InputError, Unsupported
+from bench.core.errors import InputError, Unsupported
 from bench.experiments.language import chat, perplexity
 from bench.measure.perplexity import Window
 

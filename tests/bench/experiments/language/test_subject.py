@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from bench.errors import InputError, TooLittleMemory
+from bench.core.errors import InputError, TooLittleMemory
+from bench.core.workspace import Workspace
 from bench.experiments.language import fetching, load
 from bench.experiments.language.subject import load_model, size_of
 from bench.measure import memory
-from bench.workspace import Workspace
 
 Make = Callable[..., Any]
 LINEAR = 2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 96)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.records import Failure, Measurement
+from bench.core.records import Failure, Measurement
 from bench.report.compare.comparison import Comparison, compare
 
 Outcomes = Sequence[Measurement | Failure]

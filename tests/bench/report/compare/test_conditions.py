@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import DeviceState, Measurement
+from bench.core.records import DeviceState, Measurement
 
 VERSIONS = {
     "torch": "2.14.1",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import Better, Figure, Measurement
+from bench.core.records import Better, Figure, Measurement
 
 
 def outcomes(comparison: Any) -> dict[str, str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.errors import InputError
+from bench.core.errors import InputError
 
 
 def kinds(comparison: Any) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import Peak
+from bench.core.records import Peak
 from bench.report.compare.thresholds import PEAKS
 from bench.report.rows import PEAKS as COLUMNS
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import DeviceState, Figure, Measurement
+from bench.core.records import DeviceState, Figure, Measurement
 from bench.report.compare.outcome import count
 from bench.report.compare.thresholds import TIMES
 from bench.report.compare.verdict import verdict

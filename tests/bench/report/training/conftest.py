@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.records import Cold, Failure, FailureKind, Figure, Measurement, Peak, Scalar
+from bench.core.records import Cold, Failure, FailureKind, Figure, Measurement, Peak, Scalar
 
 RUNGS: tuple[dict[str, Any], ...] = (
     {"pipeline": "dataloader", "workers": 0, "rung": 0},

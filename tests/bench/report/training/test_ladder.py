@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from bench.comparisons import LADDER
+from bench.core.comparisons import LADDER
+from bench.plan.training_cases import arithmetic_options
 from bench.report.arithmetic import words_of
 from bench.report.render import render
-from bench.training_plan import arithmetic_options
 
 RATES = (100.0, 130.0, 200.0, 240.0, 250.0, 400.0)
 """Images a second of each place of the ladder, but the last."""

@@ -1,0 +1,1 @@
+"""Nouns and tables that all parts read. Standard library only."""

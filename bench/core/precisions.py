@@ -1,0 +1,329 @@
+"""The precisions that a model is measured at: one literal table. Importing it imports no torch."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench.core.records import Scalar
+
+__all__ = [
+    "BASELINE",
+    "CLASSIFIER_PRECISIONS",
+    "LANGUAGE_PRECISIONS",
+    "PRECISIONS",
+    "Library",
+    "Precision",
+    "why_not",
+]
+
+BASELINE = "fp32"
+"""What the other precisions are compared with."""
+Library = Literal["torch", "bitsandbytes", "torchao"]
+EAGER_STATIC = (
+    "static int8 runs in int8 only when it is compiled: run eagerly, its graph computes in fp32 between rounding steps"
+)
+CUDA_STATIC = (
+    "no kept route to int8 convolutions on CUDA is used: PyTorch's convolution takes no int8 tensors there, and its "
+    "cuDNN kernel for the older quantised tensors is experimental; floating point between rounding steps would "
+    "simulate int8 arithmetic, not time it"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """One way to hold a model's weights and to compute with them."""
+
+    name: str
+    library: Library
+    summary: str
+    weight_bits: int
+    """Bits of one weight as stored, scales apart."""
+    activation_bits: int
+    """Bits of what a weight is multiplied by, as this precision means it; a row's coverage tells what ran."""
+    layers: str = "all layers"
+    convert: str | None = None
+    """``module:function`` under ``bench.precision`` that converts an image classifier; imported by its worker.
+    None: it is for language models only."""
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    """Keyword arguments of that function."""
+    load: str | None = None
+    """``module:function`` under ``bench.precision`` that tells how transformers loads a language model at it. None: it
+    is for image classifiers only."""
+    load_settings: Mapping[str, Scalar] = field(default_factory=dict)
+    """Keyword arguments of that function."""
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    modes: tuple[str, ...] = ("eager", "compiled")
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why it does not run on a device or in a mode that is not listed, where that needs saying."""
+
+    @property
+    def low_bits(self) -> int:
+        """Numbers of so many bits or fewer count as converted: 16 for half precision, else 8."""
+        return 16 if min(self.weight_bits, self.activation_bits) == 16 else 8
+
+
+PRECISIONS: dict[str, Precision] = {
+    "fp32": Precision(
+        name="fp32",
+        library="torch",
+        summary="float32 throughout, TF32 off: the baseline",
+        weight_bits=32,
+        activation_bits=32,
+        convert="native:as_is",
+        load="language_loading:plain",
+        load_settings={"dtype": "float32"},
+    ),
+    "tf32": Precision(
+        name="tf32",
+        library="torch",
+        summary="float32 weights, products in TensorFloat-32",
+        weight_bits=32,
+        activation_bits=19,
+        convert="native:as_tf32",
+        devices=("cuda",),
+        load="language_loading:plain",
+        load_settings={"dtype": "float32", "tf32": True},
+    ),
+    "bf16": Precision(
+        name="bf16",
+        library="torch",
+        summary="weights and activations in bfloat16",
+        weight_bits=16,
+        activation_bits=16,
+        convert="native:as_type",
+        settings={"dtype": "bfloat16"},
+        load="language_loading:plain",
+        load_settings={"dtype": "bfloat16"},
+    ),
+    "fp16": Precision(
+        name="fp16",
+        library="torch",
+        summary="weights and activations in float16",
+        weight_bits=16,
+        activation_bits=16,
+        convert="native:as_type",
+        settings={"dtype": "float16"},
+        devices=("cuda",),
+        load="language_loading:plain",
+        load_settings={"dtype": "float16"},
+    ),
+    "bf16_autocast": Precision(
+        name="bf16_autocast",
+        library="torch",
+        summary="float32 weights, products in bfloat16 by torch.autocast",
+        weight_bits=32,
+        activation_bits=16,
+        convert="native:autocast",
+        settings={"dtype": "bfloat16"},
+    ),
+    "int8_static": Precision(
+        name="int8_static",
+        library="torchao",
+        summary="int8 weights and activations, scales from training images (PT2E, x86 Inductor quantizer)",
+        weight_bits=8,
+        activation_bits=8,
+        layers="convolutions and linear layers",
+        convert="static_int8:convert",
+        devices=("cpu",),
+        modes=("compiled",),
+        reasons={"eager": EAGER_STATIC, "cuda": CUDA_STATIC},
+    ),
+    "int8_dynamic": Precision(
+        name="int8_dynamic",
+        library="torchao",
+        summary="int8 weights, activations rounded to int8 at each call",
+        weight_bits=8,
+        activation_bits=8,
+        layers="linear layers",
+        convert="torchao_layers:linear",
+        settings={"kind": "int8_dynamic"},
+    ),
+    "int8_linear": Precision(
+        name="int8_linear",
+        library="torchao",
+        summary="int8 weights, expanded at each call",
+        weight_bits=8,
+        activation_bits=32,
+        layers="linear layers",
+        convert="torchao_layers:linear",
+        settings={"kind": "int8_weight_only"},
+    ),
+    "int4_linear": Precision(
+        name="int4_linear",
+        library="torchao",
+        summary="int4 weights in groups, bfloat16 activations",
+        weight_bits=4,
+        activation_bits=16,
+        layers="linear layers",
+        convert="torchao_layers:linear",
+        settings={"kind": "int4_weight_only"},
+        load="language_loading:torchao",
+        load_settings={"kind": "int4_weight_only"},
+    ),
+    "int8_weights": Precision(
+        name="int8_weights",
+        library="torchao",
+        summary="int8 weights with a scale for each output channel, expanded at each call",
+        weight_bits=8,
+        activation_bits=32,
+        layers="convolutions and linear layers",
+        convert="torchao_layers:int8_weights",
+    ),
+    "nf4_weights": Precision(
+        name="nf4_weights",
+        library="bitsandbytes",
+        summary="NF4 weights in blocks of 64, expanded at each call",
+        weight_bits=4,
+        activation_bits=32,
+        layers="convolutions and linear layers",
+        convert="bitsandbytes_layers:four_bit_weights",
+        settings={"quant_type": "nf4"},
+    ),
+    "fp4_weights": Precision(
+        name="fp4_weights",
+        library="bitsandbytes",
+        summary="FP4 weights in blocks of 64, expanded at each call",
+        weight_bits=4,
+        activation_bits=32,
+        layers="convolutions and linear layers",
+        convert="bitsandbytes_layers:four_bit_weights",
+        settings={"quant_type": "fp4"},
+    ),
+    "int8_bnb": Precision(
+        name="int8_bnb",
+        library="bitsandbytes",
+        summary="LLM.int8() without outliers (threshold 0)",
+        weight_bits=8,
+        activation_bits=8,
+        layers="linear layers",
+        convert="bitsandbytes_layers:linear_eight_bits",
+        settings={"threshold": 0.0},
+        load="language_loading:eight_bits",
+        load_settings={"threshold": 0.0},
+    ),
+    "int8_bnb_outliers": Precision(
+        name="int8_bnb_outliers",
+        library="bitsandbytes",
+        summary="LLM.int8() with activations of 6 and more kept in 16 bits",
+        weight_bits=8,
+        activation_bits=8,
+        layers="linear layers",
+        convert="bitsandbytes_layers:linear_eight_bits",
+        settings={"threshold": 6.0},
+        load="language_loading:eight_bits",
+        load_settings={"threshold": 6.0},
+    ),
+    "nf4": Precision(
+        name="nf4",
+        library="bitsandbytes",
+        summary="NF4 weights in blocks of 64",
+        weight_bits=4,
+        activation_bits=32,
+        layers="linear layers",
+        convert="bitsandbytes_layers:linear_four_bits",
+        settings={"quant_type": "nf4", "nested": False},
+        load="language_loading:four_bits",
+        load_settings={"quant_type": "nf4", "nested": False, "compute": "float32"},
+    ),
+    "nf4_double": Precision(
+        name="nf4_double",
+        library="bitsandbytes",
+        summary="NF4 weights whose scales are quantised too",
+        weight_bits=4,
+        activation_bits=32,
+        layers="linear layers",
+        convert="bitsandbytes_layers:linear_four_bits",
+        settings={"quant_type": "nf4", "nested": True},
+        load="language_loading:four_bits",
+        load_settings={"quant_type": "nf4", "nested": True, "compute": "float32"},
+    ),
+    "fp4": Precision(
+        name="fp4",
+        library="bitsandbytes",
+        summary="FP4 weights in blocks of 64",
+        weight_bits=4,
+        activation_bits=32,
+        layers="linear layers",
+        convert="bitsandbytes_layers:linear_four_bits",
+        settings={"quant_type": "fp4", "nested": False},
+        load="language_loading:four_bits",
+        load_settings={"quant_type": "fp4", "nested": False, "compute": "float32"},
+    ),
+    "int8_linear_bf16": Precision(
+        name="int8_linear_bf16",
+        library="torchao",
+        summary="int8 weights, expanded at each call, bfloat16 activations",
+        weight_bits=8,
+        activation_bits=16,
+        layers="linear layers",
+        load="language_loading:torchao",
+        load_settings={"kind": "int8_weight_only"},
+    ),
+    "int8_packed": Precision(
+        name="int8_packed",
+        library="torch",
+        summary="int8 weights multiplied with bfloat16 activations by torch's kernel for that",
+        weight_bits=8,
+        activation_bits=16,
+        layers="linear layers",
+        load="language_loading:packed",
+        devices=("cpu",),
+    ),
+    "nf4_bf16": Precision(
+        name="nf4_bf16",
+        library="bitsandbytes",
+        summary="NF4 weights in blocks of 64, expanded to bfloat16 and multiplied in it",
+        weight_bits=4,
+        activation_bits=16,
+        layers="linear layers",
+        load="language_loading:four_bits",
+        load_settings={"quant_type": "nf4", "nested": False, "compute": "bfloat16"},
+    ),
+    "nf4_double_bf16": Precision(
+        name="nf4_double_bf16",
+        library="bitsandbytes",
+        summary="NF4 weights whose scales are quantised too, expanded to bfloat16 and multiplied in it",
+        weight_bits=4,
+        activation_bits=16,
+        layers="linear layers",
+        load="language_loading:four_bits",
+        load_settings={"quant_type": "nf4", "nested": True, "compute": "bfloat16"},
+    ),
+    "fp4_bf16": Precision(
+        name="fp4_bf16",
+        library="bitsandbytes",
+        summary="FP4 weights in blocks of 64, expanded to bfloat16 and multiplied in it",
+        weight_bits=4,
+        activation_bits=16,
+        layers="linear layers",
+        load="language_loading:four_bits",
+        load_settings={"quant_type": "fp4", "nested": False, "compute": "bfloat16"},
+    ),
+}
+"""Every precision by its name. Linear-only ones leave convolutions as they are: coverage tells how much that is.
+
+Of language models, 4 bit with products in float32 and LLM.int8() with a threshold of 6 are what ``load_in_4bit=True``
+and ``load_in_8bit=True`` alone mean (``fp4``, ``int8_bnb_outliers``): a note's own settings. What is not quantised
+(embedding, output head, normalisations) is held in 16 bits there, as in the checkpoints that users load."""
+
+CLASSIFIER_PRECISIONS = tuple(name for name, precision in PRECISIONS.items() if precision.convert)
+LANGUAGE_PRECISIONS = tuple(name for name, precision in PRECISIONS.items() if precision.load)
+
+
+def why_not(precision: Precision, device: str, mode: str) -> str | None:
+    """Why ``precision`` cannot run on ``device`` (``cpu``, ``cuda``, ``cuda:N``) in ``mode``, or None if it may.
+
+    What only torch can tell (a GPU too old, an operation that is not there) the conversion itself says, by raising
+    ``Unsupported``.
+    """
+    kind = device.partition(":")[0]
+    if kind not in precision.devices:
+        return precision.reasons.get(kind, f"{precision.name} runs on {' and '.join(precision.devices)} only")
+    if mode not in precision.modes:
+        return precision.reasons.get(mode, f"{precision.name} runs {' and '.join(precision.modes)} only")
+    if importlib.util.find_spec(precision.library) is None:
+        return f"{precision.name} needs the package {precision.library}, which is not installed: pip install it"
+    return None

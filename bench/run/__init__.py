@@ -1,0 +1,1 @@
+"""Who runs a case and where. Only the worker reaches experiments."""

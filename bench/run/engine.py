@@ -1,0 +1,306 @@
+"""Who runs a case, and where: in a fresh process (default) or in this one. Never imports torch itself."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import InputError
+from bench.core.records import Case, Failure, Machine, Measurement, Outcome, Scalar, from_json, to_json
+from bench.core.workspace import Workspace
+from bench.run import worker
+from bench.run.adoption import Adoption, adopt
+from bench.run.fingerprint import Sources, fingerprint, marks
+from bench.run.interrupts import uninterrupted
+from bench.run.journal import Entry, Journal, Line, RunStart, Taken, Tried
+from bench.run.needs import Artefacts, LanguageFiles, Weights
+from bench.run.runner import InlineRunner, Performed, Progress, Runner, performed
+from bench.run.stepdown import stepped_down, steps_down
+from bench.run.summary import packed_labels
+
+__all__ = ["Engine", "InlineRunner", "Progress", "Runner"]
+
+SURVEY_SECONDS = 120.0
+PREPARATION_SECONDS = 3600.0
+
+
+@dataclass(kw_only=True)
+class Engine:
+    """Runs cases, keeps every outcome, and runs nothing twice."""
+
+    runner: Runner
+    workspace: Workspace
+    journal: Journal
+    case_timeout: Callable[[Case], float]
+    progress: Progress
+    artefact_of: Callable[[Case], str] | None = None
+    """Name of the file of weights that a training case gives, under ``workspace.artefacts``."""
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    case_seconds: dict[str, float] = field(default_factory=dict)
+    tried: dict[str, Performed] = field(default_factory=dict)
+    """What came of smaller batches than those that were asked for: outcomes once a test asks for them."""
+    machine: Machine | None = None
+    flags: dict[str, Scalar] = field(default_factory=dict)
+    language_files: dict[str, LanguageFiles] = field(default_factory=dict)
+    """Folders of the language models of the run, by the names that cases call them."""
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    """What the journal calls this run."""
+    begun: float = field(default_factory=time.monotonic)
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of what shapes the numbers of this run."""
+    adoption: Adoption = field(default_factory=Adoption)
+    """Measurements that earlier runs left in the journal, to be taken when their case is asked for."""
+    resumed: int = 0
+    """How many of them were taken."""
+    sources: Sources = field(default_factory=Sources)
+    """The code of this run. Made before a worker imports any of it."""
+    artefacts: Artefacts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.artefacts = Artefacts(self.workspace.artefacts)
+
+    def survey(self, device: str, threads: int) -> Machine:
+        """Ask a first worker what machine this is.
+
+        Raises:
+            InputError: the device cannot be used, or no worker can be started.
+        """
+        request = self._request("survey", SURVEY_SECONDS, "survey")
+        preload = self.runner.preload
+        answer = self._answer({**request, "device": device, "threads": threads, "preload": preload})
+        missing = set(preload) - set(answer["preloaded"])
+        if missing:
+            # The fork server swallows ImportError: each worker would import these again, and be slow without a word.
+            raise InputError(
+                f"the fork server could not import {', '.join(sorted(missing))}; is the environment whole?"
+            )
+        self.machine = from_json(Machine, answer["machine"])
+        self.flags = answer["flags"]
+        return self.machine
+
+    def prepare(self, case: Case, users: Sequence[Case]) -> dict[str, Any]:
+        """Decode the data set of ``case`` at its image size, and try the user's own networks, before any case runs.
+
+        Raises:
+            InputError: data or a network cannot be used.
+        """
+        request = self._request("prepare", PREPARATION_SECONDS, "prepare")
+        facts = self._answer({**request, "case": to_json(case), "users": [to_json(user) for user in users]})
+        self.workspace = replace(self.workspace, decoded=Path(facts["decoded"]))
+        return facts
+
+    def fetch(self, model: str) -> LanguageFiles:
+        """Find, download or make the files of a language model. A problem is kept: its cases then fail with it."""
+        request = self._request("fetch", PREPARATION_SECONDS, "fetch")
+        reply = self.runner.perform({**request, "model": model}, self.progress)
+        if "failure" in reply:
+            files = LanguageFiles(problem=reply["failure"]["message"])
+        else:
+            answer = dict(reply["answer"])
+            files = LanguageFiles(folder=Path(answer.pop("folder")), digest=answer["digest"], facts=answer)
+        self.language_files[model] = files
+        return files
+
+    def resume(self, data_digests: Sequence[str], *, take: bool) -> Adoption:
+        """Fix the fingerprint of this run and, if ``take``, adopt matching measurements from the journal.
+
+        Failures are not adopted: they are tried again.
+
+        Raises:
+            InputError: the journal cannot be read.
+        """
+        if self.machine is None:
+            raise RuntimeError("survey the machine first")
+        self.marks = marks(self.machine, self.flags, data_digests, self.sources.code)
+        self.workspace = replace(self.workspace, fingerprint=fingerprint(self.marks))
+        if take:
+            self.adoption = adopt(self.journal.read(), self.marks, self._whole)
+        return self.adoption
+
+    def begin(self, facts: Mapping[str, Any], commit: Mapping[str, Scalar]) -> None:
+        """Tell the journal what the JSON of this run says of it as a whole, and of the checkout."""
+        self._write(RunStart(run=self.run_id, marks=self.marks, facts=facts, commit=commit))
+
+    def run(
+        self,
+        case: Case,
+        needs: Case | None = None,
+        test: Mapping[str, Any] | None = None,
+        told: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> Outcome:
+        """The outcome of ``case``, run now unless it is known. ``needs`` is the training whose weights it reads.
+
+        What is needed is run first, as its own outcome, outside the clock and the time limit of ``case``. ``test`` is
+        what pytest-benchmark calls the test that asks, for the journal. ``told`` is given the outcome once it is in the
+        journal: Ctrl-C comes before both or after both.
+
+        Raises:
+            CodeChanged: the code of this run was edited. The outcome is not kept.
+        """
+        weights = self._weights_of(needs)
+        known = self._known(case, weights)
+        if known is None:
+            line, spent = self._measured(case, weights, test)
+            self._keep(line.outcome, line, spent, told)
+        else:
+            source, outcome = known
+            taken = Taken(run=self.run_id, source=source, case=case.id, at=self.seconds, test=test)
+            self._keep(outcome, taken if source != self.run_id or test is not None else None, (), told)
+            self.resumed += source != self.run_id
+        return self.outcomes[case.id]
+
+    def _known(self, case: Case, weights: Weights) -> tuple[str, Outcome] | None:
+        """The outcome of ``case`` and the run that came by it; None if it has to be run."""
+        if case.id in self.outcomes:
+            return self.run_id, self.outcomes[case.id]
+        adopted = self.adoption.entries.get(case.id)
+        if adopted is None or not isinstance(adopted.outcome, Measurement) or not weights.allow(adopted.outcome):
+            return None
+        return adopted.run, adopted.outcome
+
+    def _measured(self, case: Case, weights: Weights, test: Mapping[str, Any] | None) -> tuple[Entry, tuple[Path, ...]]:
+        """A line of ``case``, run now unless it was tried before, and the files that are of no use after it."""
+        tried = self.tried.get(case.id) or self._perform(case, weights)
+        outcome = tried.outcome
+        if isinstance(outcome, Failure) and steps_down(outcome):
+            outcome = self._step_down(outcome, weights)
+        line = Entry(
+            run=self.run_id,
+            outcome=outcome,
+            fingerprint=self.workspace.fingerprint,
+            case_seconds=tried.seconds,
+            at=self.seconds,
+            test=test,
+        )
+        return line, tried.spent
+
+    def _keep(
+        self, outcome: Outcome, line: Line | None, spent: Sequence[Path], told: Callable[[Outcome], None]
+    ) -> None:
+        with uninterrupted():  # else the journal has what the JSON of this run has not
+            if line:
+                self._write(line, spent)
+            self.outcomes[outcome.case.id] = outcome
+            if isinstance(line, Entry):
+                self.case_seconds[outcome.case.id] = line.case_seconds
+            told(outcome)
+
+    @property
+    def seconds(self) -> float:
+        """Since this run was made."""
+        return time.monotonic() - self.begun
+
+    def _step_down(self, failure: Failure, weights: Weights) -> Failure:
+        """``failure`` with the largest half, quarter, … of its batch that fits. It stays the outcome of that batch.
+
+        Each batch has a fresh process and the time limit of a case, unless what came of it is known.
+        """
+        tried: list[Outcome] = []
+        size = failure.case.batch_size // 2
+        while size >= 1:
+            smaller = replace(failure.case, batch_size=size)
+            known = self._known(smaller, weights)
+            tried.append(known[1] if known else self._try(smaller, weights))
+            if isinstance(tried[-1], Measurement) or tried[-1].kind != "out_of_memory":
+                break
+            size //= 2
+        return stepped_down(failure, tried)
+
+    def _try(self, case: Case, weights: Weights) -> Outcome:
+        """What comes of ``case``, which no test asked for so far: kept for one that will, and for ``--resume``."""
+        if case.id not in self.tried:
+            found = self._perform(case, weights)
+            line = Tried(
+                run=self.run_id,
+                outcome=found.outcome,
+                fingerprint=self.workspace.fingerprint,
+                case_seconds=found.seconds,
+            )
+            with uninterrupted():
+                self._write(line, found.spent)
+                self.tried[case.id] = found
+                self.case_seconds[case.id] = found.seconds
+        return self.tried[case.id].outcome
+
+    def _weights_of(self, training: Case | None) -> Weights:
+        """The weights that ``training`` gives: those of an earlier run if their file is there, else it is run now.
+
+        A file is named by all that shapes its training. A run whose own cases include the training has run it before,
+        and does not come to the file.
+        """
+        if training is None:
+            return Weights(fresh=False)
+        known = training.id in self.outcomes or training.id in self.adoption.entries
+        name = self.artefact_of(training) if self.artefact_of and not known else None
+        if name and (found := self.artefacts.sha256(name)):
+            return Weights(artefact=name, sha256=found, fresh=False)
+        trained = self.run(training)
+        if isinstance(trained, Failure):
+            return Weights(untrained=f"its training failed ({trained.kind}: {trained.message})")
+        fresh = training.id in self.case_seconds
+        return Weights(artefact=trained.artefact, sha256=trained.weights_sha256, fresh=fresh)
+
+    def _write(self, line: Line, spent: Sequence[Path] = ()) -> None:
+        """Into the journal. A full disk must not cost the measurement, which still goes into the JSON.
+
+        Files ``spent`` are removed once the line is on the disk: until then they are all that there is of it. Where
+        the disk has no room for the line they make some.
+
+        Raises:
+            CodeChanged: what the line tells may be of other code than it says.
+        """
+        self.sources.check()
+        try:
+            self.journal.append(line)
+        except OSError:
+            self._remove(spent)
+            self._write_again()
+        self._remove(spent)
+
+    def _write_again(self) -> None:
+        try:
+            self.journal.flush()
+        except OSError as error:
+            self.progress(f"{self.journal.path} cannot be written ({error.strerror}): tried again after the next case")
+
+    def _remove(self, files: Sequence[Path]) -> None:
+        for file in files:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+
+    def _perform(self, case: Case, weights: Weights) -> Performed:
+        files = self.language_files.get(case.model)
+        if files and files.problem:
+            return Performed(outcome=Failure(case=case, kind="error", message=files.problem))
+        request = self._request("run", self.case_timeout(case), case.id)
+        if weights.artefact:
+            request["workspace"]["artefact"] = str(self.workspace.artefacts / weights.artefact)
+        request["workspace"]["untrained"] = weights.untrained
+        if files:
+            request["workspace"]["model_folder"] = str(files.folder)
+        begin = time.monotonic()
+        reply = self.runner.perform({**request, "case": to_json(case)}, self.progress)
+        return performed(case, reply, time.monotonic() - begin)
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        reply = self.runner.perform(request, self.progress)
+        if "failure" in reply:
+            raise InputError(reply["failure"]["message"])
+        return dict(reply["answer"])
+
+    def _request(self, action: str, time_limit: float, log: str) -> dict[str, Any]:
+        log_file = str(self.workspace.logs / f"{log}.log")
+        paths = worker.paths_of(self.workspace)
+        return {"action": action, "time_limit": time_limit, "log": log_file, "workspace": paths}
+
+    def _whole(self, measurement: Measurement) -> bool:
+        """Whether the files that a measurement speaks of are still there, and hold what they held."""
+        if not self.artefacts.holds(measurement):
+            return False
+        stored = measurement.quality.predictions if measurement.quality else None
+        return stored is None or packed_labels(stored, self.workspace.results) is not None

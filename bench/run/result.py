@@ -1,0 +1,140 @@
+"""The JSON file of a run: written beside its place and renamed, so that a torn file never has its name."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import InputError
+
+if sys.platform != "win32":
+    import fcntl
+
+PROBE_BYTES = 64 * 1024
+"""A folder that does not take so much is full: the least run writes more."""
+
+
+class ResultFile:
+    """Where ``--benchmark-json`` goes; no path where none is asked for."""
+
+    def __init__(self, path: Path | None, folder: Path) -> None:
+        self.path = path
+        self.folder = folder
+        self.written = False
+        self.problem: str | None = None
+        """Why it could not be written."""
+        self._lock: int | None = None
+
+    def check(self) -> None:
+        """Make the folder and see that it can be written to.
+
+        Raises:
+            InputError: the folder is a file, is full or cannot be written to, or the path is a folder.
+        """
+        probe = self.folder / f".probe-{os.getpid()}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                probe.write_bytes(bytes(PROBE_BYTES))
+            finally:
+                probe.unlink(missing_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(
+                f"results folder {self.folder} cannot be written to ({reason}); "
+                "name another with --benchmark-json FOLDER/run.json."
+            ) from None
+        if self.path and self.path.is_dir():
+            raise InputError(f"--benchmark-json {self.path} is a folder; name a file in it, like {self.path}/run.json.")
+
+    def lock(self) -> None:
+        """Keep the folder to this run until ``release`` or its end: two would cut each other's lines of the journal.
+
+        Raises:
+            InputError: another run has it.
+        """
+        if sys.platform == "win32":
+            return
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise InputError(
+                f"results folder {self.folder} is in use by another run: wait until it has ended, or name another "
+                "folder with --benchmark-json FOLDER/run.json."
+            ) from None
+        except OSError:  # a file system that knows no locks
+            os.close(descriptor)
+
+    def release(self) -> None:
+        """Let the next run have the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def claim(self) -> None:
+        """Move the file of an earlier run aside."""
+        if self.path and self.path.exists():
+            # A run that measures nothing must not leave an older run's figures to be rendered as its own.
+            os.replace(self.path, self.path.with_suffix(".previous.json"))
+
+    def write(self, content: Mapping[str, Any]) -> None:
+        """Write the file whole or not at all. A disk that does not take it is a ``problem``, not an exception."""
+        if self.path is None or self.written:
+            return
+        try:
+            write_whole(self.path, content)
+            self.written, self.problem = True, None
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+
+
+class Elsewhere(os.PathLike[str]):
+    """What pytest-benchmark writes to, under the name of the file that the session writes itself."""
+
+    def __init__(self, shown: Path) -> None:
+        self.shown = shown
+
+    def __fspath__(self) -> str:
+        return os.devnull
+
+    def __str__(self) -> str:
+        return str(self.shown)
+
+
+def write_whole(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` as JSON to ``path``: whole and on the disk, or not at all.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            # Labels of the user's own tests are pytest-benchmark's to store: what is no JSON must not cost the rest.
+            json.dump(content, file, indent=4, default=repr)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def bare(halfbyte: Mapping[str, Any], commit: Mapping[str, Any], written_at: str) -> dict[str, Any]:
+    """A file as pytest-benchmark writes it, without a benchmark."""
+    return {
+        "machine_info": {},
+        "commit_info": dict(commit),
+        "benchmarks": [],
+        "datetime": written_at,
+        "version": "none",
+        "halfbyte": dict(halfbyte),
+    }

@@ -1,0 +1,328 @@
+"""One pytest session of benchmark cases: from the options to the JSON. No torch."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.core.errors import CodeChanged
+from bench.core.records import SCHEMA, Case, Failure, Measurement, Outcome, to_json
+from bench.core.workspace import Workspace
+from bench.plan.language_cases import LANGUAGE_EXPERIMENTS
+from bench.plan.options import make_plan
+from bench.plan.plan import Plan
+from bench.plan.training_cases import TRAININGS
+from bench.run.engine import Engine, InlineRunner
+from bench.run.journal import Journal
+from bench.run.needs import LanguageFiles
+from bench.run.process import ProcessRunner
+from bench.run.replay import ReplayClock
+from bench.run.result import Elsewhere, ResultFile, bare
+from bench.run.summary import summary
+from bench.train.artefacts import artefact_name, training_code
+
+CASES = Path(__file__).resolve().parents[1]
+"""The folder of the case modules."""
+ORDER = (
+    "test_ceilings",
+    "test_noise",
+    "test_training",
+    "test_ladder",
+    "test_training_step",
+    "test_loading",
+    "test_transfer",
+    "test_ablations",
+    "test_speedrun",
+    "test_inference",
+    "test_layers",
+    "test_language",
+)
+"""Case modules in the order in which they run within one repeat."""
+CODE_CHANGED = 6
+"""Exit status of a run that ended since its code was edited. pytest's own go up to 5."""
+QUIET_SECONDS = 15.0
+"""Where no terminal shows progress as it comes, a line of it at most this often."""
+BENCHMARK_DEFAULTS = {"benchmark_max_time": 1.0, "benchmark_min_rounds": 5}
+
+
+def cases_requested(config: pytest.Config) -> bool:
+    """Whether a path that pytest was given holds benchmark cases."""
+    paths = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
+    return any(path.is_relative_to(CASES) or CASES.is_relative_to(path) for path in paths)
+
+
+class BenchSession:
+    """Holds the plan, the engine and what came of every case."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Checks everything that can be checked before a process starts.
+
+        Raises:
+            InputError: an option, the data or the results folder cannot be used.
+        """
+        self.config = config
+        self.listing = bool(config.option.collectonly)
+        self.plan: Plan = make_plan(self._option, offline=self.listing)
+        self.clock = ReplayClock()
+        self.datasets: list[dict[str, Any]] = []
+        self.deselected = 0
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._last_shown = 0.0
+        self._closing: list[str] = []
+        self._json = _result_file(config)
+        runner = (
+            InlineRunner()
+            if config.option.isolation == "none"
+            else ProcessRunner(device=self.plan.device, language=self.plan.language is not None)
+        )
+        results = self._json.folder
+        self.engine = Engine(
+            runner=runner,
+            workspace=Workspace(
+                results=results,
+                data_dir=self.plan.data_dir.resolve(),
+                training_code=training_code(),
+                profile=config.option.profile,
+                track=self.plan.track,
+            ),
+            journal=Journal(results / "journal.jsonl"),
+            case_timeout=self.plan.time_limit,
+            progress=self.show,
+            artefact_of=self._artefact_of,
+        )
+        if not self.listing:
+            self._json.check()
+            self._json.lock()
+            if self._json.path:
+                config.option.benchmark_json = Elsewhere(self._json.path)
+            if isinstance(runner, ProcessRunner):
+                runner.start()
+
+    def header(self) -> list[str]:
+        """Lines for pytest's header."""
+        plan = self.plan
+        return [
+            f"halfbyte: {plan.device}, {plan.threads} threads, data set {plan.dataset}, "
+            f"budget {plan.budget.name} ({plan.budget.summary})",
+            f"models: {', '.join((*plan.models, *(plan.language.models if plan.language else ())))}",
+        ]
+
+    def arrange(self, items: list[pytest.Item]) -> None:
+        """Order by repeat, then as listed, so that rows to be compared are interleaved; give all the replay's clock."""
+        items[:] = [item for item in items if not _without_parameters(item)]
+        for item in self._cases(items):
+            item.add_marker(pytest.mark.benchmark(timer=self.clock))
+        items.sort(key=_rank)
+
+    def prepare(self, items: Sequence[pytest.Item]) -> None:
+        """Survey the machine, decode the data, try the user's networks, look into the journal.
+
+        Raises:
+            InputError: one of them cannot be used.
+        """
+        if not self._cases(items):
+            return
+        plan = self.plan
+        self.engine.survey(plan.device, plan.threads)
+        facts = self.engine.prepare(plan.largest_case(), plan.user_cases())
+        self.datasets.append(facts["dataset"])
+        fetched = {model: self.engine.fetch(model).digest for model in _language_models(items)}
+        self.plan = replace(
+            plan,
+            model_digests={name: digest for name, digest in fetched.items() if digest},
+            sources={name: self.engine.sources.watch(map(Path, files)) for name, files in facts["networks"].items()},
+        )
+        adoption = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
+        for line in adoption.lines() if self.config.option.resume else ():
+            self._write_line(line)
+        if self.config.option.resume and self.config.option.profile:
+            self._write_line("resuming: --profile traces what runs now, not what is taken")
+        repaired = self.engine.journal.repair()  # not before: a run that does not begin leaves the journal as it is
+        if repaired:
+            self._write_line(repaired)
+        self.engine.begin(self.facts(), self._commit())
+        self._json.claim()
+
+    @property
+    def failures(self) -> list[Failure]:
+        """What failed, the trainings that a selected case needed among it."""
+        return [outcome for outcome in self.engine.outcomes.values() if isinstance(outcome, Failure)]
+
+    def _replay(self, benchmark: Any, outcome: Outcome) -> None:
+        """Make a measurement the result of the ``benchmark`` fixture."""
+        if isinstance(outcome, Measurement):
+            benchmark.group = _group(outcome.case)
+            benchmark.extra_info.update(to_json(outcome))
+            self.clock.replay(benchmark, outcome.seconds)
+
+    def show(self, line: str) -> None:
+        """Show what a case is doing: in place on a terminal, else now and then."""
+        now = time.monotonic()
+        terminal = sys.stderr.isatty()
+        if not terminal and now - self._last_shown < QUIET_SECONDS:
+            return
+        self._last_shown = now
+        with self._uncaptured():
+            sys.stderr.write(f"\r\x1b[2K{line}\r" if terminal else f"\n  {line}")
+            sys.stderr.flush()
+
+    def run(self, benchmark: Any, case: Case, needs: Case | None) -> Outcome:
+        """The outcome of ``case`` for the test that ``benchmark`` is of, whose result a measurement then is."""
+        test = {
+            "name": benchmark.name,
+            "fullname": benchmark.fullname,
+            "group": _group(case),
+            "param": benchmark.param,
+            "params": benchmark.params,
+        }
+        try:
+            return self.engine.run(case, needs, test, lambda outcome: self._replay(benchmark, outcome))
+        except CodeChanged as error:
+            pytest.exit(str(error), returncode=CODE_CHANGED)
+
+    def facts(self) -> dict[str, Any]:
+        """What the JSON says of the run as a whole, and is known before the first case."""
+        return {
+            "schema": SCHEMA,
+            "machine": to_json(self.engine.machine) if self.engine.machine else None,
+            "command": shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
+            "started": self._started,
+            "budget": self.plan.budget.name,
+            "datasets": self.datasets,
+            "language_models": [_model_facts(name, files) for name, files in self.engine.language_files.items()],
+            "texts": [{name: value for name, value in vars(self.plan.text).items() if name != "file"}]
+            if self.engine.language_files
+            else [],
+            "deselected": self.deselected,
+            "fingerprint": self.engine.workspace.fingerprint,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What the JSON says of the run as a whole."""
+        engine = self.engine
+        return summary(
+            self.facts(),
+            engine.outcomes.values(),
+            engine.case_seconds,
+            seconds=engine.seconds,
+            resumed=engine.resumed,
+            results=engine.workspace.results,
+        )
+
+    def _commit(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.config.hook.pytest_benchmark_generate_commit_info(config=self.config)
+        return found
+
+    def _artefact_of(self, training: Case) -> str:
+        return artefact_name(training, self.datasets[0]["digest"], self.engine.workspace.training_code)
+
+    def keep(self, output: dict[str, Any]) -> None:
+        """Add our section to what pytest-benchmark is about to write, and write it."""
+        output["halfbyte"] = self.summary()
+        self._json.write(output)
+
+    def finish(self) -> bool:
+        """Write what is not on the disk yet. Returns whether the JSON is there in the end, if one is to be."""
+        if self.listing:
+            return True
+        if self.failures and not self._json.problem:  # pytest-benchmark writes nothing without a benchmark
+            self._json.write(bare(self.summary(), self._commit(), datetime.now(UTC).isoformat()))
+        try:
+            self.engine.journal.flush()
+        except OSError as error:
+            self._closing.append(self._rescued(error))
+        self._json.release()
+        if self._json.problem:
+            self._closing.append(
+                f"{self._json.path} could not be written ({self._json.problem}). The journal holds every outcome: make "
+                f"room, then `python -m bench.run.rebuild {self.engine.journal.path} --out {self._json.path}`."
+            )
+        return self._json.problem is None
+
+    def closing(self) -> list[str]:
+        """Lines for the end of pytest's output."""
+        found = len(self.engine.adoption.entries)
+        taken = [f"resumed: took {self.engine.resumed} of {found} measurements"] if self.config.option.resume else []
+        return [*taken, *self._closing]
+
+    def _rescued(self, error: OSError) -> str:
+        journal = self.engine.journal
+        told = f"{journal.path} lacks its last {journal.unwritten} lines ({error.strerror or error})"
+        try:
+            rescued = journal.rescue(Path(tempfile.gettempdir()))
+        except OSError as another:
+            return f"{told}, and {another.filename or 'the temporary folder'} did not take them ({another.strerror})."
+        return f"{told}: they are in {rescued}. Make room, then `cat {rescued} >> {journal.path}`."
+
+    def _cases(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        return [item for item in items if item.path.is_relative_to(CASES)]
+
+    def _option(self, name: str) -> Any:
+        value = self.config.getoption(name, None)
+        if name in BENCHMARK_DEFAULTS:
+            value = float(value) if name == "benchmark_max_time" else value
+            return None if value == BENCHMARK_DEFAULTS[name] else value
+        return value
+
+    def _write_line(self, line: str) -> None:
+        with self._uncaptured():
+            reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+            if reporter:
+                reporter.write_line(line)
+
+    def _uncaptured(self) -> AbstractContextManager[None]:
+        manager = self.config.pluginmanager.get_plugin("capturemanager")
+        return manager.global_and_fixture_disabled() if manager else nullcontext()
+
+
+def _result_file(config: pytest.Config) -> ResultFile:
+    given = config.option.benchmark_json
+    path = Path(given).absolute() if given else None
+    return ResultFile(path, path.parent if path else config.rootpath / "results")
+
+
+def _group(case: Case) -> str:
+    """Seconds of an epoch and milliseconds of a call do not belong into one table of pytest-benchmark's."""
+    if case.experiment == "ceilings":
+        return case.experiment
+    if case.experiment in (*TRAININGS, "training_step", "loading"):
+        return f"{case.experiment} {case.model}"
+    if case.experiment in LANGUAGE_EXPERIMENTS:
+        return f"{case.experiment} {case.model} b{case.batch_size}"
+    what = case.model if case.experiment == "layers" else case.experiment
+    return f"{what} b{case.batch_size}"
+
+
+def _language_models(items: Sequence[pytest.Item]) -> list[str]:
+    """Language models that selected cases are about, in their order."""
+    chosen = [item for item in items if item.path == CASES / "test_language.py"]
+    return list(dict.fromkeys(item.callspec.params["model"] for item in chosen))  # type: ignore[attr-defined]
+
+
+def _model_facts(name: str, files: LanguageFiles) -> dict[str, Any]:
+    return {"name": name, "digest": files.digest, "problem": files.problem, **files.facts}
+
+
+def _without_parameters(item: pytest.Item) -> bool:
+    """Whether pytest made ``item`` of a case module that has nothing to measure: its parameters are no plain values."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or not item.path.is_relative_to(CASES):
+        return False
+    return not all(isinstance(value, str | int) for value in callspec.params.values())
+
+
+def _rank(item: pytest.Item) -> tuple[int, int]:
+    callspec = getattr(item, "callspec", None)
+    repeat = callspec.params.get("repeat", 0) if callspec else 0
+    module = item.path.stem
+    return (repeat, ORDER.index(module) if module in ORDER else len(ORDER))

@@ -1,0 +1,66 @@
+"""The table of precisions, and why one cannot run."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+import pytest
+
+from bench.core import budgets
+from bench.core.precisions import BASELINE, CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
+from bench.plan.options import PRECISIONS as OPTIONS
+
+HERE = [name for name, precision in PRECISIONS.items() if "cpu" in precision.devices]
+
+
+def test_names_and_budgets_agree_with_the_table() -> None:
+    assert all(name == precision.name for name, precision in PRECISIONS.items())
+    assert set(budgets.ALL_PRECISIONS) == set(CLASSIFIER_PRECISIONS)
+    assert set(budgets.LANGUAGE_PRECISIONS) == set(LANGUAGE_PRECISIONS)
+    assert {*CLASSIFIER_PRECISIONS, *LANGUAGE_PRECISIONS} == set(PRECISIONS)
+    assert OPTIONS is PRECISIONS
+    assert PRECISIONS[BASELINE].weight_bits == 32
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_each_names_functions_that_are_there(name: str) -> None:
+    for reference in filter(None, (PRECISIONS[name].convert, PRECISIONS[name].load)):
+        module, _, function = reference.partition(":")
+        assert callable(getattr(importlib.import_module(f"bench.precision.{module}"), function))
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_what_runs_on_a_cpu_runs_there_in_one_mode_at_least(name: str) -> None:
+    precision = PRECISIONS[name]
+    assert {why_not(precision, "cpu", mode) for mode in ("eager", "compiled")} >= {None}
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "mode", "reason"),
+    [
+        ("tf32", "cpu", "eager", "tf32 runs on cuda only"),
+        ("fp16", "cpu", "compiled", "fp16 runs on cuda only"),
+        ("int8_packed", "cuda", "eager", "int8_packed runs on cpu only"),
+        ("int8_static", "cpu", "eager", "static int8 runs in int8 only when it is compiled"),
+        ("int8_static", "cuda:1", "compiled", "no kept route to int8 convolutions on CUDA is used"),
+    ],
+)
+def test_what_cannot_run_says_why(name: str, device: str, mode: str, reason: str) -> None:
+    found = why_not(PRECISIONS[name], device, mode)
+    assert found is not None
+    assert found.startswith(reason)
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(name: str, *rest: Any) -> None:
+        return None
+
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+    assert "needs the package bitsandbytes" in str(why_not(PRECISIONS["nf4"], "cpu", "eager"))
+
+
+def test_half_precision_counts_from_sixteen_bits_down() -> None:
+    bits = {name: PRECISIONS[name].low_bits for name in ("bf16", "bf16_autocast", "int8_static", "nf4_weights")}
+    assert bits == {"bf16": 16, "bf16_autocast": 16, "int8_static": 8, "nf4_weights": 8}

@@ -1,0 +1,241 @@
+"""The cases that follow from a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from bench.core.budgets import BUDGETS, COMPILED_KINDS, COMPILED_LANGUAGE_KINDS
+from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS
+from bench.plan.language_cases import LANGUAGE_EXPERIMENTS, language_case, language_rows
+from bench.plan.options import make_plan
+from bench.plan.plan import Plan
+
+DEFAULTS: dict[str, Any] = {"device": "cpu", "dataset": "mnist5k", "data_dir": "data"}
+
+
+def make(**given: Any) -> Plan:
+    return make_plan({**DEFAULTS, **given}.get)
+
+
+def test_inference_needs_the_training_that_the_run_does() -> None:
+    made = make(models="cnn_small", seeds="5,6")
+    needed = made.needed_training("cnn_small")
+    assert needed == made.training("cnn_small", recipe="note4_cnn_small", seed=5)
+
+
+def test_with_weights_nothing_is_trained() -> None:
+    made = make(models="resnet18", weights=__file__)
+    assert (made.trained, made.untrained) == ((), ("resnet18",))
+    assert made.needed_training("resnet18") is None
+    case = made.inference("resnet18", image_size=32, mode="eager", batch_size=1, precision="fp32", repeat=0)
+    assert case.option("weights") == str(Path(__file__).resolve())
+
+
+def test_weights_with_other_contents_are_another_case(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+
+    def case_id() -> str:
+        made = make(models="resnet18", weights=str(weights))
+        return made.inference("resnet18", image_size=32, mode="eager", batch_size=1, precision="fp32", repeat=0).id
+
+    weights.write_bytes(b"one")
+    first = case_id()
+    weights.write_bytes(b"two")
+    assert case_id() != first
+
+
+def test_a_network_whose_file_changed_is_another_case(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    model = f"{file}:network"
+    file.write_text("network = 1")
+    first = make(models=model).training(model, recipe="user", seed=0).id
+    file.write_text("network = 2")
+    again = make(models=model)
+    assert again.training(model, recipe="user", seed=0).id != first
+    whole = dataclasses.replace(again, sources={model: "hash of own.py and what it imports"})
+    assert whole.training(model, recipe="user", seed=0).option("source") == "hash of own.py and what it imports"
+
+
+def test_data_are_decoded_for_the_largest_images() -> None:
+    assert make(models="cnn_small,inception_v3,alexnet").largest_case().image_size == 75
+
+
+def test_every_network_of_the_user_is_tried_at_its_own_size(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("")
+    made = make(models=f"inception_v3,{file}:network")
+    assert [(case.model, case.image_size) for case in made.user_cases()] == [(f"{file}:network", 32)]
+
+
+def test_large_images_are_for_torchvision_networks() -> None:
+    made = make(budget="full")
+    assert made.image_sizes("resnet18") == (32, 224)
+    assert made.image_sizes("cnn_small") == (32,)
+
+
+def test_smoke_compiles_only_its_smallest_network() -> None:
+    made = make(budget="smoke")
+    assert {mode for mode, _, _ in made.rows_of("cnn_small")} == {"eager", "compiled"}
+    assert made.rows_of("resnet18") == [("eager", 2, "fp32")]
+
+
+def test_smoke_runs_every_precision_and_each_way_to_compile() -> None:
+    rows = {(mode, precision) for mode, _, precision in make(budget="smoke").rows_of("cnn_small")}
+    eager = {("eager", precision) for precision in CLASSIFIER_PRECISIONS}
+    assert rows == eager | {("compiled", precision) for precision in COMPILED_KINDS}
+
+
+def test_what_is_compared_runs_side_by_side() -> None:
+    """All precisions of one batch size, then those of the next smaller one; no row twice."""
+    rows = make(models="cnn_small", precisions="fp32,nf4", modes="eager", batch_sizes="1,8").rows_of("cnn_small")
+    assert rows == [("eager", 8, "fp32"), ("eager", 8, "nf4"), ("eager", 1, "fp32"), ("eager", 1, "nf4")]
+
+
+def test_both_modes_of_a_batch_size_run_before_the_next_batch_size() -> None:
+    """Rows are held against fp32 in their mode and against fp32 eager: neither is hours away."""
+    given = {"precisions": "fp32,nf4", "modes": "eager,compiled", "batch_sizes": "1,8"}
+    one_size = [("eager", "fp32"), ("eager", "nf4"), ("compiled", "fp32"), ("compiled", "nf4")]
+    rows = make(models="cnn_small", **given).rows_of("cnn_small")
+    assert rows == [(mode, size, precision) for size in (8, 1) for mode, precision in one_size]
+    decode = [row for row in language(**given) if row[0] == "decode"]
+    assert [(row[3], row[4], row[2]) for row in decode] == [
+        (mode, size, precision) for size in (1, 8) for mode, precision in one_size
+    ]
+
+
+def test_noise_and_ceilings_are_cases_of_the_machine() -> None:
+    made = make(models="cnn_small", benchmark_max_time=3.0)
+    a, b = (made.noise("cnn_small", batch_size=8, side=side, repeat=2) for side in "AB")
+    assert dataclasses.replace(a, options=b.options) == b
+    assert (a.option("side"), b.option("side"), a.option("max_seconds")) == ("A", "B", 3.0)
+    assert made.ceilings().experiment == "ceilings"
+
+
+def test_named_networks_are_measured_in_every_row() -> None:
+    """The budget times bf16 on two small networks; the one that is asked for has it all the same."""
+    assert "bf16" not in {precision for _, _, precision in make().rows_of("cnn_vgg")}
+    assert "bf16" in {precision for _, _, precision in make(models="cnn_vgg").rows_of("cnn_vgg")}
+
+
+def test_images_of_a_training_can_be_given() -> None:
+    training = make(train_images=600).training("cnn_vgg", recipe="note2_cnn_vgg", seed=0)
+    assert (training.option("train_images"), training.option("epoch_images")) == (600, 100)
+
+
+def test_images_that_judge_can_be_given_and_then_take_their_time() -> None:
+    def options(**given: Any) -> tuple[object, object]:
+        row = {"image_size": 32, "mode": "eager", "batch_size": 1, "precision": "fp32", "repeat": 0}
+        case = make(**given).inference("cnn_small", **row)
+        return case.option("test_images"), case.option("judging_seconds")
+
+    quick = BUDGETS["quick"]
+    assert options() == (quick.test_images, quick.judging_seconds)
+    assert options(test_images=500) == (500, None)
+    assert options(budget="full") == (None, None)
+
+
+def test_a_layer_is_a_case_of_its_width() -> None:
+    case = make().layer("conv3x3", width=64, mode="eager", batch_size=2, precision="nf4_weights", repeat=0)
+    assert (case.experiment, case.model, case.option("width"), case.image_size) == ("layers", "conv3x3", 64, 16)
+
+
+def test_time_limits() -> None:
+    made = make()
+    training = made.training("cnn_small", recipe="note4_cnn_small", seed=0)
+    assert made.time_limit(training) == BUDGETS["quick"].training_timeout
+    assert make(case_timeout=7.0).time_limit(training) == 7.0
+
+
+def test_limits_of_pytest_benchmark_reach_the_stopping_rule() -> None:
+    made = make(benchmark_max_time=3.0)
+    case = made.inference("cnn_small", image_size=32, mode="eager", batch_size=1, precision="fp32", repeat=0)
+    assert case.option("max_seconds") == 3.0
+
+
+def language(**given: Any) -> list[tuple[Any, ...]]:
+    """The language rows of a plan: experiment, model, precision, mode, batch size, prompt and repeat."""
+    return [tuple(row.values()) for row in language_rows(make(**given))]
+
+
+def test_language_rows_are_side_by_side_and_each_once() -> None:
+    rows = language(precisions="fp32,nf4", batch_sizes="1,8", modes="eager,compiled", prompt_tokens="16,32")
+    assert len(rows) == len(set(rows))
+    prefill = [row for row in rows if row[0] == "prefill"]
+    assert [(row[2], row[4], row[5]) for row in prefill] == [
+        (precision, size, prompt) for size in (1, 8) for prompt in (16, 32) for precision in ("fp32", "nf4")
+    ]
+    assert {row[3] for row in prefill} == {"eager"}
+    decode = [row for row in rows if row[0] == "decode"]
+    assert [row[2:6] for row in decode[:2]] == [("fp32", "eager", 1, 16), ("nf4", "eager", 1, 16)]
+    assert {(row[3], row[4], row[5]) for row in decode} == {
+        (mode, size, 16) for mode in ("eager", "compiled") for size in (1, 8)
+    }
+    for experiment in ("load", "perplexity", "chat"):
+        assert [row[2:6] for row in rows if row[0] == experiment] == [
+            ("fp32", "eager", 1, 0),
+            ("nf4", "eager", 1, 0),
+        ]
+
+
+def test_what_does_not_depend_on_chance_is_not_repeated() -> None:
+    rows = language(precisions="fp32", repeats=3)
+    assert sum(row[0] == "decode" for row in rows) == sum(row[0] == "load" for row in rows) == 3
+    assert sum(row[0] in ("perplexity", "chat") for row in rows) == 2
+
+
+def test_random_weights_are_not_asked_for_answers() -> None:
+    assert {row[0] for row in language(llm="llama3-8b-shape")} == {"load", "prefill", "decode"}
+
+
+def test_precisions_are_for_classifiers_or_language_models_or_both() -> None:
+    made = make(precisions="int8_static,nf4_bf16,fp32")
+    assert {row[2] for row in made.rows_of("cnn_small")} == {"int8_static", "fp32"}
+    assert {row["precision"] for row in language_rows(made)} == {"nf4_bf16", "fp32"}
+
+
+def test_a_language_case_says_what_shapes_it() -> None:
+    made = make(new_tokens=7, text_tokens=99)
+    row = {"model": "smollm2-135m", "precision": "nf4", "mode": "eager", "batch_size": 2, "repeat": 0}
+    decode = language_case(made, "decode", prompt=16, **row)
+    assert (decode.option("prompt_tokens"), decode.option("new_tokens")) == (16, 7)
+    assert decode.option("text_digest") == made.text.digest
+    perplexity = language_case(made, "perplexity", prompt=0, **row)
+    assert perplexity.option("text_tokens") == 99
+    assert language_case(made, "chat", prompt=0, **row).option("new_tokens") == 7
+    assert dict(language_case(made, "load", prompt=0, **row).options) == {}
+
+
+def test_other_weights_under_a_name_are_another_case() -> None:
+    made = make()
+    row: dict[str, Any] = {"model": "smollm2-135m", "precision": "nf4", "mode": "eager", "batch_size": 1}
+    cases = [
+        language_case(
+            dataclasses.replace(made, model_digests={"smollm2-135m": digest}), "load", prompt=0, repeat=0, **row
+        )
+        for digest in ("a", "b")
+    ]
+    assert cases[0].id != cases[1].id
+
+
+def test_smoke_measures_language_models_at_every_precision_and_compiles_each_kind() -> None:
+    rows = list(language_rows(make(budget="smoke")))
+    for experiment in LANGUAGE_EXPERIMENTS:
+        eager = {row["precision"] for row in rows if (row["experiment"], row["mode"]) == (experiment, "eager")}
+        assert eager == set(LANGUAGE_PRECISIONS)
+    compiled = {(row["experiment"], row["precision"]) for row in rows if row["mode"] == "compiled"}
+    assert compiled == {("decode", precision) for precision in COMPILED_LANGUAGE_KINDS}
+
+
+def test_each_way_to_load_a_language_model_has_a_kind_that_is_compiled() -> None:
+    """Of torch's own formats one, of each other function of each library one."""
+    kinds, every = (
+        {(PRECISIONS[name].library, PRECISIONS[name].load) for name in names if "cpu" in PRECISIONS[name].devices}
+        for names in (COMPILED_LANGUAGE_KINDS, LANGUAGE_PRECISIONS)
+    )
+    libraries = {library for library, _ in every}
+    assert {library for library, _ in kinds} == libraries
+    assert {load for library, load in every if library == "torch"} == {
+        load for library, load in kinds if library == "torch"
+    }
