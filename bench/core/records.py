@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of results: 1 had neither runtimes nor turns."""
 
 Scalar = str | int | float | bool | None
 Better = Literal["lower", "higher"]
@@ -45,6 +46,8 @@ class Case:
     device: str
     threads: int
     budget: str
+    runtime: str = "torch"
+    """A name in ``bench.core.runtimes.RUNTIMES``. With precision and mode it is the route."""
     precision: str = "fp32"
     mode: str = "eager"
     recipe: str | None = None
@@ -74,11 +77,27 @@ class Case:
         trained = (self.recipe, self.pipeline, f"s{self.seed}") if self.pipeline else ()
         side = f"{self.image_size}px" if self.image_size else None
         options = [f"{name}_{value}" for name, value in self.options if name in NAMED_OPTIONS]
-        parts = (self.experiment, word(self.model), *trained, side, self.precision, self.mode, f"b{self.batch_size}")
+        runtime = self.runtime if self.runtime != "torch" else None
+        route = (runtime, self.precision, self.mode)
+        parts = (self.experiment, word(self.model), *trained, side, *route, f"b{self.batch_size}")
         return "-".join(re.sub(r"[^\w.]", "_", part) for part in (*parts, *options) if part)
 
     def option(self, name: str, default: Scalar = None) -> Scalar:
         return dict(self.options).get(name, default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """Samples of a route that were taken one after another, before the next route of its set had its turn."""
+
+    set: int
+    """Number of the set of fresh processes, from 0."""
+    round: int
+    """Number of the round within the set, from 0."""
+    samples: int
+    """How many of the row's samples, in their order, belong to this turn."""
+    reference_seconds: float | None = None
+    """Median seconds of a call of the reference in the same set and round. None: the reference took no turn then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +129,23 @@ class Predictions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Divergence:
+    """Distance of a route's outputs from the reference's on the same inputs.
+
+    KL divergence is sum(p * log(p / q)) over the classes or tokens, in nats, with p the reference's probabilities
+    (Dutta et al. 2024, arXiv 2407.09141).
+    """
+
+    kl_mean: float
+    kl_standard_error: float
+    kl_p99: float
+    """99th percentile over the samples."""
+    same_top: float
+    """Share of samples whose most probable class or token is the reference's."""
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Quality:
     """``value`` with its standard error over ``samples`` images (accuracy) or tokens (perplexity)."""
 
@@ -118,6 +154,10 @@ class Quality:
     standard_error: float
     samples: int
     predictions: Predictions | None = None
+    divergence: Divergence | None = None
+    """From the outputs of the reference route. None in the reference's own row, or with a reason in ``absent``."""
+    calibration_error: float | None = None
+    """Expected calibration error of a classifier over 15 bins of equal width (Guo et al. 2017), from 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +204,8 @@ class Measurement:
 
     case: Case
     seconds: tuple[float, ...]
+    turns: tuple[Turn, ...] = ()
+    """Where the samples were taken in turns: which belong to which. Empty: all in one stretch of one process."""
     device_seconds: tuple[float, ...] | None = None
     items_per_step: int = 1
     cold: Cold = field(default_factory=Cold)
@@ -193,6 +235,8 @@ class Measurement:
             raise ValueError(f"{self.case.experiment} of {self.case.model} took no sample; that is a Failure")
         if not all(math.isfinite(second) and second > 0 for second in self.seconds):
             raise ValueError("a sample is a finite number of seconds above 0")
+        if self.turns and sum(turn.samples for turn in self.turns) != len(self.seconds):
+            raise ValueError("each sample of a row that took turns belongs to one of them")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from bench.core.records import (
     Peak,
     Predictions,
     Quality,
+    Turn,
     from_json,
     outcome_from_json,
     to_json,
@@ -83,7 +84,7 @@ def test_id_tells_repeats_apart_and_row_joins_them() -> None:
 
 
 def test_id_is_the_same_on_every_machine() -> None:
-    assert a_case().id == "f61a21610a35f64a"
+    assert a_case().id == "5a9f957dbe8f5e2a"
     assert a_case().id == from_json(Case, json.loads(json.dumps(to_json(a_case())))).id
 
 
@@ -104,6 +105,7 @@ def test_its_name_can_be_read_and_is_a_folder() -> None:
     trained = a_case(experiment="training", recipe="note4", pipeline="tensor", seed=3, image_size=32, batch_size=1)
     assert trained.name == f"training-{trained.model}-note4-tensor-s3-32px-fp32-eager-b1"
     assert a_case(repeat=0).name == a_case(repeat=1).name
+    assert a_case(runtime="openvino").name == a_case().name.replace("-fp32-", "-openvino-fp32-")
     assert "/" not in a_case(options=(("variant", "../up"),)).name
 
 
@@ -116,6 +118,14 @@ def test_options_must_be_sorted() -> None:
 def test_a_sample_is_a_positive_finite_time(sample: float) -> None:
     with pytest.raises(ValueError, match="finite number of seconds"):
         a_measurement(seconds=(0.1, sample))
+
+
+def test_every_sample_of_a_row_belongs_to_one_turn() -> None:
+    turns = (Turn(set=0, round=0, samples=2, reference_seconds=0.5), Turn(set=0, round=1, samples=1))
+    taken = Measurement(case=a_case(), seconds=(0.1, 0.2, 0.3), turns=turns)
+    assert from_json(Measurement, json.loads(json.dumps(to_json(taken)))).turns == turns
+    with pytest.raises(ValueError, match="belongs to one"):
+        Measurement(case=a_case(), seconds=(0.1, 0.2), turns=turns)
 
 
 def test_no_sample_is_no_measurement() -> None:

@@ -329,7 +329,7 @@ class Maker:
             "datetime": "2030-01-02T03:04:05+00:00",
             "version": "5.3.0",
             "halfbyte": {
-                "schema": 1,
+                "schema": 2,
                 "machine": to_json(machine),
                 "command": "pytest bench",
                 "started": "2030-01-02T03:04:05+00:00",

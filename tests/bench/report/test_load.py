@@ -34,7 +34,7 @@ BAD: dict[str, tuple[Callable[[str], str], str]] = {
     "list": (lambda text: "[1, 2]", "is not a run of this suite"),
     "not-json": (lambda text: "name,value\n", "is not JSON"),
     "more-than-json": (lambda text: f"{text}\na line of a log", "is not JSON"),
-    "newer": (spoilt(lambda content: content["halfbyte"].update(schema=2)), "schema 2, this checkout reads up to 1"),
+    "newer": (spoilt(lambda content: content["halfbyte"].update(schema=3)), "schema 3, this checkout reads up to 2"),
     "nan": (lambda text: text.replace("1234.0", "NaN"), "holds NaN"),
     "infinite": (lambda text: text.replace("1234.0", "1e999"), "holds 1e999"),
     "no-machine": (spoilt(lambda content: content["halfbyte"].pop("machine")), "no 'machine'"),

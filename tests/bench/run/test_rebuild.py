@@ -42,7 +42,7 @@ def case(model: str) -> Case:
 
 
 def start(run: str) -> RunStart:
-    facts = {"schema": 1, "machine": MACHINE, "started": f"begin of {run}", "budget": "smoke", "fingerprint": "f"}
+    facts = {"schema": 2, "machine": MACHINE, "started": f"begin of {run}", "budget": "smoke", "fingerprint": "f"}
     return RunStart(run=run, marks={}, facts=facts, commit={"id": "0" * 40, "dirty": True})
 
 
