@@ -20,9 +20,8 @@ from bench.experiments.training import dataset_for, initialised
 from bench.measure import clock, flags
 from bench.measure.state import Watch
 from bench.train.artefacts import recipe_of
-from bench.train.feeds import Batches, feed_of
-from bench.train.settings import optimizer_of, settings_of
-from bench.train.step import Step
+from bench.train.step import Step, optimizer_of, settings_of
+from bench.train.training import Batches, feed_of
 
 ALONE = "none"
 """In the place of a network: no training step follows."""

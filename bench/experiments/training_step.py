@@ -20,10 +20,9 @@ from bench.experiments.training import dataset_for, initialised, set_arithmetic,
 from bench.measure import clock, flags, memory
 from bench.measure.state import Watch
 from bench.measure.trace import traced
-from bench.train.feeds import Feed
 from bench.train.state import begin, compile_steps
 from bench.train.step import Step
-from bench.train.training import Training, split_indices
+from bench.train.training import Feed, Training, split_indices
 
 PARTS = ("loading", "forward", "backward", "optimizer")
 
