@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bench.measure.nvml import handle_of
+from bench.measure.machine import handle_of
 
 POWERCAP = Path("/sys/class/powercap")
 """Where Linux shows the counters of RAPL; those of AMD's processors bear Intel's name as well."""

@@ -7,6 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from bench.core.errors import InputError
-from bench.core.records import Machine
+from bench.core.records import Machine, Scalar
 
 PACKAGES = (
     "torch",
@@ -126,3 +127,85 @@ def _compiler() -> dict[str, str]:
         done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=30, check=True)
         return {"C++ compiler": done.stdout.splitlines()[0]}
     return {}
+
+
+ENVIRONMENT = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_CBWR",
+    "MKL_NUM_THREADS",
+    "KMP_AFFINITY",
+    "KMP_BLOCKTIME",
+    "OMP_DYNAMIC",
+    "OMP_PLACES",
+    "OMP_PROC_BIND",
+    "OMP_WAIT_POLICY",
+    "GOMP_CPU_AFFINITY",
+    "NVIDIA_TF32_OVERRIDE",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_LAUNCH_BLOCKING",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "MALLOC_CONF",
+    "LD_PRELOAD",
+)
+"""Variables by which kernels, threads and allocators are chosen behind torch's back."""
+
+
+def set_flags(*, threads: int, device: str, tf32: bool = False) -> None:
+    """Set threads and number formats for this process. ``fp32`` means TF32 off, also inside cuDNN's convolutions."""
+    torch.set_num_threads(threads)
+    compiler: Any = sys.modules.get("torch._inductor.config")
+    if compiler:
+        compiler.freezing = False
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    # Fixed shapes are timed: let cuDNN choose its fastest kernel during warm-up, once.
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.deterministic = False
+    index = torch.device(device).index
+    if index is not None and device.startswith("cuda"):
+        torch.cuda.set_device(index)
+
+
+def current_flags() -> dict[str, Scalar]:
+    """The flags as torch holds them now."""
+    compiler: Any = sys.modules.get("torch._inductor.config")
+    return {
+        "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
+        "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "mkldnn": torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "environment": " ".join(f"{name}={os.environ[name]}" for name in ENVIRONMENT if os.environ.get(name)) or None,
+        "inductor_freezing": bool(compiler and compiler.freezing),
+    }
+
+
+def handle_of(device: torch.device) -> Any:
+    """NVML's handle of a CUDA device, found by its UUID: NVML counts GPUs that CUDA does not see.
+
+    Raises:
+        pynvml.NVMLError: NVML does not know this GPU, or cannot be loaded.
+    """
+    import pynvml
+
+    pynvml.nvmlInit()
+    return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+
+
+def ask(question: Callable[[], Any]) -> Any:
+    """The answer, or None where this device does not tell."""
+    import pynvml
+
+    try:
+        return question()
+    except pynvml.NVMLError:
+        return None

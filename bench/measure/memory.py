@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bench.core.records import Peak
-from bench.measure.nvml import ask, handle_of
+from bench.measure.machine import ask, handle_of
 
 PEAK_RESET = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.core.records import DeviceState
-from bench.measure.competition import cpu_times, foreign_cores
-from bench.measure.nvml import ask, handle_of
-from bench.measure.reference import reference_work
+from bench.measure.machine import ask, handle_of
 
 INTERVAL_SECONDS = 0.2
 COMPETITION_SECONDS = 0.1
@@ -123,3 +124,101 @@ def _reasons(pynvml: Any, bits: int) -> list[str]:
             if name.removeprefix(prefix) not in NO_REASON:
                 found.setdefault(getattr(pynvml, name), name.removeprefix(prefix))
     return [name for bit, name in sorted(found.items()) if bits & bit]
+
+
+WARM_UP, CALLS = 20, 41
+PER_THREAD = 2**15
+"""Numbers for each thread: torch gives no thread fewer."""
+
+
+class ReferenceWork:
+    """An elementwise operation on all threads of the process, in place: they calculate for some microseconds, and wait
+    for one another."""
+
+    def __init__(self, threads: int) -> None:
+        with torch.inference_mode(mode=False):  # what is made inside of it cannot be written to outside
+            self._numbers = torch.ones(PER_THREAD * threads)
+
+    def seconds(self) -> float:
+        """Lower quartile of some calls, a fraction of a millisecond in all: stray slow ones tell of something else.
+
+        The first calls find the numbers in no cache and the other threads asleep, and do not count.
+        """
+        taken: list[float] = []
+        with torch.no_grad():
+            for _ in range(WARM_UP + CALLS):
+                begin = time.perf_counter()
+                self._numbers.mul_(1.0)
+                taken.append(time.perf_counter() - begin)
+        return sorted(taken[WARM_UP:])[CALLS // 4]
+
+
+@cache
+def reference_work(threads: int) -> ReferenceWork:
+    """One for the whole process: where its numbers lie decides where those of what is timed do."""
+    return ReferenceWork(threads)
+
+
+PROC = Path("/proc")
+BUSY = (0, 1, 2, 5, 6, 7)
+"""Of a ``cpuN`` line: user, nice, system, irq, softirq, and what the hypervisor gave to other machines (steal)."""
+OWN = (11, 12, 13, 14)
+"""Of a process's ``stat`` behind its name: user and system time, and those of its children that have ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuTimes:
+    """CPU seconds so far on the cores that this process may use."""
+
+    at: float
+    """On the clock of all samples."""
+    busy: float
+    """Of everybody."""
+    own: float
+    """Of this process, its threads and its descendants."""
+
+
+def cpu_times() -> CpuTimes | None:
+    """Both books now; None where the system keeps no such ones."""
+    with suppress(OSError, ValueError):
+        return CpuTimes(at=time.perf_counter(), busy=_busy_seconds(), own=_own_seconds())
+    return None
+
+
+def foreign_cores(before: CpuTimes, after: CpuTimes) -> float:
+    """Cores that others kept busy on average between two readings.
+
+    The kernel's books run in ticks of mostly 10 ms: over 0.2 s a core is told to a twentieth.
+    """
+    others = (after.busy - before.busy) - (after.own - before.own)
+    return max(0.0, others) / (after.at - before.at)
+
+
+def _busy_seconds() -> float:
+    lines = [line.split() for line in (PROC / "stat").read_text().splitlines()]
+    usable = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    ticks = sum(int(fields[1:][place]) for fields in lines if fields and fields[0] in usable for place in BUSY)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    ended = os.times()
+    living = sum(_ticks(pid) for pid in _descendants("self")) / os.sysconf("SC_CLK_TCK")
+    return time.process_time() + ended.children_user + ended.children_system + living
+
+
+def _descendants(pid: str) -> Iterator[str]:
+    """Living children and theirs: loader workers and compilers belong to the case."""
+    for task in (PROC / pid / "task").iterdir():
+        with suppress(OSError):  # a thread that has ended meanwhile
+            for child in (task / "children").read_text().split():
+                yield child
+                with suppress(OSError):
+                    yield from _descendants(child)
+
+
+def _ticks(pid: str) -> int:
+    with suppress(OSError):  # it has ended meanwhile: its time is now its parent's
+        fields = (PROC / pid / "stat").read_text().rpartition(")")[2].split()
+        return sum(int(fields[place]) for place in OWN)
+    return 0
