@@ -1,4 +1,4 @@
-"""What machine this is: read once a run, in a worker, since some of it only torch knows."""
+"""The machine, surveyed once a run, and the flags of torch that shape a number."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def survey(device: str) -> Machine:
-    """The machine as seen by a worker that runs on ``device``.
+    """Survey of the machine by a worker that runs on ``device``.
 
     Raises:
         InputError: torch cannot use that device.
@@ -65,7 +65,7 @@ def survey(device: str) -> Machine:
 
 
 def cpu_features() -> tuple[str, ...]:
-    """Those of ``CPU_FEATURES`` that the processor has; none where the system does not tell."""
+    """Those of ``CPU_FEATURES`` that the processor has; empty if the system does not list them."""
     flags = _cpu_info().get("flags", "").split()
     return tuple(name for name in CPU_FEATURES if name in flags)
 
@@ -73,17 +73,17 @@ def cpu_features() -> tuple[str, ...]:
 def _cuda_properties(device: str) -> Any:
     if not torch.cuda.is_available():
         raise InputError(
-            f"--device {device} was asked for, but this torch ({torch.__version__}) finds no usable CUDA GPU; "
+            f"--device {device} needs a CUDA GPU, and this torch ({torch.__version__}) finds no usable CUDA GPU; "
             "use --device cpu, or install a driver and a CUDA build of torch that fit each other."
         )
     index = torch.device(device).index or 0
     if index >= torch.cuda.device_count():
-        raise InputError(f"--device {device} was asked for; there are cuda:0 to cuda:{torch.cuda.device_count() - 1}.")
+        raise InputError(f"--device {device} does not exist; use cuda:0 to cuda:{torch.cuda.device_count() - 1}.")
     return torch.cuda.get_device_properties(index)
 
 
 def _cpu_info() -> dict[str, str]:
-    """The first processor of /proc/cpuinfo, as a dict; empty where there is no such file."""
+    """Fields of the first processor in ``/proc/cpuinfo``; empty if there is no such file."""
     with suppress(OSError):
         block = CPU_INFO.read_text().split("\n\n")[0]
         pairs = (line.partition(":") for line in block.splitlines())
@@ -115,13 +115,13 @@ def _versions() -> dict[str, str]:
 
 
 def _cudnn() -> dict[str, str]:
-    """The version that is loaded, which need not be the one of the package."""
+    """Loaded version of cuDNN, which may differ from the package's."""
     found = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return {} if found is None else {"cuDNN": str(found)}
 
 
 def _compiler() -> dict[str, str]:
-    """The first line that the C++ compiler which Inductor calls says of itself."""
+    """First line of ``--version`` of the C++ compiler that Inductor calls."""
     command = shlex.split(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
     with suppress(OSError, subprocess.SubprocessError, IndexError):
         done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=30, check=True)
@@ -152,11 +152,14 @@ ENVIRONMENT = (
     "MALLOC_CONF",
     "LD_PRELOAD",
 )
-"""Variables by which kernels, threads and allocators are chosen behind torch's back."""
+"""Environment variables that choose kernels, threads and allocators without torch's knowledge."""
 
 
 def set_flags(*, threads: int, device: str, tf32: bool = False) -> None:
-    """Set threads and number formats for this process. ``fp32`` means TF32 off, also inside cuDNN's convolutions."""
+    """Set threads and number formats for this process, so that nothing is inherited by chance.
+
+    ``fp32`` means TF32 off, also inside cuDNN's convolutions.
+    """
     torch.set_num_threads(threads)
     compiler: Any = sys.modules.get("torch._inductor.config")
     if compiler:
@@ -172,7 +175,7 @@ def set_flags(*, threads: int, device: str, tf32: bool = False) -> None:
 
 
 def current_flags() -> dict[str, Scalar]:
-    """The flags as torch holds them now."""
+    """Flags as torch holds them now, to be recorded with each measurement."""
     compiler: Any = sys.modules.get("torch._inductor.config")
     return {
         "threads": torch.get_num_threads(),
@@ -190,7 +193,7 @@ def current_flags() -> dict[str, Scalar]:
 
 
 def handle_of(device: torch.device) -> Any:
-    """NVML's handle of a CUDA device, found by its UUID: NVML counts GPUs that CUDA does not see.
+    """NVML's handle of a CUDA device, by its UUID, since NVML also counts GPUs that CUDA does not see.
 
     Raises:
         pynvml.NVMLError: NVML does not know this GPU, or cannot be loaded.
@@ -202,7 +205,7 @@ def handle_of(device: torch.device) -> Any:
 
 
 def ask(question: Callable[[], Any]) -> Any:
-    """The answer, or None where this device does not tell."""
+    """Answer of an NVML query; None if this device does not support it."""
     import pynvml
 
     try:

@@ -1,4 +1,4 @@
-"""Accuracy with its standard error, and predicted labels kept so that two rows can be paired."""
+"""Quality with its standard error, accuracy or perplexity; and predicted labels, kept so that rows can be paired."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def keep_predictions(predicted: Labels, folder: Path, name: str) -> Predictions:
     """Write predicted labels to ``folder/name.txt``, whole or not at all. The digest is of the labels as int64.
 
     Raises:
-        OSError: the disk does not take them.
+        OSError: the file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.txt"
@@ -45,7 +45,7 @@ def keep_predictions(predicted: Labels, folder: Path, name: str) -> Predictions:
         with partial.open("w") as file:
             file.write(pack(predicted.tolist()))
             file.flush()
-            os.fsync(file.fileno())  # a power cut must not leave the name without what it stands for
+            os.fsync(file.fileno())  # a power cut must not leave an empty file of that name
         os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)
@@ -54,7 +54,7 @@ def keep_predictions(predicted: Labels, folder: Path, name: str) -> Predictions:
 
 
 def read_predictions(folder: Path, name: str) -> Labels | None:
-    """Labels that ``keep_predictions`` wrote, None if there are none or a power cut left the file damaged."""
+    """Labels that `keep_predictions` wrote; None if the file is missing or damaged."""
     try:
         labels = unpack((folder / f"{name}.txt").read_text())
     except (OSError, ValueError):
@@ -64,7 +64,7 @@ def read_predictions(folder: Path, name: str) -> Labels | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Tokens ``begin`` to ``end`` of a text, of which the last ``scored`` are predicted."""
+    """Tokens ``begin`` to ``end`` of a text; the last ``scored`` of them are predicted."""
 
     begin: int
     end: int
@@ -72,9 +72,9 @@ class Window:
 
 
 def windows(tokens: int, context: int, stride: int) -> list[Window]:
-    """Windows of up to ``context`` tokens, ``stride`` apart.
+    """Windows of up to ``context`` tokens, ``stride`` apart. No token is scored twice.
 
-    The first token of a text has nothing before it and is not scored, nor is that of a window without overlap.
+    The first token of a text has no context and is not scored; likewise the first of a window without overlap.
 
     Source: the sliding window of transformers' guide to perplexity.
     """
@@ -90,20 +90,20 @@ def windows(tokens: int, context: int, stride: int) -> list[Window]:
 
 
 def nats_of(logits: Tensor, ids: Tensor, length: int, scored: int) -> float:
-    """Negative log-likelihood, in nats, of the last ``scored`` of the first ``length`` tokens: what follows is padding.
+    """Negative log-likelihood, in nats, of the last ``scored`` of the first ``length`` tokens; the rest is padding.
 
     Args:
-        logits: shape (tokens, vocabulary); those at place i predict token i + 1.
+        logits: shape (tokens, vocabulary); row i predicts token i + 1.
         ids: shape (tokens,).
     """
-    told = logits[length - scored - 1 : length - 1].float()
-    return float(torch.nn.functional.cross_entropy(told, ids[length - scored : length], reduction="sum"))
+    predicting = logits[length - scored - 1 : length - 1].float()
+    return float(torch.nn.functional.cross_entropy(predicting, ids[length - scored : length], reduction="sum"))
 
 
 def perplexity(nats: Sequence[float], tokens: Sequence[int]) -> Quality:
-    """exp of the mean nats a token, with its standard error from the spread between windows.
+    """exp(mean nats per token), with its standard error from the spread between windows.
 
-    Tokens of one window are not independent: windows are the unit (ratio estimator, then the delta method).
+    Tokens of one window are not independent, so that windows are the unit (ratio estimator, then the delta method).
 
     Raises:
         ValueError: fewer than two windows.

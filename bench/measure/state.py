@@ -1,4 +1,4 @@
-"""The device while it works: clocks, temperature, power, throttling and who else uses it, read between two samples."""
+"""State of the device, read between samples: clocks, temperature, power, throttling and other work."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from bench.measure.machine import ask, handle_of
 
 INTERVAL_SECONDS = 0.2
 COMPETITION_SECONDS = 0.1
-"""Over less time the kernel's ticks say nothing of how busy others were."""
+"""Shortest interval over which the kernel's ticks (mostly 10 ms) show how busy other processes are."""
 CPU_INFO = Path("/proc/cpuinfo")
 
 
 class Watch:
-    """Reads the device at most every ``INTERVAL_SECONDS`` when called; the readings are in ``states``."""
+    """Readings of the device, at most one every ``INTERVAL_SECONDS`` however often it is called; kept in ``states``."""
 
     def __init__(self, device: torch.device) -> None:
         self.states: list[DeviceState] = []
@@ -43,7 +43,7 @@ class Watch:
             self._take(passed)
 
     def last(self) -> None:
-        """One more reading, at the end of the samples: what is said of them then covers nearly all of them."""
+        """Take one more reading, at the end of the samples, so that the readings cover nearly all of them."""
         passed = time.perf_counter() - self._begin
         if passed >= self._next - INTERVAL_SECONDS + COMPETITION_SECONDS:
             self._take(passed)
@@ -66,7 +66,7 @@ def _cpu_reader() -> Callable[[float], DeviceState]:
 
 
 def _cpu_clock_hz() -> float | None:
-    """Mean over the cores of what Linux says they run at now; virtual machines often show one fixed figure."""
+    """Mean clock of the cores now, as Linux reports it; virtual machines often report one fixed figure."""
     with suppress(OSError, ValueError):
         lines = CPU_INFO.read_text().splitlines()
         clocks = [float(line.split(":")[1]) * 1e6 for line in lines if line.startswith("cpu MHz")]
@@ -76,7 +76,7 @@ def _cpu_clock_hz() -> float | None:
 
 
 def _cuda_reader(device: torch.device) -> tuple[Callable[[float], DeviceState] | None, str | None]:
-    """A function that reads the GPU, or None and why there is none: telemetry must not cost a measurement."""
+    """Function that reads the GPU, or None and the reason: a failed reading must not cost a measurement."""
     import pynvml
 
     try:
@@ -99,18 +99,20 @@ def _cuda_reader(device: torch.device) -> tuple[Callable[[float], DeviceState] |
 
 
 def _others(processes: list[Any]) -> int:
-    """One of them is ours, by whichever number: inside a container NVML tells the numbers of the host."""
+    """Number of processes but ours, which NVML lists under its number on the host, unknown inside a container."""
     return max(0, len(processes) - 1)
 
 
 PREFIXES = ("nvmlClocksEventReason", "nvmlClocksThrottleReason")
-"""Names of one and the same bits: NVML renamed some of them, and keeps the older names for now."""
+"""Beginnings of NVML's names for the same bits; it renamed some and keeps the older names for now."""
 NO_REASON = ("All", "None", "GpuIdle")
 
 
 def _throttling(pynvml: Any, handle: Any) -> str | None:
-    """Names of the reasons for which clocks are held down now, empty where there are none; None where NVML does not
-    tell. An idle GPU is no reason. Drivers before 535 know the question by its older name only."""
+    """Names of the reasons for reduced clocks, empty if there is none; None if NVML does not answer.
+
+    An idle GPU is no reason. Drivers before 535 know only the older name of the query.
+    """
     bits = ask(lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
     if bits is None:
         bits = ask(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
@@ -128,21 +130,24 @@ def _reasons(pynvml: Any, bits: int) -> list[str]:
 
 WARM_UP, CALLS = 20, 41
 PER_THREAD = 2**15
-"""Numbers for each thread: torch gives no thread fewer."""
+"""Numbers for each thread: torch splits no work more finely."""
 
 
 class ReferenceWork:
-    """An elementwise operation on all threads of the process, in place: they calculate for some microseconds, and wait
-    for one another."""
+    """A fixed small piece of work, timed between samples: where it takes longer, the machine has become slower.
+
+    It is an elementwise product in place, on all threads of the process, of some microseconds. The cores of a virtual
+    machine may share one real core, or caches, with others. No counter inside the machine shows that.
+    """
 
     def __init__(self, threads: int) -> None:
-        with torch.inference_mode(mode=False):  # what is made inside of it cannot be written to outside
+        with torch.inference_mode(mode=False):  # tensors made in inference mode cannot be written to outside of it
             self._numbers = torch.ones(PER_THREAD * threads)
 
     def seconds(self) -> float:
-        """Lower quartile of some calls, a fraction of a millisecond in all: stray slow ones tell of something else.
+        """Lower quartile of ``CALLS`` calls, a fraction of a millisecond in all; stray slow calls do not count.
 
-        The first calls find the numbers in no cache and the other threads asleep, and do not count.
+        The first ``WARM_UP`` calls find cold caches and sleeping threads, and do not count either.
         """
         taken: list[float] = []
         with torch.no_grad():
@@ -155,15 +160,15 @@ class ReferenceWork:
 
 @cache
 def reference_work(threads: int) -> ReferenceWork:
-    """One for the whole process: where its numbers lie decides where those of what is timed do."""
+    """The one `ReferenceWork` of the process: a second one would move the memory of the timed code."""
     return ReferenceWork(threads)
 
 
 PROC = Path("/proc")
 BUSY = (0, 1, 2, 5, 6, 7)
-"""Of a ``cpuN`` line: user, nice, system, irq, softirq, and what the hypervisor gave to other machines (steal)."""
+"""Busy fields of a ``cpuN`` line: user, nice, system, irq, softirq, and steal (taken by the hypervisor)."""
 OWN = (11, 12, 13, 14)
-"""Of a process's ``stat`` behind its name: user and system time, and those of its children that have ended."""
+"""Fields of a process's ``stat`` after its name: user and system time, its own and of its ended children."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,24 +176,24 @@ class CpuTimes:
     """CPU seconds so far on the cores that this process may use."""
 
     at: float
-    """On the clock of all samples."""
+    """Time of the reading, by ``time.perf_counter``."""
     busy: float
-    """Of everybody."""
+    """CPU seconds of all processes."""
     own: float
-    """Of this process, its threads and its descendants."""
+    """CPU seconds of this process, its threads and its descendants."""
 
 
 def cpu_times() -> CpuTimes | None:
-    """Both books now; None where the system keeps no such ones."""
+    """Total and own CPU seconds now; None if the system has no ``/proc``."""
     with suppress(OSError, ValueError):
         return CpuTimes(at=time.perf_counter(), busy=_busy_seconds(), own=_own_seconds())
     return None
 
 
 def foreign_cores(before: CpuTimes, after: CpuTimes) -> float:
-    """Cores that others kept busy on average between two readings.
+    """Average number of cores that other processes kept busy between two readings.
 
-    The kernel's books run in ticks of mostly 10 ms: over 0.2 s a core is told to a twentieth.
+    The kernel counts in ticks of mostly 10 ms, so that over 0.2 s the result is good to a twentieth of a core.
     """
     others = (after.busy - before.busy) - (after.own - before.own)
     return max(0.0, others) / (after.at - before.at)
@@ -208,9 +213,9 @@ def _own_seconds() -> float:
 
 
 def _descendants(pid: str) -> Iterator[str]:
-    """Living children and theirs: loader workers and compilers belong to the case."""
+    """Process ids of living descendants: loader workers and compilers belong to the case."""
     for task in (PROC / pid / "task").iterdir():
-        with suppress(OSError):  # a thread that has ended meanwhile
+        with suppress(OSError):  # the thread has ended meanwhile
             for child in (task / "children").read_text().split():
                 yield child
                 with suppress(OSError):

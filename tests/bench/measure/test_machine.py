@@ -1,4 +1,4 @@
-"""What machine this is, and the flags that shape a number."""
+"""The survey of the machine, and the flags that shape a number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accuracy and its error; labels written and read again."""
+"""Accuracy and perplexity equal closed forms; labels are written and read again."""
 
 from __future__ import annotations
 

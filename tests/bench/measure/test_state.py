@@ -1,4 +1,4 @@
-"""The watch reads between samples, seldom, and tells who else was there."""
+"""Readings between samples are few, name other work, and time the same reference work."""
 
 from __future__ import annotations
 
