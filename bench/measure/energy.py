@@ -91,8 +91,8 @@ def _rapl(folder: Path) -> Meter:
     zones = [zone for zone in sorted(folder.glob(ZONES)) if _is_counted(zone)]
     if not zones:
         return Meter(
-            why_absent=f"{folder} has no RAPL zone: the processor's energy counter is not readable here, as on most virtual "
-            "machines"
+            why_absent=f"{folder} has no RAPL zone: the energy counter of the processor is not readable, as on most "
+            "virtual machines"
         )
     try:
         counters = tuple(_zone(zone) for zone in zones)

@@ -207,4 +207,4 @@ def test_our_own_work_is_not_that_of_others() -> None:
     after = cpu_times()
     assert before is not None
     assert after is not None
-    assert after.own - before.own >= 0.5
+    assert after.own - before.own >= 0.5 - 2 / TICKS  # each reading is a tick off at most
