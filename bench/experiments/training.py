@@ -27,7 +27,7 @@ from bench.experiments.training_record import (
     peaks_of,
     why_absent,
 )
-from bench.measure import flags, memory
+from bench.measure import machine, memory
 from bench.measure.machine import cpu_features
 from bench.measure.quality import accuracy, keep_predictions
 from bench.measure.state import Watch
@@ -100,7 +100,7 @@ def measured(
         weight_bytes=memory.weight_bytes(network),
         peaks=peaks_of(training, trained),
         quality=accuracy(judged.counted.predictions, labels, stored),
-        flags=flags.current(),
+        flags=machine.current_flags(),
         device_state=tuple(watch.states),
         figures=figures_of(training, trained, judged),
         series={name: tuple(values) for name, values in trained.history.items() if name != "seconds"},
