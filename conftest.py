@@ -26,6 +26,7 @@ ID_FORMATS = {
     "prompt": "p{}",
     "repeat": "r{}",
     "seed": "s{}",
+    "twin": "twin",
     "width": "w{}",
 }
 """How a parameter reads in a test's name where its bare value would not tell what it is."""
@@ -64,7 +65,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--seeds", help="whole numbers with commas between, one training each (default: the budget's)")
     add("--train-images", type=int, help="images that each training sees, all epochs together (default: the budget's)")
     add("--test-images", type=int, help="test images that judge accuracy, the first so many (default: the budget's)")
-    add("--repeats", type=int, help="fresh processes for each timed case (default: the budget's)")
+    add(
+        "--repeats",
+        type=int,
+        help="sets of fresh processes that take turns (default: the budget's)",
+    )
     add("--threads", type=int, help="threads that torch uses on the CPU (default: the cores there are)")
     add("--track", help="curves of trainings: tensorboard, wandb (with commas between) or none (default: tensorboard)")
     add("--profile", action="store_true", help="trace each case once, after it was timed, into results/profiles/")
@@ -180,4 +185,5 @@ def usage_errors() -> Iterator[None]:
 
 
 def _identifier(row: dict[str, object]) -> str:
-    return "-".join(ID_FORMATS.get(name, "{}").format(value) for name, value in row.items())
+    shown = {name: value for name, value in row.items() if name != "twin" or value}
+    return "-".join(ID_FORMATS.get(name, "{}").format(value) for name, value in shown.items())

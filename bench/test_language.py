@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 from bench.plan.language_cases import language_case, language_rows
 
 if TYPE_CHECKING:
+    from bench.core.records import Case
     from bench.plan.plan import Plan
 
 
 def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
     return language_rows(plan)
+
+
+def requested(plan: Plan, *, experiment: str, **row: Any) -> tuple[Case, Case | None]:
+    return language_case(plan, experiment, **row), None
 
 
 def test_language(
@@ -27,9 +32,9 @@ def test_language(
     repeat: int,
 ) -> None:
     measure(
-        language_case(
+        *requested(
             plan,
-            experiment,
+            experiment=experiment,
             model=model,
             precision=precision,
             mode=mode,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.core.records import Case
     from bench.plan.plan import Plan
 
 
@@ -14,21 +15,15 @@ def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
     layers = plan.layers
     if layers is None:
         return
-    for repeat in range(plan.repeats):
-        for kind, widths in layers.widths.items():
-            for width, batch_size, mode in itertools.product(widths, layers.batch_sizes, layers.modes):
-                for precision in layers.precisions:
-                    yield {
-                        "kind": kind,
-                        "width": width,
-                        "precision": precision,
-                        "mode": mode,
-                        "batch_size": batch_size,
-                        "repeat": repeat,
-                    }
+    for kind, widths in layers.widths.items():
+        for width, batch_size, mode in itertools.product(widths, layers.batch_sizes, layers.modes):
+            for precision in layers.precisions:
+                yield {"kind": kind, "width": width, "precision": precision, "mode": mode, "batch_size": batch_size}
 
 
-def test_layers(
-    measure: Any, plan: Plan, kind: str, width: int, precision: str, mode: str, batch_size: int, repeat: int
-) -> None:
-    measure(plan.layer(kind, width=width, precision=precision, mode=mode, batch_size=batch_size, repeat=repeat))
+def requested(plan: Plan, *, kind: str, **row: Any) -> tuple[Case, Case | None]:
+    return plan.layer(kind, **row), None
+
+
+def test_layers(measure: Any, plan: Plan, kind: str, width: int, precision: str, mode: str, batch_size: int) -> None:
+    measure(*requested(plan, kind=kind, width=width, precision=precision, mode=mode, batch_size=batch_size))

@@ -173,6 +173,12 @@ class Budget:
     language: Language
     ceilings: Ceilings
     noise: Noise
+    twins: tuple[str, ...]
+    """Classifiers whose reference takes part in its sets twice: what sets the two apart is noise."""
+    sets: int
+    """Sets of fresh processes that take turns; see ``bench.run.turns``."""
+    close_routes: float | None
+    """After the first set, routes that take longer than so many times the fastest are left out; None keeps them."""
     large_image_sizes: tuple[int, ...]
     """Further image sides at which torchvision's networks are timed."""
     seeds: tuple[int, ...]
@@ -236,6 +242,9 @@ BUDGETS: dict[str, Budget] = {
             processes=2,
             sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
         ),
+        twins=("cnn_small",),
+        sets=2,
+        close_routes=1.5,
         large_image_sizes=(),
         seeds=(0,),
         repeats=1,
@@ -298,6 +307,9 @@ BUDGETS: dict[str, Budget] = {
             processes=6,
             sampling=Sampling(min_samples=20, min_seconds=0.5, relative_error=0.01, max_seconds=1.0),
         ),
+        twins=("cnn_small", "resnet18_cifar"),
+        sets=3,
+        close_routes=1.5,
         large_image_sizes=(),
         seeds=(0,),
         repeats=1,
@@ -352,6 +364,9 @@ BUDGETS: dict[str, Budget] = {
             processes=10,
             sampling=Sampling(min_samples=100, min_seconds=2.0, relative_error=0.005, max_seconds=20.0),
         ),
+        twins=NOTES_CLASSIFIERS,
+        sets=6,
+        close_routes=None,
         large_image_sizes=(224,),
         seeds=(0, 1, 2),
         repeats=5,

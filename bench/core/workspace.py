@@ -6,6 +6,10 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.core.turns import Turns
 
 
 def _silent(line: str) -> None:
@@ -46,6 +50,10 @@ class Workspace:
     track: tuple[str, ...] = ()
     """Who draws the curves of a training while it goes on: names in ``bench.train.tracking.TRACKERS``."""
     progress: Callable[[str], None] = _silent
+    set_number: int = 0
+    """Number of the set that a worker belongs to, from 0: later ones use again what the first one compiled."""
+    turns: Turns | None = None
+    """Who calls a worker to its turns; None where a case is timed in one stretch."""
     spent: Callable[[Path], None] = _remove
     """Told of a file that is of no use once the outcome of the case is kept: the engine removes it after that."""
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.records import Case, Cold, Figure, Measurement, Quality, Scalar, digest_of, to_json
+from bench.core.turns import TIMING_OPTIONS, TWIN
 from bench.core.workspace import Workspace
 from bench.data.pipelines import evaluation_batches
 from bench.experiments.conversion import bits_of, precision_of, whats_converted
 from bench.experiments.modes import compiled, graph_breaks, prepare_mode
 from bench.experiments.subject import Subject, batch_of, load_subject
-from bench.experiments.timing import TIMING_OPTIONS, Timed, fewest_bytes, timed
+from bench.experiments.timing import Timed, fewest_bytes, timed
 from bench.measure import machine, memory, quality
 from bench.measure.trace import traced
 from bench.precision.storage import tensors_as_stored
@@ -47,7 +48,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         check_logits(output, case.model, images=case.batch_size, classes=len(subject.dataset.classes))
 
     with torch.inference_mode():
-        times = timed(step, case, check=check, throughput=True)
+        times = timed(step, case, check=check, throughput=True, turns=workspace.turns)
         breaks = graph_breaks()
         ran = whats_converted(
             step,
@@ -139,7 +140,7 @@ def _predictions_name(subject: Subject, case: Case, count: int, run: str) -> str
 
 
 def _without_timing(case: Case) -> Iterator[tuple[str, Scalar]]:
-    return (pair for pair in case.options if pair[0] not in TIMING_OPTIONS)
+    return (pair for pair in case.options if pair[0] not in (*TIMING_OPTIONS, TWIN))
 
 
 def _predict(network: nn.Module, subject: Subject, case: Case, count: int) -> quality.Labels:

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bench.core.recipes import RECIPES, Recipe
 from bench.core.records import Case, Figure, Measurement
+from bench.core.turns import sampling
 from bench.core.workspace import Workspace
 from bench.experiments.subject import build
-from bench.experiments.timing import sampling
 from bench.experiments.training import dataset_for, initialised
 from bench.measure import clock, machine
 from bench.measure.state import Watch

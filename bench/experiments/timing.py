@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from bench.core.budgets import BUDGETS, Sampling
 from bench.core.records import Case, Figure, Peak
+from bench.core.turns import TURN_SECONDS, Taken, Turns, sampling
 from bench.measure import clock, memory
 from bench.measure.energy import ENERGY_SECONDS, STOOD_STILL, Meter, meter_of
 from bench.measure.state import Watch
 from bench.precision.storage import tensors_as_stored
 
 NO_BLOCKS = "metered over blocks of calls, which are not taken here"
-TIMING_OPTIONS = ("max_seconds", "min_samples")
-"""Options of a case that change how long it is timed, and nothing of what it computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +67,19 @@ class Timed:
 
 
 def timed(
-    step: Callable[[], Tensor], case: Case, *, check: Callable[[Tensor], None] | None = None, throughput: bool
+    step: Callable[[], Tensor],
+    case: Case,
+    *,
+    check: Callable[[Tensor], None] | None = None,
+    throughput: bool,
+    turns: Turns | None = None,
 ) -> Timed:
     """Call ``step`` for the first time, let ``check`` look at what it gives, warm up, and take samples.
 
     Blocks of calls, which give a throughput and the energy, are timed on demand.
+
+    Args:
+        turns: the set that this worker belongs to, ``workspace.turns``; None takes all samples in one stretch.
     """
     device = torch.device(case.device)
     begin = clock.now(device)
@@ -85,7 +90,7 @@ def timed(
     clock.warm_up(step, device)
     watch = Watch(device)
     watch()
-    latencies = clock.latencies(step, device, sampling(case), watch)
+    latencies = _in_turns(step, device, turns, watch) if turns else clock.latencies(step, device, sampling(case), watch)
     watch.last()
     blocks = clock.blocks(step, device, statistics.median(latencies.seconds)) if throughput else None
     watch.last()
@@ -123,19 +128,56 @@ def why_no_energy(meter: Meter, joules: float | None) -> str | None:
     return None if joules is not None else meter.why_absent or STOOD_STILL
 
 
-def sampling(case: Case) -> Sampling:
-    """The stopping rule of ``case``: the budget's for its experiment, with what the command line changed of it."""
-    budget = BUDGETS[case.budget]
-    own = {
-        "layers": budget.layers.sampling,
-        "noise": budget.noise.sampling,
-        "loading": budget.loading,
-        "prefill": budget.language.sampling,
-        "decode": budget.language.sampling,
-    }
-    rule = own.get(case.experiment, budget.sampling)
-    changed = {name: case.option(name) for name in TIMING_OPTIONS if case.option(name) is not None}
-    return dataclasses.replace(rule, **changed)  # type: ignore[arg-type]  # checked by pytest-benchmark's own options
+def _in_turns(step: Callable[[], object], device: torch.device, turns: Turns, watch: Watch) -> clock.Latencies:
+    """Samples of the turns that the set of this worker gives it."""
+    taken: list[Taken] = []
+
+    def take() -> Taken:
+        watch.resume()
+        taken.append(clock.turn(step, device))
+        watch()
+        watch.pause()
+        return taken[-1]
+
+    with clock.no_collection():
+        watch.pause()
+        met = turns.serve(take, memory.held_bytes(device))
+        watch.resume()
+    on_device = [second for turn in taken for second in turn.device_seconds or ()]
+    return clock.Latencies(
+        seconds=tuple(second for turn in taken for second in turn.seconds),
+        device_seconds=tuple(on_device) or None,
+        criterion_met=met,
+    )
+
+
+def samples_of(
+    step: Callable[[], Sequence[float]], case: Case, turns: Turns | None, watch: Watch, device: torch.device
+) -> clock.Samples:
+    """Seconds of a ``step`` that times itself and gives a sample or several, in turns if the worker belongs to a set.
+
+    A first call that is shorter than a turn finds the caches of others, and does not count.
+    """
+    if turns is None:
+        return clock.several_until(step, sampling(case), watch)
+    found: list[float] = []
+
+    def take() -> Taken:
+        watch.resume()
+        first = tuple(step())
+        own = list(first) if sum(first) >= TURN_SECONDS else []
+        while sum(own) < TURN_SECONDS:
+            own += step()
+        found.extend(own)
+        watch()
+        watch.pause()
+        return Taken(seconds=tuple(own))
+
+    with clock.no_collection():
+        watch.pause()
+        met = turns.serve(take, memory.held_bytes(device))
+        watch.resume()
+    return clock.Samples(seconds=tuple(found), criterion_met=met)
 
 
 def fewest_bytes(network: nn.Module, inputs: Tensor, output: Tensor) -> Figure:

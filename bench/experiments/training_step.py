@@ -13,9 +13,9 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.core.records import Case, Cold, Figure, Measurement
+from bench.core.turns import sampling
 from bench.core.workspace import Workspace
 from bench.experiments.subject import build
-from bench.experiments.timing import sampling
 from bench.experiments.training import dataset_for, initialised, set_arithmetic, training_of
 from bench.measure import clock, machine, memory
 from bench.measure.state import Watch

@@ -31,7 +31,9 @@ def language_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     for repeat, model in itertools.product(range(plan.repeats), language.models):
         random = models.language_model(model).random
         for experiment in LANGUAGE_EXPERIMENTS:
-            if experiment in ANSWERS and (random or repeat):
+            if experiment in ANSWERS and random:
+                continue
+            if repeat and experiment != "load":  # once, or in sets
                 continue
             for mode, size, prompt, precision in _language_rows(language, experiment):
                 yield {

@@ -70,6 +70,7 @@ def make_plan(option: Callable[[str], Any], *, offline: bool = False) -> Plan:
         seeds_asked=option("seeds") is not None,
         imagenet=_imagenet(option("imagenet_weights"), COMPARISONS[budget.name].imagenet, budget),
         repeats=_at_least(1, "--repeats", option("repeats")) or budget.repeats,
+        sets=option("repeats") or budget.sets,
         threads=_at_least(1, "--threads", option("threads")) or available_cores(),
         user=user,
         train_images=_at_least(1, "--train-images", option("train_images")),

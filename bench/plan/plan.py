@@ -9,9 +9,10 @@ from typing import Any
 
 import models
 from bench.core.budgets import FEATURE_SIDE, Budget, Language, Layers, Rows
-from bench.core.precisions import PRECISIONS
+from bench.core.precisions import BASELINE, PRECISIONS
 from bench.core.recipes import HELD_OUT, RECIPES, recipe_for
 from bench.core.records import Case, Scalar
+from bench.core.turns import TWIN
 from bench.core.workspace import sha256_of
 from bench.plan.training_cases import TRAININGS, arithmetic_options, largest_compared, usual_arithmetic
 
@@ -88,6 +89,9 @@ class Plan:
     seeds_asked: bool = False
     """Whether the command line names them: comparisons of trainings have seeds of their own otherwise."""
     repeats: int
+    """Fresh processes of each case that is timed on its own."""
+    sets: int
+    """Sets of fresh processes of the routes that take turns."""
     threads: int
     user: UserNetwork
     model_digests: Mapping[str, str] = field(default_factory=dict)
@@ -140,6 +144,10 @@ class Plan:
         modes = list(dict.fromkeys(mode for mode, _, _ in found))
         return sorted(found, key=lambda row: (-row[1], modes.index(row[0])))
 
+    def has_twin(self, model: str, mode: str, precision: str) -> bool:
+        """Whether a row of ``model`` at its own size is the reference, and has a twin that shows the noise."""
+        return model in self.budget.twins and (mode, precision) == ("eager", BASELINE)
+
     def recipes(self, model: str) -> tuple[str, ...]:
         """The recipes that train ``model``: the one that reproduces, and its held-out twin where the budget has it."""
         name = self.budget.recipes.get(model, recipe_for(model).name)
@@ -169,14 +177,22 @@ class Plan:
         )
 
     def inference(
-        self, model: str, *, image_size: int, mode: str, batch_size: int, precision: str, repeat: int
+        self,
+        model: str,
+        *,
+        image_size: int,
+        mode: str,
+        batch_size: int,
+        precision: str,
+        repeat: int = 0,
+        twin: int = 0,
     ) -> Case:
         """The case that times ``model`` and, where its weights were trained, judges it."""
         judging = {
             "test_images": self.test_images or self.budget.test_images,
             "judging_seconds": None if self.test_images else self.budget.judging_seconds,
         }
-        options = {**dict(self.sampling), **self.user.options}
+        options = {**dict(self.sampling), **self.user.options, **({TWIN: True} if twin else {})}
         options |= {name: value for name, value in judging.items() if value is not None}
         return self._case(
             experiment="inference",
@@ -190,7 +206,7 @@ class Plan:
             options=options,
         )
 
-    def layer(self, kind: str, *, width: int, mode: str, batch_size: int, precision: str, repeat: int) -> Case:
+    def layer(self, kind: str, *, width: int, mode: str, batch_size: int, precision: str, repeat: int = 0) -> Case:
         """The case that times one layer."""
         return Case(
             experiment="layers",

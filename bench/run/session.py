@@ -6,7 +6,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from bench.run.journal import Journal
 from bench.run.process import ProcessRunner
 from bench.run.requests import InlineRunner, LanguageFiles
 from bench.run.result import Elsewhere, ReplayClock, ResultFile, bare, summary
+from bench.run.turns import Asked, SetPlan
 from bench.train.artefacts import artefact_name, training_code
 
 CASES = Path(__file__).resolve().parents[1]
@@ -139,6 +140,9 @@ class BenchSession:
             plan,
             model_digests={name: digest for name, digest in fetched.items() if digest},
             sources={name: self.engine.sources.watch(map(Path, files)) for name, files in facts["networks"].items()},
+        )
+        self.engine.sets = SetPlan(
+            asked=list(self._asked(items)), count=self.plan.sets, close=self.plan.budget.close_routes
         )
         adoption = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
         for line in adoption.lines() if self.config.option.resume else ():
@@ -264,6 +268,13 @@ class BenchSession:
 
     def _cases(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
         return [item for item in items if item.path.is_relative_to(CASES)]
+
+    def _asked(self, items: Sequence[pytest.Item]) -> Iterator[Asked]:
+        """Cases of the tests that tell them beforehand: those that take turns."""
+        for item in self._cases(items):
+            requested = getattr(item.module, "requested", None)  # type: ignore[attr-defined]
+            if requested:
+                yield requested(self.plan, **item.callspec.params)  # type: ignore[attr-defined]
 
     def _option(self, name: str) -> Any:
         value = self.config.getoption(name, None)

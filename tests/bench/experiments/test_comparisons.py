@@ -13,10 +13,10 @@ from bench.core.budgets import BUDGETS
 from bench.core.comparisons import SCOPES
 from bench.core.errors import InputError, Unsupported
 from bench.core.records import Case, Measurement, from_json, to_json
+from bench.core.turns import sampling
 from bench.core.workspace import Workspace, sha256_of
 from bench.data.images import ImageDataset, Split
 from bench.experiments import ablation, loading, speedrun, training, training_step, transfer
-from bench.experiments.timing import sampling
 from bench.experiments.transfer import freeze_all_but, replace_head
 from bench.measure.state import Watch
 from bench.train.artefacts import load_weights
