@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from bench.core.artefacts import recipe_of
 from bench.core.records import Case, Figure, Measurement
 from bench.core.workspace import Workspace
 from bench.experiments.subject import build
 from bench.experiments.training import dataset_for, initialised, measured
 from bench.experiments.training_record import option_count
-from bench.train.artefacts import recipe_of
 from bench.train.evaluate import evaluate_split
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from bench.core.errors import Unsupported
+from bench.core.experiments import sampling_of
 from bench.core.records import Case, Cold, Figure, Measurement
 from bench.core.workspace import Workspace
 from bench.experiments.language.generation import generate, prompts_of, warm_up
 from bench.experiments.language.subject import load_model, measured, unwatched
-from bench.experiments.timing import sampling
 from bench.measure import clock, memory
 from bench.measure.state import Watch
 from bench.measure.trace import traced
@@ -35,7 +35,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         step()
         warm_up(step, subject.device)
         watch = Watch(subject.device)
-        samples = clock.until(step, sampling(case), watch)
+        samples = clock.until(step, sampling_of(case), watch)
         watch.last()
         peaks = memory.steady_peaks(step, subject.device)
     measurement = Measurement(
