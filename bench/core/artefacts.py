@@ -20,7 +20,7 @@ TRAINING_SOURCES = (
     "bench/train",
     "bench/data",
     "bench/experiments/training.py",
-    "bench/experiments/transfer.py",
+    "bench/experiments/comparisons.py",
 )
 """Code that shapes trained weights."""
 _TESTING_OPTIONS = {"test_images"}

@@ -41,7 +41,7 @@ class Experiment:
 TABLE: tuple[Experiment, ...] = (
     Experiment(
         name="ceilings",
-        entry="ceilings:run",
+        entry="machine:run_ceilings",
         kind="machine",
         cases="test_ceilings",
         section="ceilings",
@@ -49,7 +49,7 @@ TABLE: tuple[Experiment, ...] = (
     ),
     Experiment(
         name="noise",
-        entry="noise:run",
+        entry="machine:run_noise",
         kind="machine",
         cases="test_noise",
         section="noise",
@@ -100,7 +100,7 @@ TABLE: tuple[Experiment, ...] = (
     ),
     Experiment(
         name="transfer",
-        entry="transfer:run",
+        entry="comparisons:run_transfer",
         kind="training",
         cases="test_transfer",
         section="transfer",
@@ -108,7 +108,7 @@ TABLE: tuple[Experiment, ...] = (
     ),
     Experiment(
         name="ablation",
-        entry="ablation:run",
+        entry="comparisons:run_ablation",
         kind="training",
         cases="test_ablations",
         section="ablations",
@@ -116,7 +116,7 @@ TABLE: tuple[Experiment, ...] = (
     ),
     Experiment(
         name="speedrun",
-        entry="speedrun:run",
+        entry="comparisons:run_speedrun",
         kind="training",
         cases="test_speedrun",
         section="speedrun",
@@ -144,7 +144,7 @@ TABLE: tuple[Experiment, ...] = (
     ),
     Experiment(
         name="load",
-        entry="language.load:run",
+        entry="language.checkpoint:run_load",
         kind="language",
         cases="test_language",
         section="language",
@@ -152,7 +152,7 @@ TABLE: tuple[Experiment, ...] = (
     ),
     Experiment(
         name="prefill",
-        entry="language.prefill:run",
+        entry="language.generation:run_prefill",
         kind="language",
         cases="test_language",
         section="language",
@@ -172,7 +172,7 @@ TABLE: tuple[Experiment, ...] = (
     ),
     Experiment(
         name="perplexity",
-        entry="language.perplexity:run",
+        entry="language.quality:run_perplexity",
         kind="language",
         cases="test_language",
         section="language",
@@ -181,7 +181,7 @@ TABLE: tuple[Experiment, ...] = (
     ),
     Experiment(
         name="chat",
-        entry="language.chat:run",
+        entry="language.quality:run_chat",
         kind="language",
         cases="test_language",
         section="language",

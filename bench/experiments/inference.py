@@ -18,9 +18,9 @@ from bench.experiments.conversion import bits_of, precision_of, whats_converted
 from bench.experiments.modes import compiled, graph_breaks, prepare_mode
 from bench.experiments.subject import Subject, batch_of, load_subject
 from bench.experiments.timing import Timed, fewest_bytes, timed
-from bench.measure import flags, memory, quality
+from bench.measure import machine, memory, quality
 from bench.measure.trace import traced
-from bench.precision.storage import tensors_as_stored
+from bench.precision.converted import tensors_as_stored
 from bench.train.evaluate import check_logits
 
 SMALLEST_JUDGING_BATCH = 32
@@ -70,7 +70,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         coverage=ran.coverage,
         quality=judged,
         energy_joules_per_item=times.energy(case.batch_size),
-        flags={**flags.current(), "library": precision.library, "compute": ran.compute},
+        flags={**machine.current_flags(), "library": precision.library, "compute": ran.compute},
         device_state=tuple(times.watch.states),
         figures={
             **times.figures(case.batch_size),
