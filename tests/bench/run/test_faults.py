@@ -117,7 +117,7 @@ def test_data_that_vanish_while_it_runs_fail_what_needs_them(command: Any, netwo
     *_, failure = stored["halfbyte"]["failures"]
     assert failure["case"]["batch_size"] == 6
     assert re.fullmatch(
-        r"the decoded data set in .* is gone or not whole: run again, it is decoded anew", failure["message"]
+        r"the decoded data set in .* is missing or incomplete: run again to decode it anew", failure["message"]
     )
 
 
