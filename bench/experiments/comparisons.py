@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import models
+from bench.core.artefacts import recipe_of
 from bench.core.comparisons import SCOPES
 from bench.core.errors import InputError, Unsupported
 from bench.core.records import Case, Figure, Measurement
@@ -21,7 +22,7 @@ from bench.data.images import ImageDataset
 from bench.experiments.subject import build
 from bench.experiments.training import dataset_for, initialised, measured
 from bench.experiments.training_record import option_count
-from bench.train.artefacts import imagenet_file, load_weights, recipe_of
+from bench.train.artefacts import imagenet_file, load_weights
 from bench.train.evaluate import evaluate_split
 from models.ablations import ABLATIONS
 

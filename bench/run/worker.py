@@ -137,8 +137,8 @@ def _run(request: dict[str, Any], space: Workspace) -> dict[str, Any]:
     from bench.measure import machine
 
     machine.set_flags(threads=case.threads, device=case.device)
-    module, _, function = EXPERIMENTS[case.experiment].partition(":")
-    outcome = getattr(importlib.import_module(module), function)(case, space)
+    module, _, function = EXPERIMENTS[case.experiment].entry.partition(":")
+    outcome = getattr(importlib.import_module(f"bench.experiments.{module}"), function)(case, space)
     answer: dict[str, Any] = to_json(outcome)
     return answer
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from bench.core.records import Case, digest_of
 from bench.core.workspace import Workspace
@@ -17,9 +17,6 @@ from bench.core.workspace import Workspace
 
 class Tracker(Protocol):
     """Writer of the curves of one training."""
-
-    package: ClassVar[str]
-    """Package that has to be installed."""
 
     def __init__(self, case: Case, workspace: Workspace) -> None: ...
 
@@ -36,8 +33,6 @@ class TensorBoard:
     ``SummaryWriter`` would leave a thread. The first event of a process makes TensorBoard discard later points in the
     file: a resumed training continues its curve, and a new one begins it anew.
     """
-
-    package: ClassVar[str] = "tensorboard"
 
     def __init__(self, case: Case, workspace: Workspace) -> None:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -72,8 +67,6 @@ class WeightsAndBiases:
 
     It is offline, for ``wandb sync`` later, unless the environment variable ``WANDB_MODE`` is set.
     """
-
-    package: ClassVar[str] = "wandb"
 
     def __init__(self, case: Case, workspace: Workspace) -> None:
         os.environ["WANDB_ERROR_REPORTING"] = "false"  # error reports keep threads
