@@ -5,30 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from bench.plan.inference_cases import inference_case, inference_rows
+from bench.plan.training_cases import needed_training
+
 if TYPE_CHECKING:
-    from bench.core.records import Case
+    from bench.plan.cases import Requested
     from bench.plan.plan import Plan
 
 
 def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
-    for model in plan.models:
-        for image_size in plan.image_sizes(model):
-            for mode, batch_size, precision in plan.rows_of(model):
-                row = {
-                    "model": model,
-                    "image_size": image_size,
-                    "precision": precision,
-                    "mode": mode,
-                    "batch_size": batch_size,
-                }
-                yield {**row, "twin": 0}
-                if plan.has_twin(model, mode, precision):
-                    yield {**row, "twin": 1}
+    return inference_rows(plan)
 
 
-def requested(plan: Plan, *, model: str, image_size: int, **row: Any) -> tuple[Case, Case | None]:
-    case = plan.inference(model, image_size=image_size, **row)
-    return case, plan.needed_training(model) if image_size == plan.image_size(model) else None
+def requested(plan: Plan, *, model: str, image_size: int, **row: Any) -> Requested:
+    case = inference_case(plan, model=model, image_size=image_size, **row)
+    return case, needed_training(plan, model, image_size)
 
 
 def test_inference(

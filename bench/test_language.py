@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from bench.plan.language_cases import language_case, language_rows
+from bench.plan.inference_cases import language_case, language_rows
 
 if TYPE_CHECKING:
-    from bench.core.records import Case
+    from bench.plan.cases import Requested
     from bench.plan.plan import Plan
 
 
@@ -16,8 +16,8 @@ def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
     return language_rows(plan)
 
 
-def requested(plan: Plan, *, experiment: str, **row: Any) -> tuple[Case, Case | None]:
-    return language_case(plan, experiment, **row), None
+def requested(plan: Plan, **row: Any) -> Requested:
+    return language_case(plan, **row), None
 
 
 def test_language(

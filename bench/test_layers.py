@@ -1,28 +1,23 @@
-"""Single layers: from which width and batch size on does each precision win?"""
+"""Single layers: the width and batch size from which on each precision is faster."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from bench.plan.inference_cases import layer_case, layer_rows
+
 if TYPE_CHECKING:
-    from bench.core.records import Case
+    from bench.plan.cases import Requested
     from bench.plan.plan import Plan
 
 
 def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
-    layers = plan.layers
-    if layers is None:
-        return
-    for kind, widths in layers.widths.items():
-        for width, batch_size, mode in itertools.product(widths, layers.batch_sizes, layers.modes):
-            for precision in layers.precisions:
-                yield {"kind": kind, "width": width, "precision": precision, "mode": mode, "batch_size": batch_size}
+    return layer_rows(plan)
 
 
-def requested(plan: Plan, *, kind: str, **row: Any) -> tuple[Case, Case | None]:
-    return plan.layer(kind, **row), None
+def requested(plan: Plan, **row: Any) -> Requested:
+    return layer_case(plan, **row), None
 
 
 def test_layers(measure: Any, plan: Plan, kind: str, width: int, precision: str, mode: str, batch_size: int) -> None:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bench.core.experiments import sampling_of
 from bench.core.records import Case, Figure, Peak
-from bench.core.turns import TURN_SECONDS, Taken, Turns, sampling
+from bench.core.turns import TURN_SECONDS, Taken, Turns
 from bench.measure import clock, memory
 from bench.measure.energy import ENERGY_SECONDS, STOOD_STILL, Meter, meter_of
 from bench.measure.state import Watch
-from bench.precision.storage import tensors_as_stored
+from bench.precision.converted import tensors_as_stored
 
 NO_BLOCKS = "metered over blocks of calls, which are not taken here"
 
@@ -90,7 +91,10 @@ def timed(
     clock.warm_up(step, device)
     watch = Watch(device)
     watch()
-    latencies = _in_turns(step, device, turns, watch) if turns else clock.latencies(step, device, sampling(case), watch)
+    if turns:
+        latencies = _in_turns(step, device, turns, watch)
+    else:
+        latencies = clock.latencies(step, device, sampling_of(case), watch)
     watch.last()
     blocks = clock.blocks(step, device, statistics.median(latencies.seconds)) if throughput else None
     watch.last()
@@ -159,7 +163,7 @@ def samples_of(
     A first call that is shorter than a turn finds the caches of others, and does not count.
     """
     if turns is None:
-        return clock.several_until(step, sampling(case), watch)
+        return clock.several_until(step, sampling_of(case), watch)
     found: list[float] = []
 
     def take() -> Taken:

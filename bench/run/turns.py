@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.core.budgets import Sampling
+from bench.core.experiments import EXPERIMENTS, sampling_of
 from bench.core.records import Case, Figure, Measurement, Turn
-from bench.core.turns import TAKING_TURNS, is_twin, reference_of, sampling
+from bench.core.turns import is_twin, reference_of
+from bench.plan.cases import Requested
 from bench.run.process import Worker
 from bench.run.requests import Performed, Progress, performed
 
@@ -26,8 +28,6 @@ ERROR_OF_MEDIAN = 1.4826 * math.sqrt(math.pi / 2)
 IDLE_CORES = 0.2
 """A process that keeps more cores busy while it waits disturbs the turns of the others, and its row has a note."""
 
-Asked = tuple[Case, Case | None]
-"""A case, and the training whose weights it reads."""
 Request = Callable[[Case, int], dict[str, Any]]
 """The request to run a case in the set of a number."""
 Open = Callable[[dict[str, Any], Progress], Worker]
@@ -37,15 +37,15 @@ Open = Callable[[dict[str, Any], Progress], Worker]
 class SetPlan:
     """The cases of a run that are measured in sets."""
 
-    asked: Sequence[Asked] = ()
+    asked: Sequence[Requested] = ()
     """Cases that a test is going to ask for, in the order of the tests."""
     count: int = 1
     close: float | None = None
     """See `Sets`."""
 
-    def beside(self, case: Case) -> list[Asked]:
+    def beside(self, case: Case) -> list[Requested]:
         """Cases of the set of ``case``, itself among them; none if it takes no turns, or no test will ask for it."""
-        if case.experiment not in TAKING_TURNS or all(one.id != case.id for one, _ in self.asked):
+        if not EXPERIMENTS[case.experiment].takes_turns or all(one.id != case.id for one, _ in self.asked):
             return []
         subject = reference_of(case)
         return [pair for pair in self.asked if reference_of(pair[0]) == subject]
@@ -213,7 +213,7 @@ class _Group:
 
     def take_rounds(self) -> None:
         """Rounds in shuffled order until the ratios are certain enough or time is up."""
-        rule = sampling(self.seats[0].case)
+        rule = sampling_of(self.seats[0].case)
         order = random.Random(f"{self.seats[0].case.id} {self.number}")
         begin = time.monotonic()
         number = 0
@@ -234,7 +234,7 @@ class _Group:
         for seat in self.seats:
             if seat.playing and self.number == 0:
                 self.sets.progress(f"{self._name(seat.case)}: {seat.case.precision} {seat.case.mode}, other passes")
-                seat.finish(certain=self._certain(sampling(seat.case)))
+                seat.finish(certain=self._certain(sampling_of(seat.case)))
             seat.leave()
 
     def leave(self) -> None:

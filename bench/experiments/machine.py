@@ -16,7 +16,7 @@ OF_A_MODEL = dict.fromkeys(
 )
 
 
-def run(case: Case, workspace: Workspace) -> Measurement:
+def run_ceilings(case: Case, workspace: Workspace) -> Measurement:
     """Time large copies, large sums, and matrix products in every number format. ``seconds`` are the copies'."""
     asked, device = BUDGETS[case.budget].ceilings, torch.device(case.device)
     size = asked.cuda_bytes if device.type == "cuda" else asked.cpu_bytes
