@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from bench.core.records import Case, digest_of
 from bench.core.workspace import Workspace
@@ -17,9 +17,6 @@ from bench.core.workspace import Workspace
 
 class Tracker(Protocol):
     """Draws the curves of one training."""
-
-    package: ClassVar[str]
-    """What has to be installed."""
 
     def __init__(self, case: Case, workspace: Workspace) -> None: ...
 
@@ -34,8 +31,6 @@ class TensorBoard:
     ``SummaryWriter`` would do the same with a thread that stays. Where a process goes on, TensorBoard is told to forget
     what the file has from there on: a resumed training goes on in its curve, and a new one begins it anew.
     """
-
-    package: ClassVar[str] = "tensorboard"
 
     def __init__(self, case: Case, workspace: Workspace) -> None:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -70,8 +65,6 @@ class WeightsAndBiases:
 
     Offline, to be sent by ``wandb sync`` later, unless the environment variable ``WANDB_MODE`` says otherwise.
     """
-
-    package: ClassVar[str] = "wandb"
 
     def __init__(self, case: Case, workspace: Workspace) -> None:
         os.environ["WANDB_ERROR_REPORTING"] = "false"  # its reports of errors keep threads

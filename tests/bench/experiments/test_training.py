@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from bench.core.errors import InputError, Unsupported
-from bench.core.experiments import EXPERIMENTS
 from bench.core.recipes import RECIPES
 from bench.core.records import Case, Measurement, Peak, from_json, to_json
 from bench.core.workspace import Workspace, sha256_of
@@ -272,8 +271,3 @@ def test_the_users_own_network_is_trained_by_the_users_recipe(workspace: Workspa
     values = _values(found)
     assert values["test_accuracy_as_noted"] == values["test_accuracy_chosen"]
     assert values["training_images"] == 3_500
-
-
-def test_every_experiment_is_a_module_and_a_function() -> None:
-    assert EXPERIMENTS["training"] == "bench.experiments.training:run"
-    assert all(target.startswith("bench.experiments.") and ":" in target for target in EXPERIMENTS.values())
