@@ -20,10 +20,11 @@ from torch import Tensor
 from torch.export import Dim
 
 from bench.core.errors import Unsupported
-from bench.core.records import Scalar
+from bench.core.precisions import Precision
+from bench.core.records import Figure, Scalar
 from bench.measure.products import Product
 from bench.runtimes.quiet import keep_quiet
-from bench.runtimes.route import Order, Ran, Run, bytes_in, converted_into, faults_named, whats_run
+from bench.runtimes.route import Order, Prepare, Ran, Run, bytes_in, converted_into, faults_named, whats_run
 
 keep_quiet()
 
@@ -43,7 +44,14 @@ FORMATS = {"float": ("float32", 32), "float16": ("float16", 16), "uint8": ("int8
 """ONNX Runtime's names of types -> format and bits."""
 
 
-def prepare(order: Order) -> OnnxRoute:
+def preparer(precision: Precision) -> Prepare:
+    """What prepares a network at ``precision``."""
+    if precision.name != "fp32":
+        import onnxruntime.quantization.shape_inference  # noqa: F401  (a second of import, no part of converting)
+    return _prepare
+
+
+def _prepare(order: Order) -> OnnxRoute:
     """Export the network of ``order``, quantise it where that is asked for, and make a session of the file.
 
     Raises:
@@ -54,7 +62,7 @@ def prepare(order: Order) -> OnnxRoute:
         written = converted_into(order.folder, fresh=order.fresh, convert=lambda folder: _convert(order, folder))
     converted = time.perf_counter()
     with faults_named(TITLE):
-        session = _session(order.folder / MODEL, order.threads)
+        session = _session(order.folder / MODEL, order.case.threads)
     return OnnxRoute(
         order,
         session,
@@ -78,12 +86,15 @@ class OnnxRoute:
         compile_seconds: float,
     ) -> None:
         self.convert_seconds = convert_seconds
-        self.compile_seconds = compile_seconds
+        self.compile_seconds: float | None = compile_seconds
         self._session = session
         self._precision = order.precision
-        self._threads = order.threads
+        self._threads = order.case.threads
         self._folder = order.folder
         self._input = session.get_inputs()[0].name
+
+    def start(self) -> None:
+        """Nothing is left to do."""
 
     def run(self, images: Tensor) -> Tensor:
         (logits,) = self._session.run(None, {self._input: images.numpy()})
@@ -114,6 +125,9 @@ class OnnxRoute:
             "runtime_version": onnxruntime.__version__,
             "runtime_optimisation": str(options.graph_optimization_level).rpartition(".")[2],
         }
+
+    def figures(self) -> dict[str, Figure]:
+        return {}
 
 
 def _convert(order: Order, folder: Path) -> None:
@@ -158,7 +172,7 @@ class _Calibration:
     """Training images, a few at a time, as ONNX Runtime's calibration asks for them."""
 
     def __init__(self, batches: Iterator[Tensor], name: str) -> None:
-        self._feeds = ({name: part.numpy()} for images in batches for part in images.split(CALIBRATION_BATCH))
+        self._feeds = ({name: part.numpy()} for images in batches for part in torch.split(images, CALIBRATION_BATCH))
 
     def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
         return next(self._feeds, None)
