@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import models
+from bench.core.artefacts import recipe_of
 from bench.core.comparisons import SCOPES
 from bench.core.errors import InputError, Unsupported
 from bench.core.records import Case, Figure, Measurement
@@ -21,7 +22,7 @@ from bench.data.images import ImageDataset
 from bench.experiments.subject import build
 from bench.experiments.training import dataset_for, initialised, measured
 from bench.experiments.training_record import option_count
-from bench.train.artefacts import imagenet_file, load_weights, recipe_of
+from bench.train.artefacts import imagenet_file, load_weights
 from bench.train.evaluate import evaluate_split
 from models.ablations import ABLATIONS
 
@@ -37,7 +38,7 @@ def run_transfer(case: Case, workspace: Workspace) -> Measurement:
 
     Raises:
         InputError: the scope is unknown, or the weights do not fit.
-        Unsupported: there are no weights to start from.
+        Unsupported: the weights to start from are missing.
     """
     scope = str(case.option("scope"))
     if scope not in SCOPES:
@@ -64,8 +65,8 @@ def _weights(case: Case, workspace: Workspace) -> Path | None:
     """
     scratch = case.option("scope") == "scratch"
     if case.option("source") == "imagenet":
-        given = case.option("imagenet_weights")
-        file = Path(str(given)) if given else imagenet_file(case.model)
+        named = case.option("imagenet_weights")
+        file = Path(str(named)) if named else imagenet_file(case.model)
         return None if scratch else file
     if scratch:
         return None
