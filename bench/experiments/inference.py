@@ -1,4 +1,4 @@
-"""Inference of a classifier: latency, throughput, memory and accuracy, each in a pass of its own."""
+"""Inference of a classifier: latency, throughput, memory and accuracy, each measured in a pass of its own."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from bench.precision.converted import tensors_as_stored
 from bench.train.evaluate import check_logits
 
 SMALLEST_JUDGING_BATCH = 32
-"""Accuracy is judged in batches of at least this many images: ten thousand calls with one image each take minutes."""
+"""Smallest batch for judging accuracy, since ten thousand calls with one image each take minutes."""
 JUDGING_BATCH = 100
 
 
 def run(case: Case, workspace: Workspace) -> Measurement:
-    """Time ``case`` and judge its predictions.
+    """Time the network of ``case`` and judge its predictions.
 
     Raises:
         InputError: weights or network cannot be used.
@@ -113,9 +113,9 @@ def _counts(subject: Subject, breaks: int | None) -> dict[str, Figure]:
 
 
 def _judge(network: nn.Module, subject: Subject, case: Case, workspace: Workspace) -> tuple[Quality | None, str | None]:
-    """Accuracy on the test set, and why its predicted labels could not be kept, if so: a full disk costs no row.
+    """Accuracy on the test set, and the reason if its labels could not be written: a full disk costs no row.
 
-    Labels are predicted once for each weights, precision and mode, then read again.
+    Labels are predicted once for each set of weights, precision and mode, then read again.
     """
     if subject.weights is None:
         return None, None
@@ -134,7 +134,7 @@ def _judge(network: nn.Module, subject: Subject, case: Case, workspace: Workspac
 
 
 def _predictions_name(subject: Subject, case: Case, count: int, run: str) -> str:
-    """Hash of all that shapes predictions: not the batch size, nor how they are timed."""
+    """Hash of all that determines the predictions, without batch size and timing."""
     shaping = dataclasses.replace(case, batch_size=1, repeat=0, options=tuple(_without_timing(case)))
     return digest_of({"case": to_json(shaping), "weights": subject.weights, "images": count, "run": run})
 
@@ -146,7 +146,7 @@ def _without_timing(case: Case) -> Iterator[tuple[str, Scalar]]:
 def _predict(network: nn.Module, subject: Subject, case: Case, count: int) -> quality.Labels:
     """Labels predicted for the first ``count`` test images, or for as many as the case's seconds allow.
 
-    Batches are full, so that no shape but one is compiled.
+    Batches are full, so that only one shape is compiled.
     """
     size = case.batch_size
     if size < SMALLEST_JUDGING_BATCH:
@@ -166,7 +166,7 @@ def _predict(network: nn.Module, subject: Subject, case: Case, count: int) -> qu
     predicted = []
     for images, _ in batches:
         predicted.append(network(images.to(subject.converted.input_dtype)).argmax(1))
-        begin = begin or time.perf_counter()  # after the first batch, for which a network may be compiled
+        begin = begin or time.perf_counter()  # after the first batch, which may include compiling
         if limit is not None and time.perf_counter() - begin > float(limit):
             break
     labels: quality.Labels = torch.cat(predicted).cpu().numpy()[:count]

@@ -1,4 +1,4 @@
-"""What an inference case times: a network with the right weights on its device, and real images to feed it."""
+"""Subject of an inference case: a network with its weights on its device, and real images as its input."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ CALIBRATION_BATCH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A network in evaluation mode at the precision of its case, on ``device``, and where its weights came from."""
+    """Network in evaluation mode at the precision of its case, on ``device``, and the origin of its weights."""
 
     converted: Converted
     device: torch.device
     dataset: ImageDataset
     normalize: Normalization | None
     weights: str | None
-    """SHA-256 of the file of trained weights; None: the network is as it was built."""
+    """SHA-256 of the file of trained weights; None if the network is as it was built."""
     untrained: str | None
-    """Why there are no trained weights; None if there are."""
+    """Reason why there are no trained weights; None if there are."""
     parameters: int
-    """Parameters before converting."""
+    """Number of parameters before conversion."""
     flops_per_image: int
     load_seconds: float
     convert_seconds: float | None
-    """None where there is nothing to convert."""
+    """Seconds of conversion; None if there is nothing to convert."""
     peaks: list[Peak] = field(default_factory=list)
 
     @property
@@ -57,7 +57,7 @@ class Subject:
 
 
 def load_subject(case: Case, workspace: Workspace) -> Subject:
-    """Build the network of ``case``, load its weights and bring it to its precision and device: timed, with its peak.
+    """Build the network of ``case``, load its weights and convert it on its device: timed, with its peak.
 
     The peak is that of loading and converting together, since some formats need both copies of the weights at once.
 
@@ -76,10 +76,10 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
         image_shape=(3, case.image_size, case.image_size),
         calibration=lambda: calibration_batches(dataset, normalize, case.image_size),
     )
-    # On a network of its own: one that keeps what it makes in its first call would keep tensors without content.
+    # Counted on another instance: a network that keeps tensors of its first call would keep ones without content.
     parameters, flops = size_of(lambda: build(case, dataset), setting.image_shape)
     torch.manual_seed(case.seed)
-    torch.zeros(1, device=device)  # makes the CUDA context, which is no part of loading
+    torch.zeros(1, device=device)  # creates the CUDA context, which is no part of loading
     peaks: list[Peak] = []
     with peak_of("load", device, peaks):
         begin = time.perf_counter()
@@ -91,7 +91,7 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
         converted = convert(network, setting)
         synchronize(device)
         load_seconds, convert_seconds = loaded - begin, time.perf_counter() - loaded
-    as_it_is = case.precision == BASELINE  # then it was moved to its device, which is a part of loading
+    as_it_is = case.precision == BASELINE  # its conversion only moved it to its device, which is part of loading
     return Subject(
         converted=converted,
         device=device,
@@ -108,10 +108,10 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
 
 
 def size_of(build_one: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Parameters, and the FLOPs of one input, two for each multiply-add of convolutions and products.
+    """Number of parameters, and FLOPs of one input, two for each multiply-add of convolutions and products.
 
-    torch counts them on tensors without content, which takes neither time nor memory; on real ones for a network that
-    looks at its numbers. The networks that ``build_one`` gives are spoilt by that.
+    torch counts on tensors without content, which takes neither time nor memory, or on real ones if the network looks
+    at its values. The networks that ``build_one`` returns cannot be used afterwards.
     """
     network = build_one().eval()
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -144,7 +144,7 @@ def calibration_batches(dataset: ImageDataset, normalize: Normalization | None, 
 
 
 def build(case: Case, dataset: ImageDataset) -> nn.Module:
-    """The network that ``case`` names, with as many outputs as it or the data set has classes.
+    """Network that ``case`` names, with as many outputs as the case or the data set has classes.
 
     Raises:
         InputError: the factory fails, or the network does not take images of that size.
@@ -157,19 +157,19 @@ def build(case: Case, dataset: ImageDataset) -> nn.Module:
 
 
 def given_weights(case: Case) -> Path | None:
-    """The user's own weights, if there are any."""
+    """File of the user's own weights; None if there is none."""
     given = case.option("weights")
     return Path(str(given)) if given else None
 
 
 def normalization_of(case: Case, dataset: ImageDataset) -> Normalization | None:
-    """What images are normalised by: as given, else by the data's statistics for a user's weights, else as trained."""
+    """Normalisation of images: as given, else by the data's statistics for a user's weights, else as trained."""
     usual = recipe(case.recipe).normalize if case.recipe else "computed"
     return normalization(str(case.option("normalize") or usual), dataset)
 
 
 def dataset_of(workspace: Workspace) -> ImageDataset:
-    """The data set that was decoded before any case ran."""
+    """Data set that was decoded before any case ran."""
     if workspace.decoded is None:
         raise RuntimeError("prepare the data set first")
     return open_dataset(workspace.decoded)
@@ -178,7 +178,7 @@ def dataset_of(workspace: Workspace) -> ImageDataset:
 def batch_of(subject: Subject, case: Case) -> Tensor:
     """Real test images (batch_size, 3, image_size, image_size), normalised, repeated if there are too few.
 
-    In the number format that the network takes: they lie ready, as they would after an earlier layer.
+    They are in the number format that the network takes, like the output of an earlier layer.
     """
     rows = np.resize(np.arange(len(subject.dataset.test.labels)), case.batch_size)
     images, _ = next(

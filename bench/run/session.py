@@ -209,8 +209,8 @@ class BenchSession:
         )
 
     def _commit(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.config.hook.pytest_benchmark_generate_commit_info(config=self.config)
-        return found
+        commit: dict[str, Any] = self.config.hook.pytest_benchmark_generate_commit_info(config=self.config)
+        return commit
 
     def _artefact_of(self, training: Case) -> str:
         return artefact_name(training, self.datasets[0]["digest"], self.engine.workspace.training_code)
@@ -240,8 +240,8 @@ class BenchSession:
 
     def closing(self) -> list[str]:
         """Lines for the end of pytest's output."""
-        found = len(self.engine.adoption.entries)
-        taken = [f"resumed: took {self.engine.resumed} of {found} measurements"] if self.config.option.resume else []
+        adopted = len(self.engine.adoption.entries)
+        taken = [f"resumed: took {self.engine.resumed} of {adopted} measurements"] if self.config.option.resume else []
         return [*taken, *([NOTHING_WRITTEN] if self.disabled else []), *self._closing]
 
     def _rescued(self, error: OSError) -> str:
