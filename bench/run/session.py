@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from bench.core import datasets
 from bench.core.artefacts import artefact_name, training_code
 from bench.core.errors import CodeChanged, InputError
 from bench.core.experiments import CASE_MODULES, EXPERIMENTS, LANGUAGE_EXPERIMENTS, group_of
@@ -100,7 +101,7 @@ class BenchSession:
         """Lines for pytest's header."""
         plan = self.plan
         return [
-            f"halfbyte: {plan.device}, {plan.threads} threads, data set {plan.dataset}, "
+            f"halfbyte: {plan.device}, {plan.threads} threads, data set {datasets.described(plan.dataset)}, "
             f"budget {plan.budget.name} ({plan.budget.summary})",
             f"models: {', '.join((*plan.models, *(plan.language.models if plan.language else ())))}",
             *([NOTHING_WRITTEN] if self.disabled else []),
