@@ -1,0 +1,248 @@
+"""Every figure of a result, declared once: tables choose from these columns, measurements.csv has them all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from bench.core.records import Better, to_json
+from bench.report.parts import Column, Quantity, Value
+from bench.report.results import Result
+from bench.report.statistics import Estimate, Interval
+from bench.report.turns import Ratio
+
+Row = TypeVar("Row")
+PHASES = ("steady", "load")
+KINDS = {"rss": "resident", "cuda_allocated": "CUDA allocated", "cuda_reserved": "CUDA reserved"}
+KINDS |= {"device_process": "process on the device"}
+
+
+def lifted(column: Column[Result], result: Callable[[Row], Result | None], name: str | None = None) -> Column[Row]:
+    """The same figure of rows that hold a result."""
+    quantity = column.quantity if name is None else _renamed(column.quantity, name)
+
+    def value(row: Row) -> Value:
+        found = result(row)
+        return None if found is None else column.value(found)
+
+    return Column(quantity=quantity, value=value, rank=column.rank)
+
+
+def words(name: str, value: Callable[[Row], Value], rank: int = 1, key: str = "", note: str = "") -> Column[Row]:
+    """A column of text."""
+    return Column(quantity=Quantity(name=name, key=key, words=True, note=note), value=value, rank=rank)
+
+
+def estimate_of(ratio: Ratio | None) -> Value:
+    if ratio is None:
+        return None
+    if ratio.low is None or ratio.high is None:
+        return ratio.value
+    return Estimate(value=ratio.value, interval=Interval(low=ratio.low, high=ratio.high))
+
+
+def _renamed(quantity: Quantity, name: str) -> Quantity:
+    from dataclasses import replace
+
+    return replace(quantity, name=name)
+
+
+def _number(
+    key: str,
+    name: str,
+    value: Callable[[Result], Value],
+    unit: str = "",
+    better: Better | None = None,
+    note: str = "",
+    **form: Any,
+) -> Column[Result]:
+    rank = form.pop("rank", 1)
+    return Column(quantity=Quantity(name=name, key=key, unit=unit, better=better, note=note, **form), value=value, rank=rank)
+
+
+def _quality(name: str, of: str = "quality") -> Callable[[Result], Value]:
+    def value(result: Result) -> Value:
+        quality = result.first.quality
+        holder: Any = quality if of == "quality" else quality.divergence if quality else None
+        return getattr(holder, name) if holder is not None else None
+
+    return value
+
+
+def _agreement(value: Callable[[Any], Value]) -> Callable[[Result], Value]:
+    return lambda result: value(result.beside.agreement) if result.beside.agreement else None
+
+
+def _median(result: Result) -> Value:
+    return Estimate(value=result.timing.median, interval=result.timing.interval)
+
+
+def _p95(result: Result) -> Value:
+    timing = result.timing
+    return None if timing.p95 is None else Estimate(value=timing.p95, interval=timing.p95_interval)
+
+
+def _mb(key: str, name: str, value: Callable[[Result], Value], note: str = "") -> Column[Result]:
+    return _number(key, name, value, "MB", "lower", note, scale=1e-6)
+
+
+def _percent(key: str, name: str, value: Callable[[Result], Value], better: Better | None = None, note: str = "", **form: Any) -> Column[Result]:
+    return _number(key, name, value, "%", better, note, scale=100, **form)
+
+
+MODEL = words("network", lambda one: one.case.model, key="model", note="name of the network or language model")
+RUNTIME = words("runtime", lambda one: one.case.runtime, key="runtime", note="library that ran it, as `--runtimes` takes it")
+PRECISION = words("precision", lambda one: one.case.precision, key="precision", note="as `--precisions` takes it")
+MODE = words("mode", lambda one: one.case.mode, key="mode", note="as `--modes` takes it")
+ROUTE: Column[Result] = words("route", lambda one: one.route.name)
+BATCH = _number("batch_size", "batch", lambda one: one.case.batch_size, note="items of a call", digits=1)
+IDENTITY: tuple[Column[Result], ...] = (
+    words("machine", lambda one: one.machine, key="machine", note="M1, M2, …: machine with its versions, in the order of the files"),
+    words("code", lambda one: one.code, key="code", note="first digits of the fingerprint of the code, where one machine measured with several"),
+    words("experiment", lambda one: one.case.experiment, key="experiment", note="what was measured"),
+    MODEL,
+    words("recipe", lambda one: one.case.recipe, key="recipe", note="how the weights were trained"),
+    words("data set", lambda one: one.dataset, key="dataset", note="images, or the text of a language model"),
+    _number("image_size", "image", lambda one: one.case.image_size or None, "px", note="side of an input image"),
+    RUNTIME,
+    PRECISION,
+    MODE,
+    BATCH,
+    words("device", lambda one: one.case.device, key="device", note="as `--device` takes it"),
+    _number("threads", "threads", lambda one: one.case.threads, note="of the CPU"),
+    _number("seed", "seed", lambda one: one.case.seed, note="of the training"),
+    words("budget", lambda one: one.case.budget, key="budget", note="as `--budget` takes it"),
+    words("pipeline", lambda one: one.case.pipeline, key="pipeline", note="how a training is fed"),
+    words(
+        "options",
+        lambda one: " ".join(f"{name}={value}" for name, value in one.case.options) or None,
+        key="options",
+        note="other settings of the case, `name=value` each",
+    ),
+)
+P50 = _number("median_seconds", "p50", _median, "ms", "lower", "median of a call, an epoch, a load or a token", scale=1e3, ends=("median_from", "median_to"))
+P95 = _number("p95_seconds", "p95", _p95, "ms", "lower", "95th percentile, with samples enough for it", scale=1e3, ends=("p95_from", "p95_to"))
+RATE = _number("items_per_second", "items/s", lambda one: one.rate, "", "higher", "images or new tokens a second, from blocks of calls", ends=("items_per_second_from", "items_per_second_to"))
+RATIO = _number(
+    "ratio_to_reference",
+    "× fp32 eager",
+    lambda one: estimate_of(one.beside.ratio),
+    "",
+    "higher",
+    "times as fast as the reference (PyTorch, fp32, eager) at the same batch size; without ± where one process measured it",
+    ends=("ratio_from", "ratio_to"),
+)
+SAME_MODE = _number("ratio_same_mode", "× fp32 same mode", lambda one: one.beside.same_mode, "", "higher", "times as fast as PyTorch's fp32 in the same mode, by medians: effect of the precision alone")
+ACCURACY = _percent("accuracy", "accuracy", lambda one: one.accuracy, "higher", "share of test images labelled rightly", ends=("accuracy_from", "accuracy_to"))
+CHANGE = _number(
+    "accuracy_change",
+    "accuracy",
+    _agreement(lambda found: found.change),
+    "points",
+    "higher",
+    "accuracy less the reference's on the same images and weights",
+    scale=100,
+    signed=True,
+    decimals=2,
+    ends=("accuracy_change_from", "accuracy_change_to"),
+)
+SAME_LABEL = _percent("same_label", "same label", _agreement(lambda found: found.alike), "higher", "images that the reference labels the same", decimals=1)
+GAINED = _number("gained", "gained", _agreement(lambda found: found.gained), "", None, "images that only this route labels rightly", digits=1)
+LOST = _number("lost", "lost", _agreement(lambda found: found.lost), "", "lower", "images that only the reference labels rightly", digits=1)
+FLIPS: Column[Result] = words("flips +/−", _agreement(lambda found: f"{found.gained} / {found.lost}"), note="images that only this route, and only the reference, labels rightly")
+WORST = _number("worst_class_change", "worst class", _agreement(lambda found: found.worst_class[1] if found.worst_class else 0.0), "points", "higher", "change of accuracy of the class that loses most", scale=100, signed=True, decimals=1)
+KL = _number("kl_mean", "KL", _quality("kl_mean", "divergence"), "nat", "lower", "mean divergence of the outputs from the reference's", digits=2)
+KL_P99 = _number("kl_p99", "KL p99", _quality("kl_p99", "divergence"), "nat", "lower", "its 99th percentile", digits=2)
+SAME_TOP = _percent("same_top", "same top", _quality("same_top", "divergence"), "higher", "inputs whose most probable class or token is the reference's", decimals=1)
+ECE = _percent("calibration_error", "ECE", _quality("calibration_error"), "lower", "expected calibration error over 15 bins", decimals=1)
+PERPLEXITY = _number("perplexity", "perplexity", lambda one: one.perplexity, "", "lower", "of the text, by tokens", ends=("perplexity_from", "perplexity_to"))
+
+
+def perplexity_change(result: Result) -> Value:
+    """Rise of perplexity over the reference's, a fraction of 1."""
+    ratio = result.beside.perplexity
+    if ratio is None or result.route.is_reference:
+        return None
+    low_high = ratio.interval
+    interval = Interval(low=low_high.low - 1, high=low_high.high - 1) if low_high else None
+    return Estimate(value=ratio.value - 1, interval=interval)
+
+
+PERPLEXITY_CHANGE = _percent("perplexity_change", "perplexity", perplexity_change, "lower", "rise over the reference's on the same text", signed=True, decimals=1, ends=("perplexity_change_from", "perplexity_change_to"))
+WEIGHTS = _mb("weight_bytes", "weights", lambda one: one.weight_bytes, "as stored; MB are 10^6 bytes")
+SERIALIZED = _mb("serialized_bytes", "file", lambda one: one.first.serialized_bytes, "file of the weights")
+IN_USE = _mb("in_use_bytes", "in use", lambda one: one.in_use, "weights and what a step adds")
+OF_WEIGHTS = _percent("weight_ratio", "weights of fp32's", lambda one: one.beside.weights, "lower", "bytes of the weights over the reference's")
+OF_MEMORY = _percent("in_use_ratio", "in use of fp32's", lambda one: one.beside.memory, "lower", "bytes in use over the reference's")
+CONVERTED = _percent("converted_parameters", "parameters converted", lambda one: one.converted_parameters, None, "stored in the low precision")
+CONVERTED_FLOPS = _percent("converted_flops", "FLOPs converted", lambda one: one.converted_flops, None, "multiplied in the low precision")
+COLD = {
+    name: _number(f"cold_{name}_seconds", title, lambda one, name=name: getattr(one.first.cold, name), "s", "lower", "once, in the first process")  # type: ignore[misc]
+    for name, title in (("load", "load"), ("convert", "convert"), ("compile", "compile"), ("first_step", "first step"))
+}
+COLD_TOTAL = _number("", "first result after", lambda one: one.cold_seconds, "s", "lower", "load, conversion, compilation and first step", digits=2)
+REACHED = _percent("limit_share", "of limit", lambda one: one.limits.reached, "higher", "larger share of the two ceilings of the machine", digits=2)
+ENERGY = _number("joules_per_item", "energy", lambda one: one.energy, "mJ/item", "lower", "of the device", scale=1e3)
+MARKS: Column[Result] = words("marks", lambda one: "; ".join(one.marks) or None, key="marks", note="what to know before trusting the row")
+PROCESSES = _number("processes", "processes", lambda one: one.processes, note="fresh processes that measured it", digits=1)
+PEAKS = {
+    (phase, kind): _mb(f"{phase}_{kind}_bytes", f"{phase} peak, {title}", lambda one, phase=phase, kind=kind: one.peak(phase, kind), "median over processes")  # type: ignore[misc]
+    for phase in PHASES
+    for kind, title in KINDS.items()
+}
+
+
+def _text(value: Callable[[Result], Any]) -> Callable[[Result], Value]:
+    return lambda one: json.dumps(to_json(value(one)), sort_keys=True)
+
+
+MEASURED: tuple[Column[Result], ...] = (
+    PROCESSES,
+    _number("rounds", "rounds", lambda one: one.beside.ratio.rounds or None if one.beside.ratio else None, note="in which it took a turn beside the reference"),
+    _number("samples", "samples", lambda one: one.timing.samples, note="of all processes"),
+    P50,
+    P95,
+    _number("mean_seconds", "mean", lambda one: one.timing.mean, "ms", "lower", "of the samples", scale=1e3),
+    _number("deviation_seconds", "deviation", lambda one: one.timing.deviation, "ms", "lower", "standard deviation of the samples", scale=1e3),
+    _number("items_per_step", "items", lambda one: one.first.items_per_step, note="of one sample"),
+    RATE,
+    RATIO,
+    SAME_MODE,
+    *COLD.values(),
+    WEIGHTS,
+    SERIALIZED,
+    IN_USE,
+    OF_WEIGHTS,
+    OF_MEMORY,
+    *PEAKS.values(),
+    CONVERTED,
+    CONVERTED_FLOPS,
+    _number("quality_samples", "judged on", _quality("samples"), note="test images or tokens"),
+    ACCURACY,
+    CHANGE,
+    SAME_LABEL,
+    GAINED,
+    LOST,
+    _number("mcnemar_p", "McNemar p", _agreement(lambda found: found.p), note="exact, two-sided"),
+    WORST,
+    ECE,
+    PERPLEXITY,
+    PERPLEXITY_CHANGE,
+    KL,
+    KL_P99,
+    SAME_TOP,
+    ENERGY,
+    _number("bandwidth", "bandwidth", lambda one: one.limits.bandwidth, "GB/s", "higher", "of the memory, as its run measured it", scale=1e-9),
+    _percent("bandwidth_share", "of bandwidth", lambda one: one.limits.of_bandwidth, "higher", "of it, by the fewest bytes of a step"),
+    _percent("arithmetic_share", "of arithmetic", lambda one: one.limits.of_arithmetic, "higher", "of the ceiling of its number format"),
+    REACHED,
+    _percent("noise_floor", "noise", lambda one: one.floor, "lower", "how far two processes of one thing came apart in its run"),
+    _number("worker_seconds", "worker", lambda one: one.worker_seconds, "s", "lower", "of all its processes, start to end"),
+    MARKS,
+    words("weights", lambda one: one.first.artefact, key="artefact", note="file of the trained weights"),
+    words("absent", _text(lambda one: one.first.absent), key="absent", note="reasons of what was not measured, as JSON"),
+    words("flags", _text(lambda one: one.first.flags), key="flags", note="settings of the worker, as JSON"),
+    words("notes", _text(lambda one: one.notes), key="notes", note="as JSON"),
+)
+"""Columns of measurements.csv after those that say which case it is."""
