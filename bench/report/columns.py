@@ -10,7 +10,6 @@ from bench.core.records import Better, to_json
 from bench.report.parts import Column, Quantity, Value
 from bench.report.results import Result
 from bench.report.statistics import Estimate, Interval
-from bench.report.turns import Ratio
 
 Row = TypeVar("Row")
 PHASES = ("steady", "load")
@@ -34,14 +33,6 @@ def words(name: str, value: Callable[[Row], Value], rank: int = 1, key: str = ""
     return Column(quantity=Quantity(name=name, key=key, words=True, note=note), value=value, rank=rank)
 
 
-def estimate_of(ratio: Ratio | None) -> Value:
-    if ratio is None:
-        return None
-    if ratio.low is None or ratio.high is None:
-        return ratio.value
-    return Estimate(value=ratio.value, interval=Interval(low=ratio.low, high=ratio.high))
-
-
 def _renamed(quantity: Quantity, name: str) -> Quantity:
     from dataclasses import replace
 
@@ -58,7 +49,9 @@ def _number(
     **form: Any,
 ) -> Column[Result]:
     rank = form.pop("rank", 1)
-    return Column(quantity=Quantity(name=name, key=key, unit=unit, better=better, note=note, **form), value=value, rank=rank)
+    return Column(
+        quantity=Quantity(name=name, key=key, unit=unit, better=better, note=note, **form), value=value, rank=rank
+    )
 
 
 def _quality(name: str, of: str = "quality") -> Callable[[Result], Value]:
@@ -74,6 +67,14 @@ def _agreement(value: Callable[[Any], Value]) -> Callable[[Result], Value]:
     return lambda result: value(result.beside.agreement) if result.beside.agreement else None
 
 
+def _cold(name: str) -> Callable[[Result], Value]:
+    return lambda one: getattr(one.first.cold, name)
+
+
+def _peak(phase: str, kind: str) -> Callable[[Result], Value]:
+    return lambda one: one.peak(phase, kind)
+
+
 def _median(result: Result) -> Value:
     return Estimate(value=result.timing.median, interval=result.timing.interval)
 
@@ -87,19 +88,37 @@ def _mb(key: str, name: str, value: Callable[[Result], Value], note: str = "") -
     return _number(key, name, value, "MB", "lower", note, scale=1e-6)
 
 
-def _percent(key: str, name: str, value: Callable[[Result], Value], better: Better | None = None, note: str = "", **form: Any) -> Column[Result]:
+def _percent(
+    key: str, name: str, value: Callable[[Result], Value], better: Better | None = None, note: str = "", **form: Any
+) -> Column[Result]:
     return _number(key, name, value, "%", better, note, scale=100, **form)
 
 
-MODEL = words("network", lambda one: one.case.model, key="model", note="name of the network or language model")
-RUNTIME = words("runtime", lambda one: one.case.runtime, key="runtime", note="library that ran it, as `--runtimes` takes it")
-PRECISION = words("precision", lambda one: one.case.precision, key="precision", note="as `--precisions` takes it")
-MODE = words("mode", lambda one: one.case.mode, key="mode", note="as `--modes` takes it")
+MODEL: Column[Result] = words(
+    "network", lambda one: one.case.model, key="model", note="name of the network or language model"
+)
+RUNTIME: Column[Result] = words(
+    "runtime", lambda one: one.case.runtime, key="runtime", note="library that ran it, as `--runtimes` takes it"
+)
+PRECISION: Column[Result] = words(
+    "precision", lambda one: one.case.precision, key="precision", note="as `--precisions` takes it"
+)
+MODE: Column[Result] = words("mode", lambda one: one.case.mode, key="mode", note="as `--modes` takes it")
 ROUTE: Column[Result] = words("route", lambda one: one.route.name)
 BATCH = _number("batch_size", "batch", lambda one: one.case.batch_size, note="items of a call", digits=1)
 IDENTITY: tuple[Column[Result], ...] = (
-    words("machine", lambda one: one.machine, key="machine", note="M1, M2, …: machine with its versions, in the order of the files"),
-    words("code", lambda one: one.code, key="code", note="first digits of the fingerprint of the code, where one machine measured with several"),
+    words(
+        "machine",
+        lambda one: one.machine,
+        key="machine",
+        note="M1, M2, …: machine with its versions, in the order of the files",
+    ),
+    words(
+        "code",
+        lambda one: one.code,
+        key="code",
+        note="first digits of the fingerprint of the code, where one machine measured with several",
+    ),
     words("experiment", lambda one: one.case.experiment, key="experiment", note="what was measured"),
     MODEL,
     words("recipe", lambda one: one.case.recipe, key="recipe", note="how the weights were trained"),
@@ -121,20 +140,60 @@ IDENTITY: tuple[Column[Result], ...] = (
         note="other settings of the case, `name=value` each",
     ),
 )
-P50 = _number("median_seconds", "p50", _median, "ms", "lower", "median of a call, an epoch, a load or a token", scale=1e3, ends=("median_from", "median_to"))
-P95 = _number("p95_seconds", "p95", _p95, "ms", "lower", "95th percentile, with samples enough for it", scale=1e3, ends=("p95_from", "p95_to"))
-RATE = _number("items_per_second", "items/s", lambda one: one.rate, "", "higher", "images or new tokens a second, from blocks of calls", ends=("items_per_second_from", "items_per_second_to"))
+P50 = _number(
+    "median_seconds",
+    "p50",
+    _median,
+    "ms",
+    "lower",
+    "median of a call, an epoch, a load or a token",
+    scale=1e3,
+    ends=("median_from", "median_to"),
+)
+P95 = _number(
+    "p95_seconds",
+    "p95",
+    _p95,
+    "ms",
+    "lower",
+    "95th percentile, with samples enough for it",
+    scale=1e3,
+    ends=("p95_from", "p95_to"),
+)
+RATE = _number(
+    "items_per_second",
+    "items/s",
+    lambda one: one.rate,
+    "",
+    "higher",
+    "images or new tokens a second, from blocks of calls",
+    ends=("items_per_second_from", "items_per_second_to"),
+)
 RATIO = _number(
     "ratio_to_reference",
     "× fp32 eager",
-    lambda one: estimate_of(one.beside.ratio),
+    lambda one: one.beside.ratio.estimate if one.beside.ratio else None,
     "",
     "higher",
-    "times as fast as the reference (PyTorch, fp32, eager) at the same batch size; without ± where one process measured it",
+    "times as fast as the reference (PyTorch, fp32, eager) at the same batch size; one process has no interval",
     ends=("ratio_from", "ratio_to"),
 )
-SAME_MODE = _number("ratio_same_mode", "× fp32 same mode", lambda one: one.beside.same_mode, "", "higher", "times as fast as PyTorch's fp32 in the same mode, by medians: effect of the precision alone")
-ACCURACY = _percent("accuracy", "accuracy", lambda one: one.accuracy, "higher", "share of test images labelled rightly", ends=("accuracy_from", "accuracy_to"))
+SAME_MODE = _number(
+    "ratio_same_mode",
+    "× fp32 same mode",
+    lambda one: one.beside.same_mode,
+    "",
+    "higher",
+    "times as fast as PyTorch's fp32 in the same mode, by medians: effect of the precision alone",
+)
+ACCURACY = _percent(
+    "accuracy",
+    "accuracy",
+    lambda one: one.accuracy,
+    "higher",
+    "share of test images labelled rightly",
+    ends=("accuracy_from", "accuracy_to"),
+)
 CHANGE = _number(
     "accuracy_change",
     "accuracy",
@@ -147,16 +206,83 @@ CHANGE = _number(
     decimals=2,
     ends=("accuracy_change_from", "accuracy_change_to"),
 )
-SAME_LABEL = _percent("same_label", "same label", _agreement(lambda found: found.alike), "higher", "images that the reference labels the same", decimals=1)
-GAINED = _number("gained", "gained", _agreement(lambda found: found.gained), "", None, "images that only this route labels rightly", digits=1)
-LOST = _number("lost", "lost", _agreement(lambda found: found.lost), "", "lower", "images that only the reference labels rightly", digits=1)
-FLIPS: Column[Result] = words("flips +/−", _agreement(lambda found: f"{found.gained} / {found.lost}"), note="images that only this route, and only the reference, labels rightly")
-WORST = _number("worst_class_change", "worst class", _agreement(lambda found: found.worst_class[1] if found.worst_class else 0.0), "points", "higher", "change of accuracy of the class that loses most", scale=100, signed=True, decimals=1)
-KL = _number("kl_mean", "KL", _quality("kl_mean", "divergence"), "nat", "lower", "mean divergence of the outputs from the reference's", digits=2)
+SAME_LABEL = _percent(
+    "same_label",
+    "same label",
+    _agreement(lambda found: found.alike),
+    "higher",
+    "images that the reference labels the same",
+    decimals=1,
+)
+GAINED = _number(
+    "gained",
+    "gained",
+    _agreement(lambda found: found.gained),
+    "",
+    None,
+    "images that only this route labels rightly",
+    digits=1,
+)
+LOST = _number(
+    "lost",
+    "lost",
+    _agreement(lambda found: found.lost),
+    "",
+    "lower",
+    "images that only the reference labels rightly",
+    digits=1,
+)
+FLIPS: Column[Result] = words(
+    "flips +/−",
+    _agreement(lambda found: f"{found.gained} / {found.lost}"),
+    note="images that only this route, and only the reference, labels rightly",
+)
+WORST = _number(
+    "worst_class_change",
+    "worst class",
+    _agreement(lambda found: found.worst_class[1] if found.worst_class else 0.0),
+    "points",
+    "higher",
+    "change of accuracy of the class that loses most",
+    scale=100,
+    signed=True,
+    decimals=1,
+)
+KL = _number(
+    "kl_mean",
+    "KL",
+    _quality("kl_mean", "divergence"),
+    "nat",
+    "lower",
+    "mean divergence of the outputs from the reference's",
+    digits=2,
+)
 KL_P99 = _number("kl_p99", "KL p99", _quality("kl_p99", "divergence"), "nat", "lower", "its 99th percentile", digits=2)
-SAME_TOP = _percent("same_top", "same top", _quality("same_top", "divergence"), "higher", "inputs whose most probable class or token is the reference's", decimals=1)
-ECE = _percent("calibration_error", "ECE", _quality("calibration_error"), "lower", "expected calibration error over 15 bins", decimals=1)
-PERPLEXITY = _number("perplexity", "perplexity", lambda one: one.perplexity, "", "lower", "of the text, by tokens", ends=("perplexity_from", "perplexity_to"))
+SAME_TOP = _percent(
+    "same_top",
+    "same top",
+    _quality("same_top", "divergence"),
+    "higher",
+    "inputs whose most probable class or token is the reference's",
+    decimals=1,
+)
+ECE = _percent(
+    "calibration_error",
+    "ECE",
+    _quality("calibration_error"),
+    "lower",
+    "expected calibration error over 15 bins",
+    decimals=1,
+)
+PERPLEXITY = _number(
+    "perplexity",
+    "perplexity",
+    lambda one: one.perplexity,
+    "",
+    "lower",
+    "of the text, by tokens",
+    ends=("perplexity_from", "perplexity_to"),
+)
 
 
 def perplexity_change(result: Result) -> Value:
@@ -169,25 +295,81 @@ def perplexity_change(result: Result) -> Value:
     return Estimate(value=ratio.value - 1, interval=interval)
 
 
-PERPLEXITY_CHANGE = _percent("perplexity_change", "perplexity", perplexity_change, "lower", "rise over the reference's on the same text", signed=True, decimals=1, ends=("perplexity_change_from", "perplexity_change_to"))
+PERPLEXITY_CHANGE = _percent(
+    "perplexity_change",
+    "perplexity",
+    perplexity_change,
+    "lower",
+    "rise over the reference's on the same text",
+    signed=True,
+    decimals=1,
+    ends=("perplexity_change_from", "perplexity_change_to"),
+)
 WEIGHTS = _mb("weight_bytes", "weights", lambda one: one.weight_bytes, "as stored; MB are 10^6 bytes")
 SERIALIZED = _mb("serialized_bytes", "file", lambda one: one.first.serialized_bytes, "file of the weights")
 IN_USE = _mb("in_use_bytes", "in use", lambda one: one.in_use, "weights and what a step adds")
-OF_WEIGHTS = _percent("weight_ratio", "weights of fp32's", lambda one: one.beside.weights, "lower", "bytes of the weights over the reference's")
-OF_MEMORY = _percent("in_use_ratio", "in use of fp32's", lambda one: one.beside.memory, "lower", "bytes in use over the reference's")
-CONVERTED = _percent("converted_parameters", "parameters converted", lambda one: one.converted_parameters, None, "stored in the low precision")
-CONVERTED_FLOPS = _percent("converted_flops", "FLOPs converted", lambda one: one.converted_flops, None, "multiplied in the low precision")
+OF_WEIGHTS = _percent(
+    "weight_ratio",
+    "weights of fp32's",
+    lambda one: one.beside.weights,
+    "lower",
+    "bytes of the weights over the reference's",
+)
+OF_MEMORY = _percent(
+    "in_use_ratio", "in use of fp32's", lambda one: one.beside.memory, "lower", "bytes in use over the reference's"
+)
+CONVERTED = _percent(
+    "converted_parameters",
+    "parameters converted",
+    lambda one: one.converted_parameters,
+    None,
+    "stored in the low precision",
+)
+CONVERTED_FLOPS = _percent(
+    "converted_flops", "FLOPs converted", lambda one: one.converted_flops, None, "multiplied in the low precision"
+)
 COLD = {
-    name: _number(f"cold_{name}_seconds", title, lambda one, name=name: getattr(one.first.cold, name), "s", "lower", "once, in the first process")  # type: ignore[misc]
+    name: _number(
+        f"cold_{name}_seconds",
+        title,
+        _cold(name),
+        "s",
+        "lower",
+        "once, in the first process",
+    )
     for name, title in (("load", "load"), ("convert", "convert"), ("compile", "compile"), ("first_step", "first step"))
 }
-COLD_TOTAL = _number("", "first result after", lambda one: one.cold_seconds, "s", "lower", "load, conversion, compilation and first step", digits=2)
-REACHED = _percent("limit_share", "of limit", lambda one: one.limits.reached, "higher", "larger share of the two ceilings of the machine", digits=2)
+COLD_TOTAL = _number(
+    "",
+    "first result after",
+    lambda one: one.cold_seconds,
+    "s",
+    "lower",
+    "load, conversion, compilation and first step",
+    digits=2,
+)
+REACHED = _percent(
+    "limit_share",
+    "of limit",
+    lambda one: one.limits.reached,
+    "higher",
+    "larger share of the two ceilings of the machine",
+    digits=2,
+)
 ENERGY = _number("joules_per_item", "energy", lambda one: one.energy, "mJ/item", "lower", "of the device", scale=1e3)
-MARKS: Column[Result] = words("marks", lambda one: "; ".join(one.marks) or None, key="marks", note="what to know before trusting the row")
-PROCESSES = _number("processes", "processes", lambda one: one.processes, note="fresh processes that measured it", digits=1)
+MARKS: Column[Result] = words(
+    "marks", lambda one: "; ".join(one.marks) or None, key="marks", note="what to know before trusting the row"
+)
+PROCESSES = _number(
+    "processes", "processes", lambda one: one.processes, note="fresh processes that measured it", digits=1
+)
 PEAKS = {
-    (phase, kind): _mb(f"{phase}_{kind}_bytes", f"{phase} peak, {title}", lambda one, phase=phase, kind=kind: one.peak(phase, kind), "median over processes")  # type: ignore[misc]
+    (phase, kind): _mb(
+        f"{phase}_{kind}_bytes",
+        f"{phase} peak, {title}",
+        _peak(phase, kind),
+        "median over processes",
+    )
     for phase in PHASES
     for kind, title in KINDS.items()
 }
@@ -199,12 +381,25 @@ def _text(value: Callable[[Result], Any]) -> Callable[[Result], Value]:
 
 MEASURED: tuple[Column[Result], ...] = (
     PROCESSES,
-    _number("rounds", "rounds", lambda one: one.beside.ratio.rounds or None if one.beside.ratio else None, note="in which it took a turn beside the reference"),
+    _number(
+        "rounds",
+        "rounds",
+        lambda one: one.beside.ratio.rounds or None if one.beside.ratio else None,
+        note="in which it took a turn beside the reference",
+    ),
     _number("samples", "samples", lambda one: one.timing.samples, note="of all processes"),
     P50,
     P95,
     _number("mean_seconds", "mean", lambda one: one.timing.mean, "ms", "lower", "of the samples", scale=1e3),
-    _number("deviation_seconds", "deviation", lambda one: one.timing.deviation, "ms", "lower", "standard deviation of the samples", scale=1e3),
+    _number(
+        "deviation_seconds",
+        "deviation",
+        lambda one: one.timing.deviation,
+        "ms",
+        "lower",
+        "standard deviation of the samples",
+        scale=1e3,
+    ),
     _number("items_per_step", "items", lambda one: one.first.items_per_step, note="of one sample"),
     RATE,
     RATIO,
@@ -233,15 +428,45 @@ MEASURED: tuple[Column[Result], ...] = (
     KL_P99,
     SAME_TOP,
     ENERGY,
-    _number("bandwidth", "bandwidth", lambda one: one.limits.bandwidth, "GB/s", "higher", "of the memory, as its run measured it", scale=1e-9),
-    _percent("bandwidth_share", "of bandwidth", lambda one: one.limits.of_bandwidth, "higher", "of it, by the fewest bytes of a step"),
-    _percent("arithmetic_share", "of arithmetic", lambda one: one.limits.of_arithmetic, "higher", "of the ceiling of its number format"),
+    _number(
+        "bandwidth",
+        "bandwidth",
+        lambda one: one.limits.bandwidth,
+        "GB/s",
+        "higher",
+        "of the memory, as its run measured it",
+        scale=1e-9,
+    ),
+    _percent(
+        "bandwidth_share",
+        "of bandwidth",
+        lambda one: one.limits.of_bandwidth,
+        "higher",
+        "of it, by the fewest bytes of a step",
+    ),
+    _percent(
+        "arithmetic_share",
+        "of arithmetic",
+        lambda one: one.limits.of_arithmetic,
+        "higher",
+        "of the ceiling of its number format",
+    ),
     REACHED,
-    _percent("noise_floor", "noise", lambda one: one.floor, "lower", "how far two processes of one thing came apart in its run"),
-    _number("worker_seconds", "worker", lambda one: one.worker_seconds, "s", "lower", "of all its processes, start to end"),
+    _percent(
+        "noise_floor",
+        "noise",
+        lambda one: one.floor,
+        "lower",
+        "how far two processes of one thing came apart in its run",
+    ),
+    _number(
+        "worker_seconds", "worker", lambda one: one.worker_seconds, "s", "lower", "of all its processes, start to end"
+    ),
     MARKS,
     words("weights", lambda one: one.first.artefact, key="artefact", note="file of the trained weights"),
-    words("absent", _text(lambda one: one.first.absent), key="absent", note="reasons of what was not measured, as JSON"),
+    words(
+        "absent", _text(lambda one: one.first.absent), key="absent", note="reasons of what was not measured, as JSON"
+    ),
     words("flags", _text(lambda one: one.first.flags), key="flags", note="settings of the worker, as JSON"),
     words("notes", _text(lambda one: one.notes), key="notes", note="as JSON"),
 )

@@ -64,9 +64,9 @@ def ranged(values: Sequence[float], digits: int = 2) -> str:
     return " to ".join(dict.fromkeys((number(min(values), digits), number(max(values), digits))))
 
 
-def shortened(message: str) -> str:
+def shortened(message: str, most: int = MESSAGE_LENGTH) -> str:
     """Beginning of an error's message, on one line, with its length where that is not all."""
     text = " ".join(message.split())
-    if len(text) <= MESSAGE_LENGTH:
+    if len(text) <= most:
         return text
-    return f"{text[:MESSAGE_LENGTH]} … ({len(text)} characters, whole in the JSON)"
+    return f"{text[:most]} … ({len(text)} characters)"

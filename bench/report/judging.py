@@ -83,7 +83,9 @@ def judged(result: Result, margins: Margins) -> Judgement:
         return Judgement(word="reference")
     if result.accuracy is None:
         reason = result.first.absent.get("quality", "")
-        return Judgement(word="not judged", reason="untrained" if "train" in reason.lower() else reason or "no accuracy")
+        return Judgement(
+            word="not judged", reason="untrained" if "train" in reason.lower() else reason or "no accuracy"
+        )
     if found is None:
         return Judgement(word="not judged", reason="no labels to pair with the reference's")
     return by_margin(found.change, -margins.accuracy, found.images)
@@ -131,5 +133,5 @@ def _needed(change: Estimate, margin: float, samples: int) -> int | None:
     needed = samples * (half / distance) ** 2
     if needed > MOST:
         return None
-    step = 10 ** max(0, math.floor(math.log10(needed)) - 1)
+    step: int = 10 ** max(0, math.floor(math.log10(needed)) - 1)
     return math.ceil(needed / step) * step

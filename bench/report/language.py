@@ -66,7 +66,11 @@ class Speech:
     def beside(self, result: Result, experiment: str) -> Result | None:
         """Another experiment of the route of ``result``: of its mode, else of another mode of the same precision, which
         has the same weights. First tokens are those of the same prompts."""
-        alike = [line for line in self.lines if (line.route.runtime, line.route.precision) == (result.case.runtime, result.case.precision)]
+        alike = [
+            line
+            for line in self.lines
+            if (line.route.runtime, line.route.precision) == (result.case.runtime, result.case.precision)
+        ]
         ordered = sorted(alike, key=lambda line: (line.route != result.route, line.route.mode != EAGER))
         found = [one for line in ordered for one in line.of(experiment) if not one.is_twin]
         if experiment == "prefill":
@@ -142,7 +146,7 @@ def _speeches(results: Sequence[Result]) -> list[Speech]:
     """One for each text. Results that name no digest go with every text of their name."""
     read = [_text(one) for one in results if one.case.experiment not in WITHOUT_TEXT]
     digested = {name for name, digest in read if digest}
-    texts = [text for text in dict.fromkeys(read) if text[1] or text[0] not in digested]
+    texts: list[tuple[str, str] | None] = [text for text in dict.fromkeys(read) if text[1] or text[0] not in digested]
     return [
         Speech(lines=_lines([one for one in results if _belongs(one, text)]), text=text) for text in texts or [None]
     ]

@@ -86,7 +86,9 @@ def training_seconds(result: Result) -> float:
 def loadings(results: Sequence[Result]) -> list[list[Result]]:
     """Ways to load one thing, by number of workers, then without a loader."""
     found = grouped(results, _loaded).values()
-    return [sorted(members, key=lambda one: (one.option(WORKERS) is None, one.option(WORKERS) or 0)) for members in found]
+    return [
+        sorted(members, key=lambda one: (one.option(WORKERS) is None, one.option(WORKERS) or 0)) for members in found
+    ]
 
 
 def loading_title(results: Sequence[Result]) -> str:
@@ -112,7 +114,11 @@ def over(result: Result, other: Result) -> Comparison:
 
 
 def _questions(
-    results: Sequence[Result], datasets: Sequence[DatasetFacts], option: str, title: Callable[[Group], str], names: Sequence[str]
+    results: Sequence[Result],
+    datasets: Sequence[DatasetFacts],
+    option: str,
+    title: Callable[[Group], str],
+    names: Sequence[str],
 ) -> list[Question]:
     groups = training_groups(results, datasets)
     found = []

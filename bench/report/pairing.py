@@ -19,6 +19,7 @@ from bench.report.results import (
     OF_MACHINE,
     Agreement,
     Beside,
+    Ratio,
     Result,
     Side,
     grouped,
@@ -26,7 +27,7 @@ from bench.report.results import (
     side_of,
 )
 from bench.report.statistics import Estimate, Interval, mcnemar, student_factor
-from bench.report.turns import Ratio, paired_ratio
+from bench.report.turns import paired_ratio
 
 Labels = npt.NDArray[np.int64]
 ONE_PROCESS = 1.1
@@ -51,9 +52,10 @@ def compared(runs: Sequence[Run]) -> list[Result]:
         result = dataclasses.replace(result, floor=floors.get(result.place), limits=limit)
         peers = scenes[result.scene]
         reference = _baseline(peers, EAGER)
-        beside = Beside(
-            **_speeds(result, reference, _baseline(peers, result.case.mode)),
-            **_bytes(result, reference),
+        beside = dataclasses.replace(
+            _speeds(result, reference, _baseline(peers, result.case.mode)),
+            weights=_share(result.weight_bytes, reference.weight_bytes if reference else None),
+            memory=_share(result.in_use, reference.in_use if reference else None),
             agreement=_agreement(result, judges.get(_weights(result)), predictions, truths.get(result.dataset)),
             perplexity=perplexity_change(result, reference) if reference is not None else None,
         )
@@ -65,8 +67,8 @@ def clearly_slower(one: Result, other: Result) -> bool:
     """Whether ``other`` takes longer than ``one``: by the ratios of their turns, else by intervals and margins."""
     ours, theirs = one.beside.ratio, other.beside.ratio
     if ours and theirs and ours.rounds and theirs.rounds:
-        if None not in (ours.low, theirs.high):
-            return (theirs.high or 0.0) < (ours.low or 0.0)
+        if ours.interval and theirs.interval:
+            return theirs.interval.high < ours.interval.low
         return theirs.value * ONE_SET < ours.value
     return _side_of_two(other, one) == "below"
 
@@ -116,9 +118,7 @@ def perplexity_change(result: Result, reference: Result) -> Estimate | None:
         return Estimate(value=math.exp(mean), interval=None)
     spread = float(((differences - mean * tokens) ** 2).sum())
     error = student_factor(count) * math.sqrt(count / (count - 1) * spread) / total
-    return Estimate(
-        value=math.exp(mean), interval=Interval(low=math.exp(mean - error), high=math.exp(mean + error))
-    )
+    return Estimate(value=math.exp(mean), interval=Interval(low=math.exp(mean - error), high=math.exp(mean + error)))
 
 
 def noise_ratios(results: Sequence[Result]) -> list[tuple[Result, float]]:
@@ -148,16 +148,22 @@ def _baseline(peers: Sequence[Result], mode: str) -> Result | None:
     return next((one for one in found if not one.is_twin), next(iter(found), None))
 
 
-def _speeds(result: Result, reference: Result | None, same: Result | None) -> dict[str, object]:
+def _speeds(result: Result, reference: Result | None, same: Result | None) -> Beside:
     if result.case.experiment in OF_MACHINE:
-        return {}
-    ratio = paired_ratio(result.first) or _ratio(result, reference)
-    return {
-        "ratio": ratio,
-        "side": _side(result, reference, ratio),
-        "same_mode": same.timing.median / result.timing.median if same else None,
-        "same_mode_side": "unknown" if same is None else _side_of_two(result, same),
-    }
+        return Beside()
+    ratio = _paired(result) or _ratio(result, reference)
+    return Beside(
+        ratio=ratio,
+        side=_side(result, reference, ratio),
+        same_mode=same.timing.median / result.timing.median if same else None,
+        same_mode_side="unknown" if same is None else _side_of_two(result, same),
+    )
+
+
+def _paired(result: Result) -> Ratio | None:
+    """By turns; None where it took none."""
+    found = paired_ratio(result.first)
+    return Ratio(value=found.value, interval=found.interval, sets=found.sets, rounds=found.rounds) if found else None
 
 
 def _ratio(result: Result, reference: Result | None) -> Ratio | None:
@@ -171,14 +177,16 @@ def _ratio(result: Result, reference: Result | None) -> Ratio | None:
     ours, theirs = result.timing.interval, reference.timing.interval
     if processes < 2 or ours is None or theirs is None:
         return Ratio(value=value)
-    return Ratio(value=value, low=theirs.low / ours.high, high=theirs.high / ours.low, sets=processes)
+    return Ratio(
+        value=value, interval=Interval(low=theirs.low / ours.high, high=theirs.high / ours.low), sets=processes
+    )
 
 
 def _side(result: Result, reference: Result | None, ratio: Ratio | None) -> Side:
     if ratio is None or (result.route.is_reference and not result.is_twin):
         return "unknown"
-    if ratio.low is not None and ratio.high is not None:
-        return side_of(ratio.low, ratio.high, 1.0)
+    if ratio.interval is not None:
+        return side_of(ratio.interval.low, ratio.interval.high, 1.0)
     if ratio.rounds:
         return side_of(ratio.value, ratio.value, 1.0, ONE_SET)
     return "unknown" if reference is None else _side_of_two(result, reference)
@@ -196,15 +204,8 @@ def _side_of_two(result: Result, other: Result) -> Side:
     return side_of(theirs.low / ours.high, theirs.high / ours.low, 1.0, margin)
 
 
-def _bytes(result: Result, reference: Result | None) -> dict[str, float | None]:
-    if reference is None:
-        return {}
-    ours, theirs = result.weight_bytes, reference.weight_bytes
-    used, before = result.in_use, reference.in_use
-    return {
-        "weights": ours / theirs if ours is not None and theirs else None,
-        "memory": used / before if used is not None and before else None,
-    }
+def _share(ours: float | None, theirs: float | None) -> float | None:
+    return ours / theirs if ours is not None and theirs else None
 
 
 def _truths(runs: Sequence[Run]) -> dict[str, Labels]:

@@ -65,7 +65,7 @@ class Quantity:
     @property
     def header(self) -> str:
         arrow = {"lower": "↓", "higher": "↑", None: ""}[self.better]
-        return " ".join(filter(None, (self.name, f"[{self.unit}]" if self.unit else "", arrow)))
+        return " ".join(filter(None, (", ".join(filter(None, (self.name, self.unit))), arrow)))
 
     def text(self, value: Value) -> str:
         """``value`` as a cell shows it."""
@@ -91,7 +91,7 @@ class Quantity:
         error = interval.error(found.value) * self.scale if interval else 0.0
         if not error or error < 1e-9 * abs(value):
             return self._sign(self._plain(value))
-        decimals = decimals_of(error)
+        decimals = decimals_of(error) if self.decimals is None else min(self.decimals, decimals_of(error))
         return f"{self._sign(fixed(value, decimals, signed=self.signed))} ± {fixed(error, decimals)}"
 
     def _sign(self, text: str) -> str:
@@ -116,7 +116,7 @@ class Table(Generic[Row]):
     columns: tuple[Column[Row], ...]
     rows: tuple[Row, ...]
     strong: Callable[[Row], bool] = lambda _: False
-    """Whether a row stands out."""
+    """Whether a row stands out: by its first cell of text, or as a whole where a printer can."""
 
     @property
     def shown(self) -> tuple[Column[Row], ...]:

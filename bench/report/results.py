@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from bench.core.records import Case, Failure, Measurement, Scalar, digest_of, to_json
+from bench.core.runtimes import RUNTIMES
 from bench.report.disturbance import disturbances
 from bench.report.load import Run
 from bench.report.names import Names, names_of
 from bench.report.pace import Paces, paces_of
 from bench.report.statistics import Estimate, Interval, Timing, per_second, quantile_interval, summarise
-from bench.report.turns import Ratio
 
 Side = Literal["above", "below", "across", "unknown"]
 """Where an interval lies beside the value of no difference."""
 Limit = Literal["memory", "arithmetic", "neither"]
 FP32, EAGER, COMPILED, NATIVE = "fp32", "eager", "compiled", "native"
-TITLES = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "llama_cpp": "llama.cpp"}
+TITLES = {name: runtime.title for name, runtime in RUNTIMES.items()}
 """Runtimes as their makers write them."""
 HARDLY = 0.05
 """Shares of parameters and of FLOPs below which a precision has converted hardly anything of a network."""
@@ -46,11 +46,33 @@ class Route:
         return " ".join(filter(None, (TITLES.get(self.runtime, self.runtime), self.precision, mode)))
 
     @property
+    def short(self) -> str:
+        """Without the runtime where it is PyTorch's."""
+        return self.name if self.runtime != "torch" else f"{self.precision} {self.mode}"
+
+    @property
     def is_reference(self) -> bool:
         return (self.runtime, self.precision, self.mode) == ("torch", FP32, EAGER)
 
 
 REFERENCE = Route("torch", FP32, EAGER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """How many times as fast as the reference. Without an interval where one process measured either of them."""
+
+    value: float
+    interval: Interval | None = None
+    """95 %, the variation between sets or processes included."""
+    sets: int = 1
+    """Fresh processes of the route that the interval is over."""
+    rounds: int = 0
+    """Rounds of all sets in which both took a turn; 0: they did not take turns."""
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(value=self.value, interval=self.interval)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -392,9 +414,7 @@ def _rate_of_one(value: float, blocks: Sequence[float]) -> Estimate:
 
 def _worker_seconds(case: Case, group: Sequence[tuple[Run, Measurement]]) -> float | None:
     known = [
-        seconds
-        for run, one in group
-        if run.case_seconds and (seconds := run.case_seconds.get(one.case.id)) is not None
+        seconds for run, one in group if run.case_seconds and (seconds := run.case_seconds.get(one.case.id)) is not None
     ]
     return sum(known) if known else None
 

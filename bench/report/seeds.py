@@ -111,9 +111,7 @@ class Group:
             return None
         binomial = binomial_error(self.published.accuracy, CIFAR10_TEST_IMAGES)
         theirs = math.hypot(binomial, self.as_noted.deviation or 0.0)
-        return symmetric(
-            self.as_noted.mean - self.published.accuracy, math.hypot(self.as_noted.standard_error, theirs)
-        )
+        return symmetric(self.as_noted.mean - self.published.accuracy, math.hypot(self.as_noted.standard_error, theirs))
 
     @property
     def marks(self) -> list[str]:
@@ -145,7 +143,7 @@ def training_groups(results: Sequence[Result], datasets: Sequence[DatasetFacts])
 
 
 def difference(one: Group, other: Group, figure: Figure | None = None) -> Comparison | None:
-    """``one`` less ``other`` in accuracy or another share, paired by seed, with a t interval; None if no seed has both."""
+    """``one`` less ``other`` in a share, paired by seed, with a t interval; None if no seed has both."""
     pairs = _pairs(one, other, figure or accuracy_of)
     if not pairs:
         return None
@@ -278,15 +276,13 @@ class Ladder:
         return _over(rung, self.start)
 
 
-def ladders(
-    results: Sequence[Result], failures: Sequence[Failure], datasets: Sequence[DatasetFacts]
-) -> list[Ladder]:
+def ladders(results: Sequence[Result], failures: Sequence[Failure], datasets: Sequence[DatasetFacts]) -> list[Ladder]:
     """Ladders of ``results``, each with the rungs of it that failed."""
     found = []
     for members in grouped(results, _ladder_of).values():
         groups = {_rung(group.first.case): group for group in training_groups(members, datasets)}
         key = _learnt(members[0].case)
-        missing: dict[object, list[Failure]] = {}
+        missing: dict[tuple[object, ...], list[Failure]] = {}
         for failure in failures:
             if failure.case.experiment == "ladder" and _learnt(failure.case) == key:
                 missing.setdefault(_rung(failure.case), []).append(failure)
@@ -308,7 +304,8 @@ def ladders(
 
 def _seedless(result: Result) -> tuple[object, ...]:
     case = result.case
-    return (*result.place, result.dataset, case.model, case.recipe, case.image_size, result.route, case.batch_size, case.pipeline, case.options)  # fmt: skip
+    learnt = (case.model, case.recipe, case.image_size, case.batch_size)
+    return (*result.place, result.dataset, *learnt, result.route, case.pipeline, case.options)
 
 
 def _ladder_of(result: Result) -> tuple[object, ...]:

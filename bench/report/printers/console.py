@@ -11,6 +11,8 @@ import pandas as pd
 from bench.report.parts import Bullets, Code, Commands, Line, Link, Paragraph, Section, Strong, Table, Verdict, Warned
 
 WIDTH = 120
+NARROW = 32
+"""Letters of a line of words in a table."""
 
 
 def screen(section: Section) -> str:
@@ -41,7 +43,10 @@ def _blocks(part: Any) -> Sequence[str]:
                 return []
             frame = pd.DataFrame(rows, columns=part.headers)
             sides = ["left" if column.quantity.words else "right" for column in part.shown]
-            shown = frame.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=sides)
+            widths = [NARROW if column.quantity.words else None for column in part.shown]
+            shown = frame.to_markdown(
+                index=False, tablefmt="simple", disable_numparse=True, colalign=sides, maxcolwidths=widths
+            )
             return [str(shown)]
     return []
 

@@ -38,7 +38,10 @@ def page(sections: Sequence[Section]) -> str:
     """The whole page. The title is that of the first section."""
     style, script = _source("page.css"), _source("page.js")
     anchors = _Anchors()
-    body = "".join(piece for section in sections for piece in _section(section, 1, anchors))
+    levels = [1, *(2 for _ in sections[1:])]
+    body = "".join(
+        piece for level, one in zip(levels, sections, strict=True) for piece in _section(one, level, anchors)
+    )
     menu = [
         (anchors.of(section), section.menu)
         for section in walk(list(sections))
@@ -111,9 +114,7 @@ def _table(found: Table[Any]) -> Iterator[str]:
     names = [html.escape(column.quantity.header, quote=True) for column in shown]
     kinds = [' class="w"' if column.quantity.words else "" for column in shown]
     better = [f' data-better="{column.quantity.better}"' if column.quantity.better else "" for column in shown]
-    heads = [
-        f'<th scope="col"{kind}{way}>{name}</th>' for name, kind, way in zip(names, kinds, better, strict=True)
-    ]
+    heads = [f'<th scope="col"{kind}{way}>{name}</th>' for name, kind, way in zip(names, kinds, better, strict=True)]
     yield f'<div class="table"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>\n'
     starts = [f'<td{kind} data-name="{name}"' for kind, name in zip(kinds, names, strict=True)]
     for row, values, texts in zip(found.rows, found.values(), found.texts(), strict=True):

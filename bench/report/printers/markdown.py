@@ -36,7 +36,9 @@ _BREAKS = re.compile(r"\s*[\r\n\v\f\x85\u2028\u2029]\s*")
 
 
 def document(sections: Sequence[Section]) -> str:
-    return "\n\n".join(block for section in sections for block in _section(section, 1)) + "\n"
+    """The first section's title is that of the document."""
+    blocks = [*_section(sections[0], 1), *(block for one in sections[1:] for block in _section(one, 2))]
+    return "\n\n".join(blocks) + "\n"
 
 
 def escape(text: str) -> str:
@@ -54,7 +56,12 @@ def table(found: Table[Any]) -> str:
     if not rows:
         return ""
     strong = [found.strong(row) for row in found.rows]
-    cells = [[_cell(text, bold) for text in row] for row, bold in zip(rows, strong, strict=True)]
+    names = [place for place, column in enumerate(found.shown) if column.quantity.words]
+    marked = next(iter(names), 0)
+    cells = [
+        [_cell(text, bold and place == marked) for place, text in enumerate(row)]
+        for row, bold in zip(rows, strong, strict=True)
+    ]
     frame = pd.DataFrame(cells, columns=[escape(header) for header in found.headers])
     sides = ["left" if column.quantity.words else "right" for column in found.shown]
     return str(frame.to_markdown(index=False, disable_numparse=True, colalign=sides))
@@ -62,7 +69,7 @@ def table(found: Table[Any]) -> str:
 
 def _section(section: Section, level: int) -> list[str]:
     title = f"{'#' * level} {escape(section.title)}"
-    return [title, *(block for part in section.parts for block in _blocks(part, level)), ""][:-1]
+    return [title, *(block for part in section.parts for block in _blocks(part, level))]
 
 
 def _blocks(part: Any, level: int) -> list[str]:

@@ -56,9 +56,9 @@ def answer(content: Content) -> Section:
     if content.smoke:
         parts.append(Warned(("SMOKE RUN: its figures mean nothing. It only proves that every path runs.",)))
     parts += [paragraph(_run_line(content, place)) for place in range(min(3, len(content.runs)))]
-    parts += [bullets([verdict.line for verdict in shown])] if shown else []
     discouraged = "" if content.smoke else _not_worth(content)
-    parts += [bullets([discouraged])] if discouraged else []
+    lines = [*(verdict.line for verdict in shown), *([(discouraged,)] if discouraged else [])]
+    parts += [bullets(lines)] if lines else []
     if content.refused:
         parts += [Warned(("Files that could not be used:",)), bullets(content.refused)]
     parts += [] if content.smoke else [*_classifiers(content), *_languages(content)]
@@ -80,7 +80,7 @@ def _classifier(choices: Sequence[Choice], apart: bool) -> Verdict:
     tried = [choice for choice in choices if not choice.only_reference]
     subject = choices[0].model + (_where(choices[0]) if apart else "")
     if not tried:
-        return Verdict(subject=subject, route=None, facts=("nothing but fp32 eager was tried",))
+        return Verdict(subject=subject, route=None, facts=("Nothing but fp32 eager was tried",))
     main, last = tried[0], tried[-1]
     if main is not choices[0]:
         subject += f", batch {main.batch}"
@@ -100,23 +100,35 @@ def _where(choice: Choice) -> str:
 
 def _language(choice: Choice) -> Verdict:
     if choice.only_reference:
-        return Verdict(subject=choice.model, route=None, facts=("nothing but fp32 eager was tried",))
+        return Verdict(subject=choice.model, route=None, facts=("Nothing but fp32 eager was tried",))
     return _verdict(choice.model, choice)
 
 
 def _verdict(subject: str, choice: Choice) -> Verdict:
     pick = choice.pick
     if pick is None:
-        return Verdict(subject=subject, route=None, facts=("no route is as accurate as asked for",))
-    facts = [f"fastest of {len(choice.candidates)} tried" if choice.judged else "fastest, quality not judged: untrained"]
+        return Verdict(subject=subject, route=None, facts=("No route is as accurate as asked for",))
+    facts = [_rank(choice, pick)]
     if pick.route.is_reference:
-        facts = [f"none of {len(choice.candidates) - 1} others is faster and as accurate"]
+        facts = [f"None of {len(choice.candidates) - 1} others is faster and as accurate"]
     else:
-        facts += [f"{times(_ratio(pick))} fp32 eager{'’s tokens/s' if pick.first_token or pick.quality else ''}"]
+        facts += [f"{times(_ratio(pick))} fp32 eager{_doubt(pick)}"]
         facts += _bytes(pick)
     if choice.judged and not pick.route.is_reference:
         facts += _quality(pick)
     return Verdict(subject=subject, route=pick.route.name, facts=tuple(facts), warnings=tuple(_warnings(choice)))
+
+
+def _rank(choice: Choice, pick: Candidate) -> str:
+    if not choice.judged:
+        return f"Fastest of {len(choice.candidates)} tried, {pick.judgement.text}"
+    worse = [one for one in choice.candidates if not one.judgement.accurate]
+    return f"Fastest {'as accurate ' if worse else ''}of {len(choice.candidates)} tried"
+
+
+def _doubt(candidate: Candidate) -> str:
+    """What to know of a gain that is not clear."""
+    return "" if candidate.result.beside.side == "above" else " (no clear difference)"
 
 
 def _ratio(candidate: Candidate) -> float:
@@ -151,8 +163,13 @@ def _warnings(choice: Choice) -> list[str]:
         found.append(f"A step takes {times(memory)} fp32's memory")
     if choice.faster:
         best = choice.faster[0]
-        found.append(f"{best.route.name} is faster ({times(_ratio(best))}), but {best.judgement.text}")
+        found.append(f"{best.route.name} is faster ({times(_ratio(best))}), but {_unit(best)}")
     return found
+
+
+def _unit(candidate: Candidate) -> str:
+    text = candidate.judgement.text
+    return text if candidate.quality is None else text.replace("images", "tokens")
 
 
 def _not_worth(content: Content) -> str:
@@ -176,9 +193,8 @@ def _counts(results: Sequence[Result], why: str, of: str = "classifiers") -> lis
     chosen = [one for one in results if not one.route.is_reference and one.beside.ratio and not one.hardly_converted]
     bad: list[str] = []
     rows = total = 0
-    for (runtime, precision), members in grouped(
-        chosen, lambda one: (one.case.runtime, one.case.precision)
-    ).items():  # type: ignore[misc]
+    for members in grouped(chosen, lambda one: (one.case.runtime, one.case.precision)).values():
+        runtime, precision = members[0].case.runtime, members[0].case.precision
         clear = [one for one in members if one.beside.side == "below"]
         faster = [one for one in members if one.beside.ratio and one.beside.ratio.value > 1]
         if clear and not faster:
@@ -236,8 +252,7 @@ def noise_words(content: Content) -> str:
 def _twin_error(twin: Result) -> float:
     ratio = twin.beside.ratio
     assert ratio is not None
-    ends = [end for end in (ratio.low, ratio.high) if end is not None] or [ratio.value]
-    return max(abs(end - 1) for end in ends)
+    return ratio.interval.error(1.0) if ratio.interval else abs(ratio.value - 1)
 
 
 def _classifiers(content: Content) -> list[Part]:
@@ -263,7 +278,7 @@ def _classifiers(content: Content) -> list[Part]:
         ),
         rows=tuple(rows[:40]),
     )
-    command = test_command([row.choice for row in rows], "inference")
+    command = test_command([choice for choices in content.networks for choice in choices], "inference")
     parts: list[Part] = [table, *_one_process([row.result for row in rows])]
     parts += [paragraph("What was not tested, tested by:"), Commands((command,))] if command else []
     return [Section(title="Which route for each classifier?", parts=tuple(parts))]
@@ -307,7 +322,7 @@ def _route(row: Answer) -> str:
 
 def _one_process(results: Sequence[Result | None]) -> list[Part]:
     """Why ratios have no ±."""
-    bare = [one for one in results if one and one.beside.ratio and one.beside.ratio.low is None]
+    bare = [one for one in results if one and one.beside.ratio and one.beside.ratio.interval is None]
     bare = [one for one in bare if not one.route.is_reference]
     if not bare:
         return []
@@ -332,11 +347,11 @@ def test_command(choices: Sequence[Choice], keyword: str) -> str | None:
     lacking = [choice for choice in choices if choice.untested]
     models = ",".join(dict.fromkeys(choice.model for choice in lacking))
     runtimes = list(dict.fromkeys(route.runtime for route in routes))
-    precisions = list(dict.fromkeys(route.precision for route in routes))
+    precisions = list(dict.fromkeys(("fp32", *(route.precision for route in routes))))
     modes = sorted({route.mode for route in routes if route.runtime == "torch"})
     batches = sorted({choice.batch for choice in lacking})
     parts = [f"nox -s bench -- -k {keyword} {'--models' if keyword == 'inference' else '--llm'} {models}"]
-    parts += [f"--runtimes {','.join(dict.fromkeys(('torch', *runtimes)))} --precisions fp32,{','.join(precisions)}"]
+    parts += [f"--runtimes {','.join(dict.fromkeys(('torch', *runtimes)))} --precisions {','.join(precisions)}"]
     parts += [f"--modes {','.join(dict.fromkeys(('eager', *modes)))}"] if modes else []
     parts += [f"--batch-sizes {','.join(map(str, batches))}"] if keyword == "inference" else []
     return " ".join(parts)

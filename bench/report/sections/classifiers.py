@@ -37,21 +37,19 @@ from bench.report.parts import Column, Fold, Part, Section, Table, paragraph
 from bench.report.results import Result, grouped
 
 QUALITY = (CHANGE, SAME_LABEL, FLIPS, WORST, ECE, KL, KL_P99)
-STORED = (WEIGHTS, IN_USE, PEAKS["steady", "cuda_allocated"], PEAKS["load", "rss"], COLD_TOTAL, CONVERTED, CONVERTED_FLOPS)
-TIMES = (P95, RATE, REACHED, ENERGY)
+STORED = (P95, RATE, REACHED, PEAKS["load", "rss"], COLD_TOTAL, CONVERTED, CONVERTED_FLOPS, ENERGY)
 WIDEST = 9
 """Columns of a table at most."""
 TEXT = """\
-Bold is the route to pick. × fp32 eager is against PyTorch's fp32 eager at the same batch size. Changes of accuracy and \
-flips are against it on the same images and weights, ± 95 %; *as accurate* means that the worse end of that interval is \
-above minus the margin."""
+Bold is the route to pick. × fp32 eager is against PyTorch's fp32 eager at the same batch size. Changes of accuracy \
+are against it on the same images and weights, ± 95 %."""
 
 
 def classifiers_section(content: Content) -> Section | None:
     """Empty where no inference was measured."""
     if not content.networks:
         return None
-    parts: list[Part] = [paragraph(TEXT.replace("*", ""))]
+    parts: list[Part] = [paragraph(TEXT)]
     shown = sum(len(choice.candidates) for choices in content.networks for choice in choices)
     if shown > MOST_ROWS:
         parts.append(paragraph(f"{shown:,} rows: the first {MOST_ROWS:,} are here, all are in measurements.csv."))
@@ -73,7 +71,7 @@ def _network(content: Content, choices: Sequence[Choice]) -> Section:
         candidates,
         (
             lifted(BATCH, _result),
-            words("route", lambda one: one.route.name),
+            _route(),
             lifted(P50, _result),
             lifted(RATIO, _result),
             lifted(CHANGE, _result),
@@ -90,15 +88,14 @@ def _network(content: Content, choices: Sequence[Choice]) -> Section:
         folded.append(_table(once, (_route(), *(lifted(one, _result) for one in QUALITY)), picks))
     if any(_diverges(one.result) for one in once):
         folded.append(_table(once, (_route(), lifted(ACCURACY, _result), lifted(SAME_TOP, _result)), picks))
-    times = (lifted(BATCH, _result), _route(), *(lifted(one, _result) for one in TIMES))
-    folded += [_table(once, (_route(), *(lifted(one, _result) for one in STORED)), picks), _table(candidates, times, picks)]
+    folded.append(_table(once, (_route(), *(lifted(one, _result) for one in STORED)), picks))
     case = choices[0].first.case
     return Section(
         title=_title(content, choices[0]),
         parts=(
             paragraph(_about(choices)),
             speeds,
-            Fold(title=f"Quality, memory and times of {case.model} in detail", parts=tuple(folded)),
+            Fold(title=f"{case.model} in detail: quality, and times at the largest batch", parts=tuple(folded)),
         ),
     )
 
@@ -144,7 +141,7 @@ def _diverges(result: Result) -> bool:
 
 
 def _route() -> Column[Candidate]:
-    return words("route", lambda one: one.route.name)
+    return words("route", lambda one: one.route.short)
 
 
 def _short(result: Result) -> list[str]:

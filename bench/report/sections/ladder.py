@@ -22,9 +22,9 @@ from bench.report.seeds import (
 )
 
 TEXT = f"""\
-From the notes' loop up, each rung with one thing more than the one before. Ratios and changes of accuracy are paired by \
-seed: mean and 95 % interval (Student's t; of logarithms for ratios). Fewer than {FEW} seeds leave it wide; of one seed \
-there is none."""
+From the notes' loop up, each rung with one thing more than the one before. Ratios and changes of accuracy are \
+paired by seed: mean and 95 % interval (Student's t; of logarithms for ratios). Fewer than {FEW} seeds leave it wide; \
+of one seed there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,7 +55,9 @@ COLUMNS: tuple[Column[Line], ...] = (
         "higher",
         scale=100,
     ),
-    figure("change", lambda line: comparison_value(_change(line)), "points", "higher", scale=100, signed=True, decimals=2),
+    figure(
+        "change", lambda line: comparison_value(_change(line)), "points", "higher", scale=100, signed=True, decimals=2
+    ),
     figure("seeds", lambda line: len(line.rung.group.results) if line.rung.group else None, digits=1),
     figure("compile", lambda line: line.result.first.cold.compile if line.result else None, "s", "lower", digits=2),
     words("marks", lambda line: "; ".join(_marks(line.rung)) or None),
@@ -121,5 +123,3 @@ def _change(line: Line) -> Comparison | None:
 def _marks(rung: Rung) -> list[str]:
     found = rung.group.marks if rung.group else []
     return [*found, *dict.fromkeys(f"{one.kind.replace('_', ' ')}: {shortened(one.message)}" for one in rung.failures)]
-
-

@@ -33,8 +33,8 @@ from bench.report.results import REFERENCE, Result
 OPERATOR = "operator "
 """Start of the name of a text that is an operator of a trace, and nothing that was said."""
 TEXT = """\
-Tokens/s are new tokens of one sequence of a forced length, first token apart. Perplexity is the rise over fp32's on the \
-same text, ± 95 %. Bold is the route to pick."""
+Tokens/s are new tokens of one sequence of a forced length, first token apart. Perplexity is the rise over fp32's on \
+the same text, ± 95 %. Bold is the route to pick."""
 
 
 def languages_section(content: Content) -> Section | None:
@@ -51,16 +51,14 @@ def languages_section(content: Content) -> Section | None:
     return Section(title="Language models", parts=tuple(parts), menu="Language models")
 
 
-def _model(
-    content: Content, speech: Speech, choice: Choice | None, facts: Sequence[LanguageModelFacts]
-) -> Section:
+def _model(content: Content, speech: Speech, choice: Choice | None, facts: Sequence[LanguageModelFacts]) -> Section:
     parts: list[Part] = [paragraph(line) for line in _about(content, speech, facts)]
     if choice is not None:
         parts.append(_speeds(choice))
     folded: list[Part] = [_quality(speech)] if any(line.one("perplexity") for line in speech.lines) else []
     folded += [_memory(speech), *_settings(speech)]
     parts.append(Fold(title=f"Quality, memory and other lengths of {speech.model} in detail", parts=tuple(folded)))
-    parts += _conversations(speech)
+    parts += _conversations(speech, choice)
     same = [one for one in content.speeches if one.model == speech.model]
     title = speech.model if len(same) == 1 else f"{speech.model}, {speech.first.machine}, {' '.join(speech.text or ())}"
     return Section(title=title, parts=tuple(parts))
@@ -70,7 +68,11 @@ def _about(content: Content, speech: Speech, facts: Sequence[LanguageModelFacts]
     known = [item for item in facts if item.name == speech.model]
     lines = []
     for item in known:
-        told = [f"from {item.source}" if item.source else "", _parameters(item), "random weights" if item.random else ""]
+        told = [
+            f"from {item.source}" if item.source else "",
+            _parameters(item),
+            "random weights" if item.random else "",
+        ]
         lines.append(f"{item.name}: {', '.join(filter(None, told)) or 'its source was not recorded'}.")
     lines += [f"Read every figure with this: {note}." for note in speech.caveats]
     if speech.text is not None:
@@ -95,7 +97,7 @@ def _scored(speech: Speech) -> str:
 def _speeds(choice: Choice) -> Table[Candidate]:
     return Table(
         columns=(
-            words("route", lambda one: one.route.name),
+            words("route", lambda one: one.route.short),
             lifted(RATE, _result, "tokens/s"),
             lifted(RATIO, _result),
             lifted(P50, lambda one: one.first_token, "first token"),
@@ -125,7 +127,7 @@ def _quality(speech: Speech) -> Table[Line]:
 
     return Table(
         columns=(
-            words("route", lambda line: line.route.name),
+            words("route", lambda line: line.route.short),
             lifted(PERPLEXITY, of),
             lifted(PERPLEXITY_CHANGE, of, "change"),
             lifted(KL_P99, of),
@@ -145,7 +147,7 @@ def _memory(speech: Speech) -> Table[Line]:
     stays = Quantity(name="stays after loading", unit="MB", better="lower", scale=1e-6)
     return Table(
         columns=(
-            words("route", lambda line: line.route.name),
+            words("route", lambda line: line.route.short),
             lifted(WEIGHTS, lambda line: line.first),
             Column(quantity=stays, value=lambda line: load(line).figure("resident_bytes")),
             lifted(PEAKS["load", "rss"], load),
@@ -166,7 +168,7 @@ def _settings(speech: Speech) -> list[Part]:
     table: Table[Result] = Table(
         columns=(
             words("experiment", lambda one: one.case.experiment),
-            words("route", lambda one: one.route.name),
+            words("route", lambda one: one.route.short),
             Column(quantity=Quantity(name="batch", digits=1), value=lambda one: setting(one)[0], rank=2),
             Column(quantity=Quantity(name="prompt", digits=1), value=lambda one: setting(one)[1], rank=2),
             Column(quantity=Quantity(name="new", digits=1), value=lambda one: setting(one)[2] or None, rank=2),
@@ -180,9 +182,11 @@ def _settings(speech: Speech) -> list[Part]:
     return [table]
 
 
-def _conversations(speech: Speech) -> list[Part]:
-    """Answers to the same questions, each route's folded away."""
-    spoken = [(line, one) for line in speech.lines for one in line.of("chat") if one.first.texts]
+def _conversations(speech: Speech, choice: Choice | None) -> list[Part]:
+    """Answers to the same questions, of the reference and of the route to pick; the JSON has them all."""
+    pick = choice.pick.route if choice and choice.pick else None
+    shown = [line for line in speech.lines if line.route in (REFERENCE, pick)] or speech.lines[:1]
+    spoken = [(line, one) for line in shown for one in line.of("chat") if one.first.texts]
     if not spoken:
         return []
     intro = "Answers, greedily, to the same questions; one good answer measures nothing."

@@ -12,10 +12,12 @@ from bench.report.seeds import Group, accuracy_value, training_groups
 from bench.report.statistics import Estimate
 
 REPRODUCTION = """\
-All training images train the network and the last epoch counts. Corrected accuracy is on the test images as they are, in \
-evaluation mode; as noted has the note's test-time faults on. ± is 95 %: of the test images for one seed, of these and \
-the seeds for several."""
-HELD_OUT = "Part of the training images is set aside and chooses the epoch; the test images judge both epochs, corrected."
+All training images train the network and the last epoch counts. Corrected accuracy is on the test images as they \
+are, in evaluation mode; as noted has the note's test-time faults on. ± is 95 %: of the test images for one seed, of \
+these and the seeds for several."""
+HELD_OUT = (
+    "Part of the training images is set aside and chooses the epoch; the test images judge both epochs, corrected."
+)
 
 
 def figure(
@@ -88,7 +90,9 @@ def _remarks(groups: Sequence[Group]) -> list[Part]:
     chance = [group.first.case.model for group in groups if group.at_chance]
     lines = [f"No better than guessing, so that accuracies say nothing: {listing(chance)}."] if chance else []
     if any(group.shortened for group in groups):
-        lines.append("Trainings were shortened: they say what a precision costs these weights, not which network is better.")
+        lines.append(
+            "Trainings were shortened: they say what a precision costs these weights, not which network is better."
+        )
     if all(len(group.results) == 1 for group in groups):
         lines.append("One seed each: ± leaves out the spread between seeds.")
     notes = {group.first.case.recipe: group.published for group in groups if group.published and group.published.text}
