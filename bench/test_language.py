@@ -29,7 +29,7 @@ def test_language(
     measure(
         language_case(
             plan,
-            experiment,
+            experiment=experiment,
             model=model,
             precision=precision,
             mode=mode,

@@ -8,43 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-ALL_PRECISIONS = (
-    "fp32",
-    "tf32",
-    "bf16",
-    "fp16",
-    "bf16_autocast",
-    "int8_static",
-    "int8_dynamic",
-    "int8_linear",
-    "int4_linear",
-    "int8_weights",
-    "nf4_weights",
-    "fp4_weights",
-    "int8_bnb",
-    "int8_bnb_outliers",
-    "nf4",
-    "nf4_double",
-    "fp4",
-)
-"""Of image classifiers."""
-LANGUAGE_PRECISIONS = (
-    "fp32",
-    "tf32",
-    "bf16",
-    "fp16",
-    "int8_packed",
-    "int8_linear_bf16",
-    "int8_bnb",
-    "int8_bnb_outliers",
-    "int4_linear",
-    "nf4",
-    "nf4_bf16",
-    "nf4_double",
-    "nf4_double_bf16",
-    "fp4",
-    "fp4_bf16",
-)
+from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS
+
 COMPILED_KINDS = ("fp32", "int8_static", "int8_weights", "nf4_weights", "int8_bnb")
 """One precision of classifiers for each way in which they compile: the others differ in a number format or a
 constant."""
@@ -204,13 +169,13 @@ BUDGETS: dict[str, Budget] = {
         untrained=(*NOTES_CLASSIFIERS[1:], *TORCHVISION_CLASSIFIERS),
         rows=(
             # As many images as are judged at once: another batch size would have to be compiled for that.
-            Rows(precisions=ALL_PRECISIONS, modes=("eager",), batch_sizes=(32,), models=("cnn_small",)),
+            Rows(precisions=CLASSIFIER_PRECISIONS, modes=("eager",), batch_sizes=(32,), models=("cnn_small",)),
             Rows(precisions=COMPILED_KINDS, modes=("compiled",), batch_sizes=(32,), models=("cnn_small",)),
             Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(2,)),
         ),
         layers=Layers(
             widths={"linear": (128,), "conv3x3": (16,)},
-            precisions=ALL_PRECISIONS,
+            precisions=CLASSIFIER_PRECISIONS,
             modes=("eager",),
             batch_sizes=(2,),
             sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
@@ -324,12 +289,12 @@ BUDGETS: dict[str, Budget] = {
         held_out=NOTES_CLASSIFIERS,
         untrained=(),
         rows=(
-            Rows(precisions=ALL_PRECISIONS, modes=("eager",), batch_sizes=(256, 128, 32, 1)),
-            Rows(precisions=ALL_PRECISIONS, modes=("compiled",), batch_sizes=(256, 1)),
+            Rows(precisions=CLASSIFIER_PRECISIONS, modes=("eager",), batch_sizes=(256, 128, 32, 1)),
+            Rows(precisions=CLASSIFIER_PRECISIONS, modes=("compiled",), batch_sizes=(256, 1)),
         ),
         layers=Layers(
             widths={"linear": (256, 512, 1024, 2048, 4096), "conv3x3": (32, 64, 128, 256, 512)},
-            precisions=ALL_PRECISIONS,
+            precisions=CLASSIFIER_PRECISIONS,
             modes=BOTH_MODES,
             batch_sizes=(512, 64, 8, 1),
             sampling=Sampling(min_samples=50, min_seconds=0.5, relative_error=0.01, max_seconds=5.0),

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
+"""Who can draw the curves of trainings -> the package that it needs."""
+
 
 def _silent(line: str) -> None:
     """Progress that nobody asked for."""
@@ -44,7 +47,7 @@ class Workspace:
     profile: bool = False
     """Whether a case is traced after all that is timed of it."""
     track: tuple[str, ...] = ()
-    """Who draws the curves of a training while it goes on: names in ``bench.train.tracking.TRACKERS``."""
+    """Who draws the curves of a training while it goes on: names in ``TRACKERS``."""
     progress: Callable[[str], None] = _silent
     spent: Callable[[Path], None] = _remove
     """Told of a file that is of no use once the outcome of the case is kept: the engine removes it after that."""

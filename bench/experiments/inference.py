@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.core.experiments import SAMPLING_OPTIONS
 from bench.core.records import Case, Cold, Figure, Measurement, Quality, Scalar, digest_of, to_json
 from bench.core.workspace import Workspace
 from bench.data.pipelines import evaluation_batches
 from bench.experiments.conversion import bits_of, precision_of, whats_converted
 from bench.experiments.modes import compiled, graph_breaks, prepare_mode
 from bench.experiments.subject import Subject, batch_of, load_subject
-from bench.experiments.timing import TIMING_OPTIONS, Timed, fewest_bytes, timed
+from bench.experiments.timing import Timed, fewest_bytes, timed
 from bench.measure import machine, memory, quality
 from bench.measure.trace import traced
-from bench.precision.storage import tensors_as_stored
+from bench.precision.converted import tensors_as_stored
 from bench.train.evaluate import check_logits
 
 SMALLEST_JUDGING_BATCH = 32
@@ -139,7 +140,7 @@ def _predictions_name(subject: Subject, case: Case, count: int, run: str) -> str
 
 
 def _without_timing(case: Case) -> Iterator[tuple[str, Scalar]]:
-    return (pair for pair in case.options if pair[0] not in TIMING_OPTIONS)
+    return (pair for pair in case.options if pair[0] not in SAMPLING_OPTIONS)
 
 
 def _predict(network: nn.Module, subject: Subject, case: Case, count: int) -> quality.Labels:

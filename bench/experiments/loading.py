@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from bench.core.artefacts import recipe_of
+from bench.core.experiments import sampling_of
 from bench.core.recipes import RECIPES, Recipe
 from bench.core.records import Case, Figure, Measurement
 from bench.core.workspace import Workspace
 from bench.experiments.subject import build
-from bench.experiments.timing import sampling
 from bench.experiments.training import dataset_for, initialised
 from bench.measure import clock, machine
 from bench.measure.state import Watch
-from bench.train.artefacts import recipe_of
 from bench.train.step import Step, optimizer_of, settings_of
 from bench.train.training import Batches, feed_of
 
@@ -41,7 +41,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     numbers = count()
     watch = Watch(device)
     first = _pass(passes(next(numbers)), step, device)
-    samples = clock.until(lambda: _pass(passes(next(numbers)), step, device), sampling(case), watch)
+    samples = clock.until(lambda: _pass(passes(next(numbers)), step, device), sampling_of(case), watch)
     watch.last()
     items = int(case.option("items") or 0)
     rate = items / statistics.median(samples.seconds)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import models
+from bench.core.artefacts import ROOT
 from bench.core.labels import pack
 from bench.core.recipes import recipe
 from bench.core.records import Case
@@ -20,7 +21,7 @@ from bench.data.augmentation import CIFAR10_MEAN, CIFAR10_STD, training_augmenta
 from bench.data.images import ImageDataset, dataset_folder, load_dataset
 from bench.data.pipelines import augmented_grid_png
 from bench.experiments.subject import build, given_weights
-from bench.train.artefacts import ROOT, load_weights
+from bench.train.artefacts import load_weights
 from bench.train.evaluate import check_network
 
 PICTURED_RECIPE = "note2_cnn_vgg"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,16 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.core.budgets import BUDGETS, Sampling
+from bench.core.experiments import sampling_of
 from bench.core.records import Case, Figure, Peak
 from bench.measure import clock, memory
 from bench.measure.energy import ENERGY_SECONDS, STOOD_STILL, Meter, meter_of
 from bench.measure.state import Watch
-from bench.precision.storage import tensors_as_stored
+from bench.precision.converted import tensors_as_stored
 
 NO_BLOCKS = "metered over blocks of calls, which are not taken here"
-TIMING_OPTIONS = ("max_seconds", "min_samples")
-"""Options of a case that change how long it is timed, and nothing of what it computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +82,7 @@ def timed(
     clock.warm_up(step, device)
     watch = Watch(device)
     watch()
-    latencies = clock.latencies(step, device, sampling(case), watch)
+    latencies = clock.latencies(step, device, sampling_of(case), watch)
     watch.last()
     blocks = clock.blocks(step, device, statistics.median(latencies.seconds)) if throughput else None
     watch.last()
@@ -121,21 +118,6 @@ def _energy(step: Callable[[], Tensor], device: torch.device, steps: int) -> tup
 def why_no_energy(meter: Meter, joules: float | None) -> str | None:
     """Why ``meter`` gave no ``joules``; None if it did."""
     return None if joules is not None else meter.why_absent or STOOD_STILL
-
-
-def sampling(case: Case) -> Sampling:
-    """The stopping rule of ``case``: the budget's for its experiment, with what the command line changed of it."""
-    budget = BUDGETS[case.budget]
-    own = {
-        "layers": budget.layers.sampling,
-        "noise": budget.noise.sampling,
-        "loading": budget.loading,
-        "prefill": budget.language.sampling,
-        "decode": budget.language.sampling,
-    }
-    rule = own.get(case.experiment, budget.sampling)
-    changed = {name: case.option(name) for name in TIMING_OPTIONS if case.option(name) is not None}
-    return dataclasses.replace(rule, **changed)  # type: ignore[arg-type]  # checked by pytest-benchmark's own options
 
 
 def fewest_bytes(network: nn.Module, inputs: Tensor, output: Tensor) -> Figure:

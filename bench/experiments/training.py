@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from bench.core.artefacts import artefact_name, recipe_of
 from bench.core.errors import Unsupported
 from bench.core.records import Case, Cold, Measurement, digest_of
 from bench.core.workspace import Workspace, sha256_of
@@ -33,7 +34,6 @@ from bench.measure.quality import accuracy, keep_predictions
 from bench.measure.state import Watch
 from bench.measure.trace import traced
 from bench.precision import native
-from bench.train.artefacts import artefact_name, recipe_of
 from bench.train.checkpoint import best_path
 from bench.train.evaluate import check_network
 from bench.train.loop import train

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.core.experiments import sampling_of
 from bench.core.records import Case, Cold, Figure, Measurement
 from bench.core.workspace import Workspace
 from bench.experiments.subject import build
-from bench.experiments.timing import sampling
 from bench.experiments.training import dataset_for, initialised, set_arithmetic, training_of
 from bench.measure import clock, machine, memory
 from bench.measure.state import Watch
@@ -73,7 +73,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     for values in timed.seconds.values():
         values.clear()
     watch = Watch(device)
-    samples = clock.until(timed, sampling(case), watch)
+    samples = clock.until(timed, sampling_of(case), watch)
     watch.last()
     batch = next(timed.batches)
     measurement = Measurement(

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import models
 from bench.core.budgets import Language
+from bench.core.experiments import EXPERIMENTS, LANGUAGE_EXPERIMENTS
 from bench.core.precisions import PRECISIONS
 from bench.core.records import Case, Scalar
-
-if TYPE_CHECKING:
-    from bench.plan.plan import Plan
-
-LANGUAGE_EXPERIMENTS = ("load", "prefill", "decode", "perplexity", "chat")
-"""In the order in which they run."""
-ANSWERS = ("perplexity", "chat")
-"""Experiments about what a model says: of random weights that means nothing."""
+from bench.plan.cases import make_case
+from bench.plan.plan import Plan
 
 
 def language_rows(plan: Plan) -> Iterator[dict[str, Any]]:
@@ -31,7 +26,7 @@ def language_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     for repeat, model in itertools.product(range(plan.repeats), language.models):
         random = models.language_model(model).random
         for experiment in LANGUAGE_EXPERIMENTS:
-            if experiment in ANSWERS and (random or repeat):
+            if EXPERIMENTS[experiment].answers and (random or repeat):
                 continue
             for mode, size, prompt, precision in _language_rows(language, experiment):
                 yield {
@@ -46,37 +41,35 @@ def language_rows(plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def language_case(
-    plan: Plan, experiment: str, *, model: str, precision: str, mode: str, batch_size: int, prompt: int, repeat: int
+    plan: Plan, *, experiment: str, model: str, precision: str, mode: str, batch_size: int, prompt: int, repeat: int
 ) -> Case:
     """The case of one language experiment. ``prompt`` is the prompt's length in tokens, 0 where there is none."""
     assert plan.language is not None
-    language = plan.language
-    options: dict[str, Scalar] = {}
-    if experiment in ("prefill", "decode"):
-        options = {**dict(plan.sampling), "prompt_tokens": prompt}
-    if experiment == "decode":
-        options["new_tokens"] = language.new_tokens
-    if experiment == "perplexity":
-        options = {"context": language.context, "stride": language.stride, "text_tokens": language.text_tokens}
-    if experiment == "chat":
-        options = {"new_tokens": language.chat_tokens}
-    options["model_digest"] = plan.model_digests.get(model)
-    if experiment in ("prefill", "decode", "perplexity"):
-        options |= {"text_digest": plan.text.digest, "text": str(plan.text.file) if plan.text.file else None}
-    return Case(
-        experiment=experiment,
+    return make_case(
+        plan,
+        experiment,
         model=model,
         dataset=plan.text.name,
         image_size=0,
-        device=plan.device,
-        threads=plan.threads,
-        budget=plan.budget.name,
         precision=precision,
         mode=mode,
         batch_size=batch_size,
         repeat=repeat,
-        options=tuple(sorted((name, value) for name, value in options.items() if value is not None)),
+        options={**_options(plan, plan.language, experiment, prompt), "model_digest": plan.model_digests.get(model)},
     )
+
+
+def _options(plan: Plan, language: Language, experiment: str, prompt: int) -> dict[str, Scalar]:
+    text = {"text_digest": plan.text.digest, "text": str(plan.text.file) if plan.text.file else None}
+    timed = {**text, **dict(plan.sampling), "prompt_tokens": prompt}
+    windows = {"context": language.context, "stride": language.stride, "text_tokens": language.text_tokens}
+    options: dict[str, dict[str, Scalar]] = {
+        "prefill": timed,
+        "decode": {**timed, "new_tokens": language.new_tokens},
+        "perplexity": {**text, **windows},
+        "chat": {"new_tokens": language.chat_tokens},
+    }
+    return options.get(experiment, {})
 
 
 def _language_rows(language: Language, experiment: str) -> list[tuple[str, int, int, str]]:
@@ -87,7 +80,7 @@ def _language_rows(language: Language, experiment: str) -> list[tuple[str, int, 
     if experiment == "decode":
         prompts = language.prompt_tokens[:1]
     once = experiment not in ("prefill", "decode")
-    found = {
+    places = {
         (mode, size, prompt, precision): None
         for rows in language.rows
         for mode in (rows.modes if experiment == "decode" else ("eager",))
@@ -96,4 +89,4 @@ def _language_rows(language: Language, experiment: str) -> list[tuple[str, int, 
         for precision in rows.precisions
         if PRECISIONS[precision].load
     }
-    return sorted(found, key=lambda row: (row[1], row[2], row[0] != "eager"))
+    return sorted(places, key=lambda row: (row[1], row[2], row[0] != "eager"))

@@ -11,15 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.core.experiments import EXPERIMENTS
 from bench.core.records import Case, Failure, Machine, Measurement, Outcome, Scalar
 from bench.core.workspace import Workspace
 from bench.run.journal import Entry, Journal, Line, RunStart, Taken, Tried, uninterrupted
 from bench.run.requests import LanguageFiles, Performed, Progress, Requests, Runner
 from bench.run.result import packed_labels
 from bench.run.resume import Adoption, Artefacts, Sources, Weights, adopt, fingerprint, marks
-
-SHRINKING = ("inference", "layers", "prefill", "decode")
-"""Experiments whose batch size shapes time and memory alone. What a training learns depends on it."""
 
 
 @dataclass(kw_only=True)
@@ -267,7 +265,7 @@ class Engine:
 def steps_down(failure: Failure) -> bool:
     """Whether a smaller batch may fit, and tells something of the case."""
     case = failure.case
-    return failure.kind == "out_of_memory" and case.experiment in SHRINKING and case.batch_size > 1
+    return failure.kind == "out_of_memory" and EXPERIMENTS[case.experiment].shrinks and case.batch_size > 1
 
 
 def stepped_down(failure: Failure, tried: Sequence[Outcome]) -> Failure:

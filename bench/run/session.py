@@ -15,37 +15,23 @@ from typing import Any
 
 import pytest
 
+from bench.core.artefacts import artefact_name, training_code
 from bench.core.errors import CodeChanged
+from bench.core.experiments import CASE_MODULES, EXPERIMENTS, LANGUAGE_EXPERIMENTS, group_of
 from bench.core.records import SCHEMA, Case, Failure, Measurement, Outcome, to_json
 from bench.core.workspace import Workspace
-from bench.plan.language_cases import LANGUAGE_EXPERIMENTS
-from bench.plan.options import make_plan
+from bench.plan.cases import time_limit
+from bench.plan.command_line import make_plan
+from bench.plan.inference_cases import largest_case, user_cases
 from bench.plan.plan import Plan
-from bench.plan.training_cases import TRAININGS
 from bench.run.engine import Engine
 from bench.run.journal import Journal
 from bench.run.process import ProcessRunner
 from bench.run.requests import InlineRunner, LanguageFiles
 from bench.run.result import Elsewhere, ReplayClock, ResultFile, bare, summary
-from bench.train.artefacts import artefact_name, training_code
 
 CASES = Path(__file__).resolve().parents[1]
 """The folder of the case modules."""
-ORDER = (
-    "test_ceilings",
-    "test_noise",
-    "test_training",
-    "test_ladder",
-    "test_training_step",
-    "test_loading",
-    "test_transfer",
-    "test_ablations",
-    "test_speedrun",
-    "test_inference",
-    "test_layers",
-    "test_language",
-)
-"""Case modules in the order in which they run within one repeat."""
 CODE_CHANGED = 6
 """Exit status of a run that ended since its code was edited. pytest's own go up to 5."""
 QUIET_SECONDS = 15.0
@@ -94,7 +80,7 @@ class BenchSession:
                 track=self.plan.track,
             ),
             journal=Journal(results / "journal.jsonl"),
-            case_timeout=self.plan.time_limit,
+            case_timeout=lambda case: time_limit(self.plan, case),
             progress=self.show,
             artefact_of=self._artefact_of,
         )
@@ -132,7 +118,7 @@ class BenchSession:
             return
         plan = self.plan
         self.engine.survey(plan.device, plan.threads)
-        facts = self.engine.prepare(plan.largest_case(), plan.user_cases())
+        facts = self.engine.prepare(largest_case(plan), user_cases(plan))
         self.datasets.append(facts["dataset"])
         fetched = {model: self.engine.fetch(model).digest for model in _language_models(items)}
         self.plan = replace(
@@ -159,7 +145,7 @@ class BenchSession:
     def _replay(self, benchmark: Any, outcome: Outcome) -> None:
         """Make a measurement the result of the ``benchmark`` fixture."""
         if isinstance(outcome, Measurement):
-            benchmark.group = _group(outcome.case)
+            benchmark.group = group_of(outcome.case)
             benchmark.extra_info.update(to_json(outcome))
             self.clock.replay(benchmark, outcome.seconds)
 
@@ -179,7 +165,7 @@ class BenchSession:
         test = {
             "name": benchmark.name,
             "fullname": benchmark.fullname,
-            "group": _group(case),
+            "group": group_of(case),
             "param": benchmark.param,
             "params": benchmark.params,
         }
@@ -285,25 +271,14 @@ class BenchSession:
 
 def _result_file(config: pytest.Config) -> ResultFile:
     given = config.option.benchmark_json
-    path = Path(given).absolute() if given else None
+    path = Path(given).expanduser().absolute() if given else None
     return ResultFile(path, path.parent if path else config.rootpath / "results")
-
-
-def _group(case: Case) -> str:
-    """Seconds of an epoch and milliseconds of a call do not belong into one table of pytest-benchmark's."""
-    if case.experiment == "ceilings":
-        return case.experiment
-    if case.experiment in (*TRAININGS, "training_step", "loading"):
-        return f"{case.experiment} {case.model}"
-    if case.experiment in LANGUAGE_EXPERIMENTS:
-        return f"{case.experiment} {case.model} b{case.batch_size}"
-    what = case.model if case.experiment == "layers" else case.experiment
-    return f"{what} b{case.batch_size}"
 
 
 def _language_models(items: Sequence[pytest.Item]) -> list[str]:
     """Language models that selected cases are about, in their order."""
-    chosen = [item for item in items if item.path == CASES / "test_language.py"]
+    modules = {EXPERIMENTS[name].cases for name in LANGUAGE_EXPERIMENTS}
+    chosen = [item for item in items if item.path.parent == CASES and item.path.stem in modules]
     return list(dict.fromkeys(item.callspec.params["model"] for item in chosen))  # type: ignore[attr-defined]
 
 
@@ -323,4 +298,4 @@ def _rank(item: pytest.Item) -> tuple[int, int]:
     callspec = getattr(item, "callspec", None)
     repeat = callspec.params.get("repeat", 0) if callspec else 0
     module = item.path.stem
-    return (repeat, ORDER.index(module) if module in ORDER else len(ORDER))
+    return (repeat, CASE_MODULES.index(module) if module in CASE_MODULES else len(CASE_MODULES))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.core.experiments import sampling_of
 from bench.core.records import Case, Cold, Figure, Measurement
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import Ran, whats_converted
@@ -23,12 +24,12 @@ from bench.experiments.language.generation import (
     warm_up,
 )
 from bench.experiments.language.subject import Subject, load_model, measured, unwatched
-from bench.experiments.timing import sampling, why_no_energy
+from bench.experiments.timing import why_no_energy
 from bench.measure import clock, memory
 from bench.measure.energy import ENERGY_SECONDS, Reading, meter_of
 from bench.measure.state import Watch
 from bench.measure.trace import traced
-from bench.precision.storage import tensors_as_stored
+from bench.precision.converted import tensors_as_stored
 
 BLOCKS = 6
 """Of each generation: the fewest of which a median has an interval of 95 %."""
@@ -112,7 +113,7 @@ def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded
         generations.append(step().gaps)
         return generations[-1]
 
-    found = clock.several_until(gaps, sampling(case), watch)
+    found = clock.several_until(gaps, sampling_of(case), watch)
     steps = max(1, len(generations[0]) // BLOCKS)
     return Decoded(
         gaps=found.seconds,

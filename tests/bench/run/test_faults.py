@@ -81,7 +81,7 @@ def test_a_disk_that_fills_up_costs_no_measurement(
     assert done.returncode == pytest.ExitCode.INTERNAL_ERROR, done.stdout
     assert "3 passed" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    assert re.search(r"run\.json could not be written \(No space left on device\).*bench\.engine\.rebuild", done.stdout)
+    assert re.search(r"run\.json could not be written \(No space left on device\).*bench\.run\.rebuild", done.stdout)
     rescued = Path(re.search(r"journal\.jsonl lacks its last \d lines .*: they are in (\S+)\. ", done.stdout)[1])  # type: ignore[index]
     assert sorted(path.name for path in small_disk.glob("*.json*")) == ["journal.jsonl"]
 
@@ -117,7 +117,7 @@ def test_data_that_vanish_while_it_runs_fail_what_needs_them(command: Any, netwo
     *_, failure = stored["halfbyte"]["failures"]
     assert failure["case"]["batch_size"] == 6
     assert re.fullmatch(
-        r"the decoded data set in .* is gone or not whole: run again, it is decoded anew", failure["message"]
+        r"the decoded data set in .* is missing or incomplete: run again to decode it anew", failure["message"]
     )
 
 
