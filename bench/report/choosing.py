@@ -175,12 +175,13 @@ def _choice(found: Sequence[Candidate], untested: Sequence[Route]) -> Choice:
 
 
 def _fastest(candidates: Sequence[Candidate]) -> Candidate | None:
-    """Of those that are about as fast as the fastest the one of the fewest bytes."""
+    """Of those that are about as fast as the fastest the one of the fewest bytes; of equal ones one that compiles
+    nothing."""
     if not candidates:
         return None
     best = max(one.speed for one in candidates)
     near = [one for one in candidates if one.speed >= (1 - CLOSE) * best]
-    return min(near, key=lambda one: (one.size, -one.speed))
+    return min(near, key=lambda one: (one.size, one.route.mode != EAGER, -one.speed))
 
 
 def _untested(wanted: Sequence[Route], tried: set[Route], features: Sequence[str]) -> list[Route]:

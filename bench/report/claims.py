@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.report.beside import Side
 from bench.report.content import Content
 from bench.report.formats import counted, number, ranged
 from bench.report.learning import (
@@ -19,7 +20,7 @@ from bench.report.learning import (
     worker_pairs,
 )
 from bench.report.limits import arithmetic_limit
-from bench.report.results import COMPILED, FP32, Result, Side, grouped
+from bench.report.results import COMPILED, FP32, Result, grouped
 from bench.report.seeds import Comparison, difference, training_groups
 
 FAMILIES = (8, 4)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from bench.core.records import Better, to_json
+from bench.core.records import Better
 from bench.report.parts import Column, Quantity, Value
 from bench.report.results import Result
 from bench.report.statistics import Estimate, Interval
@@ -39,7 +38,7 @@ def _renamed(quantity: Quantity, name: str) -> Quantity:
     return replace(quantity, name=name)
 
 
-def _number(
+def number_column(
     key: str,
     name: str,
     value: Callable[[Result], Value],
@@ -54,7 +53,7 @@ def _number(
     )
 
 
-def _quality(name: str, of: str = "quality") -> Callable[[Result], Value]:
+def quality_of(name: str, of: str = "quality") -> Callable[[Result], Value]:
     def value(result: Result) -> Value:
         quality = result.first.quality
         holder: Any = quality if of == "quality" else quality.divergence if quality else None
@@ -63,7 +62,7 @@ def _quality(name: str, of: str = "quality") -> Callable[[Result], Value]:
     return value
 
 
-def _agreement(value: Callable[[Any], Value]) -> Callable[[Result], Value]:
+def agreement_of(value: Callable[[Any], Value]) -> Callable[[Result], Value]:
     return lambda result: value(result.beside.agreement) if result.beside.agreement else None
 
 
@@ -85,13 +84,13 @@ def _p95(result: Result) -> Value:
 
 
 def _mb(key: str, name: str, value: Callable[[Result], Value], note: str = "") -> Column[Result]:
-    return _number(key, name, value, "MB", "lower", note, scale=1e-6)
+    return number_column(key, name, value, "MB", "lower", note, scale=1e-6)
 
 
-def _percent(
+def percent_column(
     key: str, name: str, value: Callable[[Result], Value], better: Better | None = None, note: str = "", **form: Any
 ) -> Column[Result]:
-    return _number(key, name, value, "%", better, note, scale=100, **form)
+    return number_column(key, name, value, "%", better, note, scale=100, **form)
 
 
 MODEL: Column[Result] = words(
@@ -105,42 +104,8 @@ PRECISION: Column[Result] = words(
 )
 MODE: Column[Result] = words("mode", lambda one: one.case.mode, key="mode", note="as `--modes` takes it")
 ROUTE: Column[Result] = words("route", lambda one: one.route.name)
-BATCH = _number("batch_size", "batch", lambda one: one.case.batch_size, note="items of a call", digits=1)
-IDENTITY: tuple[Column[Result], ...] = (
-    words(
-        "machine",
-        lambda one: one.machine,
-        key="machine",
-        note="M1, M2, …: machine with its versions, in the order of the files",
-    ),
-    words(
-        "code",
-        lambda one: one.code,
-        key="code",
-        note="first digits of the fingerprint of the code, where one machine measured with several",
-    ),
-    words("experiment", lambda one: one.case.experiment, key="experiment", note="what was measured"),
-    MODEL,
-    words("recipe", lambda one: one.case.recipe, key="recipe", note="how the weights were trained"),
-    words("data set", lambda one: one.dataset, key="dataset", note="images, or the text of a language model"),
-    _number("image_size", "image", lambda one: one.case.image_size or None, "px", note="side of an input image"),
-    RUNTIME,
-    PRECISION,
-    MODE,
-    BATCH,
-    words("device", lambda one: one.case.device, key="device", note="as `--device` takes it"),
-    _number("threads", "threads", lambda one: one.case.threads, note="of the CPU"),
-    _number("seed", "seed", lambda one: one.case.seed, note="of the training"),
-    words("budget", lambda one: one.case.budget, key="budget", note="as `--budget` takes it"),
-    words("pipeline", lambda one: one.case.pipeline, key="pipeline", note="how a training is fed"),
-    words(
-        "options",
-        lambda one: " ".join(f"{name}={value}" for name, value in one.case.options) or None,
-        key="options",
-        note="other settings of the case, `name=value` each",
-    ),
-)
-P50 = _number(
+BATCH = number_column("batch_size", "batch", lambda one: one.case.batch_size, note="items of a call", digits=1)
+P50 = number_column(
     "median_seconds",
     "p50",
     _median,
@@ -150,7 +115,7 @@ P50 = _number(
     scale=1e3,
     ends=("median_from", "median_to"),
 )
-P95 = _number(
+P95 = number_column(
     "p95_seconds",
     "p95",
     _p95,
@@ -160,7 +125,7 @@ P95 = _number(
     scale=1e3,
     ends=("p95_from", "p95_to"),
 )
-RATE = _number(
+RATE = number_column(
     "items_per_second",
     "items/s",
     lambda one: one.rate,
@@ -169,7 +134,7 @@ RATE = _number(
     "images or new tokens a second, from blocks of calls",
     ends=("items_per_second_from", "items_per_second_to"),
 )
-RATIO = _number(
+RATIO = number_column(
     "ratio_to_reference",
     "× fp32 eager",
     lambda one: one.beside.ratio.estimate if one.beside.ratio else None,
@@ -178,7 +143,7 @@ RATIO = _number(
     "times as fast as the reference (PyTorch, fp32, eager) at the same batch size; one process has no interval",
     ends=("ratio_from", "ratio_to"),
 )
-SAME_MODE = _number(
+SAME_MODE = number_column(
     "ratio_same_mode",
     "× fp32 same mode",
     lambda one: one.beside.same_mode,
@@ -186,7 +151,7 @@ SAME_MODE = _number(
     "higher",
     "times as fast as PyTorch's fp32 in the same mode, by medians: effect of the precision alone",
 )
-ACCURACY = _percent(
+ACCURACY = percent_column(
     "accuracy",
     "accuracy",
     lambda one: one.accuracy,
@@ -194,10 +159,10 @@ ACCURACY = _percent(
     "share of test images labelled rightly",
     ends=("accuracy_from", "accuracy_to"),
 )
-CHANGE = _number(
+CHANGE = number_column(
     "accuracy_change",
     "accuracy",
-    _agreement(lambda found: found.change),
+    agreement_of(lambda found: found.change),
     "points",
     "higher",
     "accuracy less the reference's on the same images and weights",
@@ -206,27 +171,27 @@ CHANGE = _number(
     decimals=2,
     ends=("accuracy_change_from", "accuracy_change_to"),
 )
-SAME_LABEL = _percent(
+SAME_LABEL = percent_column(
     "same_label",
     "same label",
-    _agreement(lambda found: found.alike),
+    agreement_of(lambda found: found.alike),
     "higher",
     "images that the reference labels the same",
     decimals=1,
 )
-GAINED = _number(
+GAINED = number_column(
     "gained",
     "gained",
-    _agreement(lambda found: found.gained),
+    agreement_of(lambda found: found.gained),
     "",
     None,
     "images that only this route labels rightly",
     digits=1,
 )
-LOST = _number(
+LOST = number_column(
     "lost",
     "lost",
-    _agreement(lambda found: found.lost),
+    agreement_of(lambda found: found.lost),
     "",
     "lower",
     "images that only the reference labels rightly",
@@ -234,13 +199,13 @@ LOST = _number(
 )
 FLIPS: Column[Result] = words(
     "flips +/−",
-    _agreement(lambda found: f"{found.gained} / {found.lost}"),
+    agreement_of(lambda found: f"{found.gained} / {found.lost}"),
     note="images that only this route, and only the reference, labels rightly",
 )
-WORST = _number(
+WORST = number_column(
     "worst_class_change",
     "worst class",
-    _agreement(lambda found: found.worst_class[1] if found.worst_class else 0.0),
+    agreement_of(lambda found: found.worst_class[1] if found.worst_class else 0.0),
     "points",
     "higher",
     "change of accuracy of the class that loses most",
@@ -248,33 +213,35 @@ WORST = _number(
     signed=True,
     decimals=1,
 )
-KL = _number(
+KL = number_column(
     "kl_mean",
     "KL",
-    _quality("kl_mean", "divergence"),
+    quality_of("kl_mean", "divergence"),
     "nat",
     "lower",
     "mean divergence of the outputs from the reference's",
     digits=2,
 )
-KL_P99 = _number("kl_p99", "KL p99", _quality("kl_p99", "divergence"), "nat", "lower", "its 99th percentile", digits=2)
-SAME_TOP = _percent(
+KL_P99 = number_column(
+    "kl_p99", "KL p99", quality_of("kl_p99", "divergence"), "nat", "lower", "its 99th percentile", digits=2
+)
+SAME_TOP = percent_column(
     "same_top",
     "same top",
-    _quality("same_top", "divergence"),
+    quality_of("same_top", "divergence"),
     "higher",
     "inputs whose most probable class or token is the reference's",
     decimals=1,
 )
-ECE = _percent(
+ECE = percent_column(
     "calibration_error",
     "ECE",
-    _quality("calibration_error"),
+    quality_of("calibration_error"),
     "lower",
     "expected calibration error over 15 bins",
     decimals=1,
 )
-PERPLEXITY = _number(
+PERPLEXITY = number_column(
     "perplexity",
     "perplexity",
     lambda one: one.perplexity,
@@ -295,7 +262,7 @@ def perplexity_change(result: Result) -> Value:
     return Estimate(value=ratio.value - 1, interval=interval)
 
 
-PERPLEXITY_CHANGE = _percent(
+PERPLEXITY_CHANGE = percent_column(
     "perplexity_change",
     "perplexity",
     perplexity_change,
@@ -308,28 +275,28 @@ PERPLEXITY_CHANGE = _percent(
 WEIGHTS = _mb("weight_bytes", "weights", lambda one: one.weight_bytes, "as stored; MB are 10^6 bytes")
 SERIALIZED = _mb("serialized_bytes", "file", lambda one: one.first.serialized_bytes, "file of the weights")
 IN_USE = _mb("in_use_bytes", "in use", lambda one: one.in_use, "weights and what a step adds")
-OF_WEIGHTS = _percent(
+OF_WEIGHTS = percent_column(
     "weight_ratio",
     "weights of fp32's",
     lambda one: one.beside.weights,
     "lower",
     "bytes of the weights over the reference's",
 )
-OF_MEMORY = _percent(
+OF_MEMORY = percent_column(
     "in_use_ratio", "in use of fp32's", lambda one: one.beside.memory, "lower", "bytes in use over the reference's"
 )
-CONVERTED = _percent(
+CONVERTED = percent_column(
     "converted_parameters",
     "parameters converted",
     lambda one: one.converted_parameters,
     None,
     "stored in the low precision",
 )
-CONVERTED_FLOPS = _percent(
+CONVERTED_FLOPS = percent_column(
     "converted_flops", "FLOPs converted", lambda one: one.converted_flops, None, "multiplied in the low precision"
 )
 COLD = {
-    name: _number(
+    name: number_column(
         f"cold_{name}_seconds",
         title,
         _cold(name),
@@ -339,7 +306,7 @@ COLD = {
     )
     for name, title in (("load", "load"), ("convert", "convert"), ("compile", "compile"), ("first_step", "first step"))
 }
-COLD_TOTAL = _number(
+COLD_TOTAL = number_column(
     "",
     "first result after",
     lambda one: one.cold_seconds,
@@ -348,7 +315,7 @@ COLD_TOTAL = _number(
     "load, conversion, compilation and first step",
     digits=2,
 )
-REACHED = _percent(
+REACHED = percent_column(
     "limit_share",
     "of limit",
     lambda one: one.limits.reached,
@@ -356,11 +323,13 @@ REACHED = _percent(
     "larger share of the two ceilings of the machine",
     digits=2,
 )
-ENERGY = _number("joules_per_item", "energy", lambda one: one.energy, "mJ/item", "lower", "of the device", scale=1e3)
+ENERGY = number_column(
+    "joules_per_item", "energy", lambda one: one.energy, "mJ/item", "lower", "of the device", scale=1e3
+)
 MARKS: Column[Result] = words(
     "marks", lambda one: "; ".join(one.marks) or None, key="marks", note="what to know before trusting the row"
 )
-PROCESSES = _number(
+PROCESSES = number_column(
     "processes", "processes", lambda one: one.processes, note="fresh processes that measured it", digits=1
 )
 PEAKS = {
@@ -373,101 +342,3 @@ PEAKS = {
     for phase in PHASES
     for kind, title in KINDS.items()
 }
-
-
-def _text(value: Callable[[Result], Any]) -> Callable[[Result], Value]:
-    return lambda one: json.dumps(to_json(value(one)), sort_keys=True)
-
-
-MEASURED: tuple[Column[Result], ...] = (
-    PROCESSES,
-    _number(
-        "rounds",
-        "rounds",
-        lambda one: one.beside.ratio.rounds or None if one.beside.ratio else None,
-        note="in which it took a turn beside the reference",
-    ),
-    _number("samples", "samples", lambda one: one.timing.samples, note="of all processes"),
-    P50,
-    P95,
-    _number("mean_seconds", "mean", lambda one: one.timing.mean, "ms", "lower", "of the samples", scale=1e3),
-    _number(
-        "deviation_seconds",
-        "deviation",
-        lambda one: one.timing.deviation,
-        "ms",
-        "lower",
-        "standard deviation of the samples",
-        scale=1e3,
-    ),
-    _number("items_per_step", "items", lambda one: one.first.items_per_step, note="of one sample"),
-    RATE,
-    RATIO,
-    SAME_MODE,
-    *COLD.values(),
-    WEIGHTS,
-    SERIALIZED,
-    IN_USE,
-    OF_WEIGHTS,
-    OF_MEMORY,
-    *PEAKS.values(),
-    CONVERTED,
-    CONVERTED_FLOPS,
-    _number("quality_samples", "judged on", _quality("samples"), note="test images or tokens"),
-    ACCURACY,
-    CHANGE,
-    SAME_LABEL,
-    GAINED,
-    LOST,
-    _number("mcnemar_p", "McNemar p", _agreement(lambda found: found.p), note="exact, two-sided"),
-    WORST,
-    ECE,
-    PERPLEXITY,
-    PERPLEXITY_CHANGE,
-    KL,
-    KL_P99,
-    SAME_TOP,
-    ENERGY,
-    _number(
-        "bandwidth",
-        "bandwidth",
-        lambda one: one.limits.bandwidth,
-        "GB/s",
-        "higher",
-        "of the memory, as its run measured it",
-        scale=1e-9,
-    ),
-    _percent(
-        "bandwidth_share",
-        "of bandwidth",
-        lambda one: one.limits.of_bandwidth,
-        "higher",
-        "of it, by the fewest bytes of a step",
-    ),
-    _percent(
-        "arithmetic_share",
-        "of arithmetic",
-        lambda one: one.limits.of_arithmetic,
-        "higher",
-        "of the ceiling of its number format",
-    ),
-    REACHED,
-    _percent(
-        "noise_floor",
-        "noise",
-        lambda one: one.floor,
-        "lower",
-        "how far two processes of one thing came apart in its run",
-    ),
-    _number(
-        "worker_seconds", "worker", lambda one: one.worker_seconds, "s", "lower", "of all its processes, start to end"
-    ),
-    MARKS,
-    words("weights", lambda one: one.first.artefact, key="artefact", note="file of the trained weights"),
-    words(
-        "absent", _text(lambda one: one.first.absent), key="absent", note="reasons of what was not measured, as JSON"
-    ),
-    words("flags", _text(lambda one: one.first.flags), key="flags", note="settings of the worker, as JSON"),
-    words("notes", _text(lambda one: one.notes), key="notes", note="as JSON"),
-)
-"""Columns of measurements.csv after those that say which case it is."""

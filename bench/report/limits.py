@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report.results import Limits, Result
+from bench.report.beside import Limits
+from bench.report.results import Result
 
 BACKWARD = 3
 """FLOPs of a training step over those of its forward pass: the gradients of inputs and of weights take one each."""

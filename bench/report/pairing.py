@@ -10,22 +10,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from bench.report.beside import Agreement, Beside, Ratio, Side, side_of
 from bench.report.limits import limits_of
 from bench.report.load import Run
 from bench.report.names import named_datasets
-from bench.report.results import (
-    EAGER,
-    FP32,
-    OF_MACHINE,
-    Agreement,
-    Beside,
-    Ratio,
-    Result,
-    Side,
-    grouped,
-    results_of,
-    side_of,
-)
+from bench.report.results import EAGER, FP32, OF_MACHINE, Result, grouped, results_of
 from bench.report.statistics import Estimate, Interval, mcnemar, student_factor
 from bench.report.turns import paired_ratio
 

@@ -160,8 +160,8 @@ class Verdict:
     @property
     def line(self) -> Line:
         start: Line = (f"{self.subject}: ", Strong(self.route), ". ") if self.route else (f"{self.subject}: ",)
-        facts = f"{', '.join(self.facts)}. " if self.facts else ""
-        return (*start, facts + " ".join(f"{warning}." for warning in self.warnings))
+        facts = [f"{', '.join(self.facts)}."] if self.facts else []
+        return (*start, " ".join((*facts, *(f"{warning}." for warning in self.warnings))))
 
 
 @dataclass(frozen=True)

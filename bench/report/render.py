@@ -35,6 +35,11 @@ from bench.report.sections.training import training_section
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FIGURES = "figures"
+KINDS = (
+    *("answer-", "augmented-", "decoding-", "learning-curves-", "memory-"),
+    *("accuracy-", "language-", "latencies-", "layers-"),
+)
+"""How the names of our pictures begin, those of earlier versions too: nothing else in their folder is ours."""
 INPUTS = "inputs.txt"
 """Beside a report inside the checkout: the files that it was made from, one a line, from the checkout's root."""
 
@@ -151,8 +156,8 @@ def _write(out: Path, files: Mapping[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         replace(out / name, content)
-    for old in (*folder.glob("*.svg"), *folder.glob("*.png")):
-        if f"{FIGURES}/{old.name}" not in files:
+    for old in folder.iterdir():
+        if old.name.startswith(KINDS) and f"{FIGURES}/{old.name}" not in files:
             old.unlink()
 
 

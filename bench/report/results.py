@@ -6,19 +6,17 @@ import dataclasses
 import statistics
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from bench.core.records import Case, Failure, Measurement, Scalar, digest_of, to_json
 from bench.core.runtimes import RUNTIMES
+from bench.report.beside import Beside, Limits
 from bench.report.disturbance import disturbances
 from bench.report.load import Run
 from bench.report.names import Names, names_of
 from bench.report.pace import Paces, paces_of
 from bench.report.statistics import Estimate, Interval, Timing, per_second, quantile_interval, summarise
 
-Side = Literal["above", "below", "across", "unknown"]
-"""Where an interval lies beside the value of no difference."""
-Limit = Literal["memory", "arithmetic", "neither"]
 FP32, EAGER, COMPILED, NATIVE = "fp32", "eager", "compiled", "native"
 TITLES = {name: runtime.title for name, runtime in RUNTIMES.items()}
 """Runtimes as their makers write them."""
@@ -56,75 +54,6 @@ class Route:
 
 
 REFERENCE = Route("torch", FP32, EAGER)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """How many times as fast as the reference. Without an interval where one process measured either of them."""
-
-    value: float
-    interval: Interval | None = None
-    """95 %, the variation between sets or processes included."""
-    sets: int = 1
-    """Fresh processes of the route that the interval is over."""
-    rounds: int = 0
-    """Rounds of all sets in which both took a turn; 0: they did not take turns."""
-
-    @property
-    def estimate(self) -> Estimate:
-        return Estimate(value=self.value, interval=self.interval)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """A classifier and the reference on the same images, with the same weights."""
-
-    images: int
-    alike: float
-    """Share that both label the same."""
-    lost: int
-    """Images that only the reference labels rightly."""
-    gained: int
-    """Images that only this one labels rightly."""
-    change: Estimate
-    """Accuracy less the reference's, a fraction of 1, with its 95 % interval."""
-    p: float
-    """Of McNemar's test, exact and two-sided."""
-    worst_class: tuple[int, float] | None = None
-    """Class that loses most accuracy, and its change."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Beside:
-    """What a result is beside the reference: torch, fp32, eager, of the same model at the same size and batch."""
-
-    ratio: Ratio | None = None
-    side: Side = "unknown"
-    """Whether the ratio lies beside 1, by its interval, or by the margin of one process."""
-    same_mode: float | None = None
-    """Times as fast as torch's fp32 in the same mode, by medians."""
-    same_mode_side: Side = "unknown"
-    weights: float | None = None
-    """Bytes of the weights over the reference's."""
-    memory: float | None = None
-    """Bytes in use during a step, weights included, over the reference's."""
-    agreement: Agreement | None = None
-    perplexity: Estimate | None = None
-    """Perplexity over the reference's on the same text, with its 95 % interval."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Shares of what the machine was measured to do, fractions of 1."""
-
-    bandwidth: float | None = None
-    """Bytes a second of the memory, as the result's run measured it."""
-    of_bandwidth: float | None = None
-    of_arithmetic: float | None = None
-
-    @property
-    def reached(self) -> float | None:
-        return max((share for share in (self.of_bandwidth, self.of_arithmetic) if share is not None), default=None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -279,11 +208,20 @@ class Result:
         return tuple(dict.fromkeys(note for one in self.measurements for note in one.notes))
 
     @property
+    def _expands(self) -> bool:
+        """Whether weights stored in few bits, not just a few of them, are multiplied in floating point."""
+        bits, compute = self.figure("weight_bits"), str(self.first.flags.get("compute"))
+        few = bits is not None and bits < 16 and not self.hardly_converted
+        return few and compute.startswith(("float", "bfloat"))
+
+    @property
     def marks(self) -> list[str]:
         """What a reader must know before trusting it."""
         found = ["hardly converted"] if self.hardly_converted else []
         found += [f"unstable: {self.timing.unstable}"] if self.timing.unstable else []
         found += [self.disturbed] if self.disturbed else []
+        found += ["host-bound"] if self.limits.bound == "neither" and not self._expands else []
+        found += ["weights are expanded"] if self.limits.bound == "neither" and self._expands else []
         found += ["criterion not met"] if self.figure("criterion_met") == 0 else []
         found += [f"repeats differ in {self.differing}"] if self.differing else []
         return found
@@ -348,11 +286,6 @@ def symmetric(value: float, standard_error: float) -> Estimate:
     """95 % interval of a normal estimate."""
     error = 1.96 * standard_error
     return Estimate(value=value, interval=Interval(low=value - error, high=value + error))
-
-
-def side_of(low: float, high: float, neutral: float, margin: float = 1.0) -> Side:
-    """Where the interval lies beside ``neutral``, from a factor ``margin`` beyond it on."""
-    return "above" if low > neutral * margin else "below" if high < neutral / margin else "across"
 
 
 def _distinct(group: Iterable[tuple[Run, Measurement]]) -> list[tuple[Run, Measurement]]:

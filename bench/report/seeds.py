@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.core.records import Case, Failure
+from bench.report.beside import Side, side_of
 from bench.report.load import DatasetFacts
 from bench.report.parts import Value
 from bench.report.published import (
@@ -18,7 +19,7 @@ from bench.report.published import (
     PUBLISHED,
     Published,
 )
-from bench.report.results import EAGER, FP32, Result, Side, grouped, side_of, symmetric
+from bench.report.results import EAGER, FP32, Result, grouped, symmetric
 from bench.report.statistics import (
     Accuracy,
     Estimate,

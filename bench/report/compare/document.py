@@ -26,8 +26,9 @@ from bench.report.compare.thresholds import (
 from bench.report.compare.times import TimeChange
 from bench.report.formats import counted, listing, number, per_cent, shortened
 from bench.report.load import Run
-from bench.report.parts import Column, Fold, Paragraph, Part, Quantity, Section, Strong, Table, Value, paragraph
+from bench.report.parts import Column, Fold, Part, Quantity, Section, Strong, Table, Value, paragraph
 from bench.report.printers.markdown import document as markdown
+from bench.report.printers.markdown import line_of
 from bench.report.statistics import Estimate
 
 UNITS = {"throughput": ("items/s", 1.0), "energy": ("mJ/item", 1e3)}
@@ -47,11 +48,11 @@ Changed = TypeVar("Changed", bound=Change)
 
 def document(comparison: Comparison) -> str:
     """Markdown of the whole comparison, or why there is none."""
-    return f"{comparison.verdict}\n\n{markdown([section_of(comparison)])}"
+    return f"{line_of((Strong(comparison.verdict),))}\n\n{markdown([section_of(comparison)])}"
 
 
 def section_of(comparison: Comparison) -> Section:
-    parts: list[Part] = [Paragraph((Strong(comparison.verdict),)), _files(comparison), *_conditions(comparison)]
+    parts: list[Part] = [_files(comparison), *_conditions(comparison)]
     if not comparison.refused:
         parts += [*_transitions(comparison.transitions), *_settings(comparison.pairs)]
         parts += [*_ratios(comparison.ratios), *_times(comparison.times), *_exact(comparison.exact)]

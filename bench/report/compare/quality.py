@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bench.report.beside import Agreement
 from bench.report.compare.changes import Outcome
 from bench.report.compare.conditions import data_digest
 from bench.report.compare.matching import Entry, Pair, cell
@@ -14,7 +15,7 @@ from bench.report.compare.significance import holm
 from bench.report.compare.thresholds import ACCURACY_OF_SAME_WEIGHTS, ACCURACY_TRAINED_ANEW, ALPHA, PERPLEXITY
 from bench.report.load import Run
 from bench.report.pairing import Labels, agreement, perplexity_change, weights_of
-from bench.report.results import FP32, Agreement, Result
+from bench.report.results import FP32, Result
 from bench.report.statistics import student_factor, student_p
 
 Weights = tuple[str | None, str | None]
@@ -81,7 +82,7 @@ def _are_same(weights: Weights, alike: Set[Weights]) -> bool:
 def _predicted(pair: Pair) -> tuple[object, ...]:
     """The same for cases with the same predictions: batch sizes have them in common. Others stand alone."""
     digests = [_digest(result) for result in pair.results or ()]
-    return (cell(pair, ("batch size",)), *digests) if all(digests) else (id(pair),)
+    return (cell(pair, ("batch_size",)), *digests) if all(digests) else (id(pair),)
 
 
 def _of(old: Run, new: Run, pair: Pair, found: Agreement | None, same: bool) -> list[QualityChange]:

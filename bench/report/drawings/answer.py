@@ -14,8 +14,8 @@ from bench.report.judging import Margins
 
 WIDTH, HEIGHT = 3.6, 2.9
 """Inches of a panel: on a telephone it is not made smaller."""
-LEVELS = 4
-"""Heights at which labels stand above their points in turn."""
+LETTER, LEVEL = 0.021, 0.075
+"""Width of a letter and height of a line of labels, as parts of the panel's."""
 MOST = 10
 """Routes of one panel, the fastest first."""
 
@@ -42,12 +42,14 @@ def _draw(choice: Choice, known: Sequence[Candidate], margins: Margins) -> Figur
     ends = [_ends(one) for one in known]
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
     low, high = min(low, -1.4 * margin), max(high, 0.4 * margin)
-    top = high + 0.75 * (high - low)
+    levels = _levels(known, *axes.get_xlim())
+    share = min(0.65, LEVEL * (max(levels.values()) + 1.2))
+    top = high + (high - low) * share / (1 - share)
     axes.set_ylim(low - 0.05 * (high - low), top)
     axes.fill_between([1, axes.get_xlim()[1]], -margin, top, color=BLUE.light, alpha=0.09, linewidth=0)
     axes.axvline(1, color=INK.light, linewidth=0.8)
     axes.axhline(-margin, color=FAINT.light, linewidth=0.8, linestyle="--")
-    _points(known, axes, high, top, choice.pick)
+    _points(known, axes, high, top, levels, choice.pick)
     axes.set_xlabel("times as fast as fp32 eager", fontsize=8)
     axes.set_ylabel("accuracy [points]", fontsize=8)
     axes.tick_params(labelsize=8)
@@ -58,29 +60,47 @@ def _draw(choice: Choice, known: Sequence[Candidate], margins: Margins) -> Figur
     return picture
 
 
-def _points(known: Sequence[Candidate], axes: Axes, high: float, top: float, pick: Candidate | None) -> None:
-    """Points with their intervals; labels above the highest of them, at heights in turn, the pick's in bold."""
+def _levels(known: Sequence[Candidate], left: float, right: float) -> dict[int, int]:
+    """Lowest height for each label, by its point's place in ``known``, at which it touches no other one."""
+    ends: list[float] = []
+    found = {}
+    for place in sorted(range(len(known)), key=lambda index: _speed(known[index])):
+        begin, end = _span(known[place], left, right)
+        level = next((index for index, taken in enumerate(ends) if taken < begin), len(ends))
+        ends[level : level + 1] = [end]
+        found[place] = level
+    return found
+
+
+def _span(one: Candidate, left: float, right: float) -> tuple[float, float]:
+    """Where its label begins and ends, as parts of the panel's width: centred, but inside the panel."""
+    width = LETTER * len(one.route.short)
+    begin = min(max(0.0, _place(_speed(one), left, right) - width / 2), 1 - width)
+    return begin, begin + width
+
+
+def _points(
+    known: Sequence[Candidate], axes: Axes, high: float, top: float, levels: dict[int, int], pick: Candidate | None
+) -> None:
+    """Points with their intervals, and labels above the highest of them; the pick's in bold."""
     left, right = axes.get_xlim()
-    for place, one in enumerate(sorted(known, key=_speed)):
+    low, _ = axes.get_ylim()
+    for place, one in enumerate(known):
         colour, marker = look(one.route.precision)
-        speed, change, (low, upper) = _speed(one), _change(one), _ends(one)
-        axes.vlines([speed], [low], [upper], colors=colour.light, linewidth=1, zorder=3)
+        speed, change, (lower, upper) = _speed(one), _change(one), _ends(one)
+        axes.vlines([speed], [lower], [upper], colors=colour.light, linewidth=1, zorder=3)
         face = "none" if one.route.mode == "eager" else colour.light
+        axes.plot([speed], [change], marker, color=colour.light, markersize=6, markerfacecolor=face, zorder=4)
+        height = high + (levels[place] + 0.8) * LEVEL * (top - low)
         axes.plot(
-            [speed],
-            [change],
-            marker,
-            color=colour.light,
-            markersize=6,
-            markerfacecolor=face,
-            zorder=4,
+            [speed, speed], [upper, height - 0.3 * LEVEL * (top - low)], color=FAINT.light, linewidth=0.5, zorder=2
         )
-        height = high + (top - high) * (place % LEVELS + 0.55) / LEVELS
-        axes.plot([speed, speed], [upper, height], color=FAINT.light, linewidth=0.5, zorder=2)
-        relative = _place(speed, left, right)
-        side = "left" if relative < 0.3 else "right" if relative > 0.7 else "center"
+        begin, end = _span(one, left, right)
+        where = left * (right / left) ** ((begin + end) / 2)
         weight = "bold" if one is pick else "normal"
-        axes.text(speed, height, one.route.short, fontsize=7, ha=side, va="center", color=colour.light, weight=weight)
+        axes.text(
+            where, height, one.route.short, fontsize=7, ha="center", va="center", color=colour.light, weight=weight
+        )
 
 
 def _place(value: float, left: float, right: float) -> float:

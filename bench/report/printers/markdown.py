@@ -43,7 +43,7 @@ def document(sections: Sequence[Section]) -> str:
 
 def escape(text: str) -> str:
     """``text`` so that Markdown shows it as it is, on one line: line breaks become ``<br>``."""
-    return "<br>".join(map(_inline, _BREAKS.split(text.strip(" \r\n\v\f\x85\u2028\u2029")))) if text else ""
+    return "<br>".join(map(_inline, _BREAKS.split(text.strip())))
 
 
 def line_of(line: Line) -> str:
@@ -88,7 +88,7 @@ def _blocks(part: Any, level: int) -> list[str]:
         case Bullets():
             return ["\n".join(f"- {_unblocked(line_of(line))}" for line in part.lines)] if part.lines else []
         case Commands():
-            return ["\n".join(f"    {line}" for line in part.lines)]
+            return ["\n".join(f"    {_BREAKS.sub(' ', line)}" for line in part.lines)]
         case Pictures():
             shown = [f"![{escape(picture.text)}](figures/{picture.file})" for picture in part.pictures]
             return [" ".join(shown)] if shown else []
@@ -115,8 +115,7 @@ def _span(span: Any) -> str:
         return f"`{span.text}`"
     if isinstance(span, Link):
         return f"[{escape(span.text)}]({span.target})"
-    leading, trailing = span[: len(span) - len(span.lstrip())], span[len(span.rstrip()) :]
-    return f"{leading}{escape(span)}{trailing}" if span.strip() else span
+    return f"{' ' * span.startswith(' ')}{escape(span)}{' ' * (span.endswith(' ') and span != ' ')}"
 
 
 def _cell(text: str, bold: bool) -> str:

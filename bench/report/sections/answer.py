@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from bench.report.pairing import noise_ratios
 from bench.report.parts import Commands, Part, Section, Table, Verdict, Warned, bullets, paragraph
 from bench.report.results import COMPILED, EAGER, TITLES, Result, Route, grouped
 from bench.report.sections.ladder import ladder_verdicts
+from bench.report.sections.pictures import answer_pictures
 
 FEATURES = {"avx512f": "AVX-512", "avx512_vnni": "VNNI", "avx512_bf16": "BF16", "amx_int8": "AMX", "avx2": "AVX2"}
 """Features of a processor that decide which precisions pay, as people write them."""
@@ -61,10 +63,15 @@ def answer(content: Content) -> Section:
     parts += [bullets(lines)] if lines else []
     if content.refused:
         parts += [Warned(("Files that could not be used:",)), bullets(content.refused)]
-    parts += [] if content.smoke else [*_classifiers(content), *_languages(content)]
+    parts += [] if content.smoke else [*_classifiers(content), *_languages(content), *_pictures(content)]
     if not shown and not content.smoke:
         parts.append(paragraph("No route of a model was measured: see what was, below."))
     return Section(title=TITLE, parts=tuple(parts), menu="Answer")
+
+
+def _pictures(content: Content) -> list[Part]:
+    found = answer_pictures(content)
+    return [Section(title="Speed against accuracy", parts=tuple(found))] if found else []
 
 
 def verdicts(content: Content) -> list[Verdict]:
@@ -278,7 +285,7 @@ def _classifiers(content: Content) -> list[Part]:
         ),
         rows=tuple(rows[:40]),
     )
-    command = test_command([choice for choices in content.networks for choice in choices], "inference")
+    command = command_for([choice for choices in content.networks for choice in choices], "inference")
     parts: list[Part] = [table, *_one_process([row.result for row in rows])]
     parts += [paragraph("What was not tested, tested by:"), Commands((command,))] if command else []
     return [Section(title="Which route for each classifier?", parts=tuple(parts))]
@@ -302,7 +309,7 @@ def _languages(content: Content) -> list[Part]:
         ),
         rows=tuple(rows),
     )
-    command = test_command([row.choice for row in rows], "language")
+    command = command_for([row.choice for row in rows], "language")
     parts: list[Part] = [table, *_one_process([row.result for row in rows])]
     parts += [paragraph("What was not tested, tested by:"), Commands((command,))] if command else []
     return [Section(title="Which route for each language model?", parts=tuple(parts))]
@@ -339,13 +346,13 @@ def routes_words(routes: Sequence[Route]) -> str:
     return "; ".join(told)
 
 
-def test_command(choices: Sequence[Choice], keyword: str) -> str | None:
+def command_for(choices: Sequence[Choice], keyword: str) -> str | None:
     """Command that measures every route that was not tested; None where all were."""
     routes = list(dict.fromkeys(route for choice in choices for route in choice.untested))
     if not routes:
         return None
     lacking = [choice for choice in choices if choice.untested]
-    models = ",".join(dict.fromkeys(choice.model for choice in lacking))
+    models = shlex.quote(",".join(dict.fromkeys(choice.model for choice in lacking)))
     runtimes = list(dict.fromkeys(route.runtime for route in routes))
     precisions = list(dict.fromkeys(("fp32", *(route.precision for route in routes))))
     modes = sorted({route.mode for route in routes if route.runtime == "torch"})

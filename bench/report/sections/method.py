@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.report.beside import FAR
 from bench.report.choosing import CLOSE
 from bench.report.content import Content
 from bench.report.formats import listing
@@ -53,7 +54,8 @@ def _lines(content: Content) -> list[str]:
         f"Hardly converted: below {100 * HARDLY:.0f} % of parameters and of FLOPs; such a row is no answer for its "
         "precision. Criterion not met: the samples' error was not small enough in the time allowed.",
         "Disturbed: other processes used the device meanwhile. Slow phase: fixed work took longer than at its "
-        "best. Unstable: a large spread, or extremes 50 % away.",
+        "best. Unstable: a large spread, or extremes 50 % away. Host-bound: below "
+        f"{100 * FAR:.0f} % of both limits of the machine.",
         "bf16 is listed as not tested only where the processor has it.",
     ]
 

@@ -24,11 +24,6 @@ def pictures_section(content: Content) -> Section | None:
         return None
     parts: list[Part] = []
     parts += _row(
-        "Each point is a route: its shape and colour are its precision, filled if compiled. Bars are 95 %. Shaded: "
-        f"faster than fp32 eager and within the margin of {100 * content.margins.accuracy:g} points.",
-        [_answer(content, choices, place) for place, choices in enumerate(content.networks)],
-    )
-    parts += _row(
         "Decoding, fastest first: | is what the memory's bandwidth allows for the bytes of that route.",
         [
             _picture(
@@ -49,6 +44,17 @@ def pictures_section(content: Content) -> Section | None:
         ],
     )
     return Section(title="Pictures", parts=tuple(parts)) if parts else None
+
+
+def answer_pictures(content: Content) -> list[Part]:
+    """The picture that answers: a panel a network."""
+    drawn = [_answer(content, choices, place) for place, choices in enumerate(content.networks)]
+    text = (
+        "Each point is a route: colour and shape are its precision, filled if compiled. Bars are 95 %. Shaded: faster "
+        f"than fp32 eager and within {100 * content.margins.accuracy:g} points of its accuracy."
+    )
+    known = _row(text, drawn)
+    return [*known[1:], *known[:1]] if known else []
 
 
 def curves_section(content: Content) -> Section | None:
