@@ -19,6 +19,8 @@ from bench.run.session import CODE_CHANGED
 from tests.processes import alive, descendants, wait_for
 from tests.runs import FP32_EAGER, INFERENCE, NETWORKS, ROOT, refused, run
 
+pytestmark = pytest.mark.slow
+
 
 def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networks: Path, tmp_path: Path) -> None:
     """Ctrl-C while a case hangs: the finished one is in the JSON, and --resume takes it."""
