@@ -76,7 +76,7 @@ TABLE: tuple[Experiment, ...] = (
     ),
     Experiment(
         name="loading",
-        entry="loading:run",
+        entry="training_step:run_loading",
         kind="training",
         cases="test_loading",
         section="loading",
