@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +34,7 @@ from bench.run.result import Elsewhere, ReplayClock, ResultFile, bare, summary
 
 CASES = Path(__file__).resolve().parents[1]
 """The folder of the case modules."""
+ROOT = CASES.parent
 NOTHING_WRITTEN = "--benchmark-disable: cases run, no JSON is written, that of an earlier run stays"
 CODE_CHANGED = 6
 """Exit status of a run that ended since its code was edited. pytest's own go up to 5."""
@@ -242,7 +244,24 @@ class BenchSession:
         """Lines for the end of pytest's output."""
         adopted = len(self.engine.adoption.entries)
         taken = [f"resumed: took {self.engine.resumed} of {adopted} measurements"] if self.config.option.resume else []
-        return [*taken, *([NOTHING_WRITTEN] if self.disabled else []), *self._closing]
+        return [*taken, *([NOTHING_WRITTEN] if self.disabled else []), *self._closing, *self._report()]
+
+    def _report(self) -> list[str]:
+        """Write the report beside the folder ``results`` that the JSON is in; lines of its first screen.
+
+        A process of its own: pandas and matplotlib stay out of this one.
+        """
+        path = self._json.path
+        if path is None or not self._json.written or self.listing:
+            return []
+        command = [sys.executable, "-m", "bench.report", "render", str(path), "--screen"]
+        if path.parent.name != "results":
+            return [f"report: {shlex.join([*command[:-1], '--out', 'DIR'])}"]
+        out = path.parent.parent / "reports"
+        done = subprocess.run([*command, "--out", str(out)], cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return ["no report was written:", *(done.stderr or done.stdout).strip().splitlines()[-1:]]
+        return done.stdout.splitlines()
 
     def _rescued(self, error: OSError) -> str:
         journal = self.engine.journal
