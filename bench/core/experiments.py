@@ -35,9 +35,9 @@ class Experiment:
     takes_turns: bool = False
     """Whether its routes are measured in sets of processes that take turns: see ``bench.run.turns``."""
     shrinks: bool = False
-    """Whether half the batch is tried where memory is short. Not where the batch size shapes what is learnt."""
+    """True if half the batch is tried when memory is short. False if the batch size changes the result."""
     answers: bool = False
-    """Whether it measures what a language model says, which is undefined for random weights."""
+    """True if it measures the text of a language model, which is undefined for random weights."""
 
 
 TABLE: tuple[Experiment, ...] = (

@@ -45,7 +45,7 @@ BENCHMARK_DEFAULTS = {"benchmark_max_time": 1.0, "benchmark_min_rounds": 5}
 
 
 def cases_requested(config: pytest.Config) -> bool:
-    """Whether a path that pytest was given holds benchmark cases."""
+    """True if a path given to pytest holds benchmark cases."""
     paths = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
     return any(path.is_relative_to(CASES) or CASES.is_relative_to(path) for path in paths)
 
@@ -62,7 +62,7 @@ class BenchSession:
         _refuse_parallel(config)
         self.config = config
         self.disabled = bool(config.option.benchmark_disable and not config.option.benchmark_enable)
-        """Whether pytest-benchmark keeps nothing: the cases run, and the JSON of an earlier run stays."""
+        """True if pytest-benchmark keeps nothing: the cases run, and the JSON of an earlier run stays."""
         self.listing = bool(config.option.collectonly)
         self.plan: Plan = make_plan(self._option, offline=self.listing)
         self.clock = ReplayClock()
@@ -324,7 +324,7 @@ def _result_file(config: pytest.Config, *, disabled: bool) -> ResultFile:
 
 
 def _is_case(item: pytest.Item) -> bool:
-    """Whether ``item`` is a benchmark case, also where the checkout lies behind a symbolic link."""
+    """True if ``item`` is a benchmark case, also if the checkout is behind a symbolic link."""
     return item.path.resolve().is_relative_to(CASES)
 
 
@@ -340,7 +340,7 @@ def _model_facts(name: str, files: LanguageFiles) -> dict[str, Any]:
 
 
 def _without_parameters(item: pytest.Item) -> bool:
-    """Whether pytest made ``item`` of a case module that has nothing to measure: its parameters are no plain values."""
+    """True if pytest made ``item`` of a case module with nothing to measure: its parameters are no plain values."""
     callspec = getattr(item, "callspec", None)
     if callspec is None or not _is_case(item):
         return False
