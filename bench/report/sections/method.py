@@ -22,7 +22,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "transfer": ("transfer",),
     "ablations": ("ablation",),
     "speedruns": ("speedrun",),
-    "trainings on several processes": ("scaling",),
     "ceilings of the machine": ("ceilings",),
 }
 """What the suite measures, by the experiments that do."""

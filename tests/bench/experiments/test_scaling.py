@@ -1,4 +1,4 @@
-"""Training on several processes: its arithmetic, its result on two, and what is left when the first process is killed."""
+"""Training on several processes: arithmetic, result on two, and what is left when the first is killed."""
 
 from __future__ import annotations
 
