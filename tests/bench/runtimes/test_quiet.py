@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.runtimes import why_not
+
 ROOT = Path(__file__).resolve().parents[3]
 CODE = """
 import socket, sys
@@ -41,8 +43,10 @@ onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"x": numpy.one
 
 @pytest.mark.slow
 def test_nothing_is_sent_and_nothing_is_written_at_home(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("nncf")
+    for runtime in ("onnxruntime", "openvino"):
+        reason = why_not(runtime, "int8_static", "native", "cpu")
+        if reason:
+            pytest.skip(reason)
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "XDG_CONFIG_HOME": str(tmp_path / "c")}
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
     command = [sys.executable, "-c", CODE]
