@@ -27,10 +27,11 @@ ID_FORMATS = {
     "prompt": "p{}",
     "repeat": "r{}",
     "seed": "s{}",
+    "twin": "twin",
     "width": "w{}",
 }
 """Forms of parameters in a test's name, where the bare value would not say what it is."""
-UNSAID = (("runtime", "torch"),)
+UNSAID = (("runtime", "torch"), ("twin", 0))
 """Values that a test's name leaves out, since most rows have them."""
 
 
