@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,9 @@ def measured(route: RouteName, folder: Path, images: torch.Tensor) -> tuple[np.n
 def run_lines(lines: tuple[str, ...], images: torch.Tensor, calibration: list[torch.Tensor]) -> np.ndarray[Any, Any]:
     torch._dynamo.reset()
     names: dict[str, Any] = {"network": network(), "calibration": calibration}
-    exec("\n".join(lines), names)  # as a user's script would
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # OpenVINO traces by torch.jit, which is old
+        exec("\n".join(lines), names)  # as a user's script would
     result: np.ndarray[Any, Any] = names["run"](images.numpy())
     return result
 
