@@ -103,9 +103,7 @@ def folder(tmp_path: Path) -> Path:
     shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     labels = dict(enumerate(["cat", "dog", "fox"]))
     numbers = {name: number for number, name in labels.items()}
-    config = ViTConfig(
-        **shape, image_size=48, patch_size=16, id2label=labels, label2id={v: k for k, v in labels.items()}
-    )
+    config = ViTConfig(**shape, image_size=48, patch_size=16, id2label=labels, label2id=numbers)
     ViTForImageClassification(config).save_pretrained(tmp_path)
     size = {"height": 48, "width": 48}
     ViTImageProcessor(size=size, image_mean=[0.5, 0.5, 0.5], image_std=[0.25, 0.5, 0.5]).save_pretrained(tmp_path)
