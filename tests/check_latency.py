@@ -21,7 +21,7 @@ from torch.utils import benchmark  # noqa: E402
 
 import models  # noqa: E402
 from bench.core.budgets import Sampling  # noqa: E402
-from bench.measure import clock, flags  # noqa: E402
+from bench.measure import clock, machine  # noqa: E402
 from bench.plan.options import available_cores  # noqa: E402
 
 TOLERANCE = 0.05
@@ -57,7 +57,7 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=available_cores())
     given = parser.parse_args()
-    flags.apply(threads=given.threads, device=given.device)
+    machine.set_flags(threads=given.threads, device=given.device)
     agreed = True
     for model in given.models.split(","):
         ours, theirs = compare(model, given.batch_size, given.rounds, torch.device(given.device))

@@ -22,7 +22,7 @@ import torch  # noqa: E402
 
 import models  # noqa: E402
 from bench.core.budgets import Sampling  # noqa: E402
-from bench.measure import clock, flags  # noqa: E402
+from bench.measure import clock, machine  # noqa: E402
 from bench.measure.state import Watch  # noqa: E402
 from bench.plan.options import available_cores  # noqa: E402
 from bench.report.statistics import quantile_interval  # noqa: E402
@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=available_cores())
     given = parser.parse_args()
-    flags.apply(threads=given.threads, device=given.device)
+    machine.set_flags(threads=given.threads, device=given.device)
     rule = Sampling(min_samples=2, min_seconds=given.seconds, relative_error=1.0, max_seconds=given.seconds)
     device = torch.device(given.device)
     checked = [check(model, given.batch_size, given.pairs, device, rule) for model in given.models.split(",")]

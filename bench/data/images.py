@@ -11,9 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.datasets import Source, parse, resolve, stamp_of
-from bench.core.errors import InputError
+from bench.core.errors import InputError, Unsupported
 from bench.data import cache, custom, known
 from bench.data.decode import Decoded, Labels, Pixels, Supply, array_files, decode
+
+FEWEST_CLASSES = 4
+"""Of a data set that is halved: two in each half, or there is nothing to tell apart."""
+
 
 Triple = tuple[float, float, float]
 
@@ -180,3 +184,32 @@ def _digest(*splits: tuple[Pixels, Labels]) -> str:
             whole.update(np.ascontiguousarray(images[start : start + 1_000]).data)
         whole.update(np.ascontiguousarray(labels).data)
     return whole.hexdigest()[:16]
+
+
+def half_of(dataset: ImageDataset, *, second: bool) -> ImageDataset:
+    """The images of the first half of the classes, or of the second, labelled from 0 on.
+
+    Pixel statistics and digest stay those of the whole set. Of an odd number of classes the second half has one more.
+
+    Raises:
+        Unsupported: there are too few classes.
+    """
+    count = len(dataset.classes)
+    if count < FEWEST_CLASSES:
+        raise Unsupported(f"{dataset.name} has {count} classes: halves of them need {FEWEST_CLASSES} or more")
+    middle = count // 2
+    first, last = (middle, count) if second else (0, middle)
+    train, test = (_between(split, first, last) for split in (dataset.train, dataset.test))
+    return replace(
+        dataset,
+        name=f"{dataset.name}, classes {first + 1} to {last} of {count}",
+        classes=dataset.classes[first:last],
+        train=train,
+        test=test,
+        held_out=round(dataset.held_out * len(train.labels) / len(dataset.train.labels)),
+    )
+
+
+def _between(split: Split, first: int, last: int) -> Split:
+    rows = np.flatnonzero((split.labels >= first) & (split.labels < last))
+    return Split(images=split.images[rows], labels=split.labels[rows] - first)

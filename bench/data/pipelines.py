@@ -5,6 +5,8 @@ The fast way of training is in ``tensors``.
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import mmap
 from collections.abc import Iterator
 from typing import Any
@@ -18,10 +20,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bench.data.augmentation import Augmentation, Draws, Normalization, draw
-from bench.data.images import Split
+from bench.data.images import ImageDataset, Split
 
 Constants = tuple[Tensor, Tensor]
 """Means and standard deviations, float32 (1, 3, 1, 1) each."""
+SIDE = 3
+GAP = 4
+TILE = 96
+"""A tile is enlarged by the whole number that comes nearest to this many pixels from below."""
 
 
 def loader_for_epoch(
@@ -153,3 +159,86 @@ def normalized(pixels: Tensor, constants: Constants | None) -> Tensor:
         return scaled
     mean, std = constants
     return scaled.sub_(mean).div_(std)
+
+
+class ImageTensors:
+    """A split on a device: ``images`` uint8 (N, H, W, 3), ``labels`` int64 (N,)."""
+
+    def __init__(self, split: Split, device: torch.device) -> None:
+        self.images = torch.from_numpy(np.array(split.images)).to(device)
+        self.labels = torch.from_numpy(split.labels).to(device)
+
+    def epoch(
+        self,
+        indices: NDArray[np.int64],
+        *,
+        augmentation: Augmentation,
+        image_size: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        epoch: int = 0,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch over ``indices``: batches (N, 3, image_size, image_size) float32 in ``memory_format``, (N,) int64.
+
+        The draws are those of ``pipelines.loader_for_epoch`` for the same arguments.
+        """
+        device = self.images.device
+        draws, _ = draw(indices, augmentation, shuffle=shuffle, seed=seed, epoch=epoch)
+        rows = torch.from_numpy(indices)[draws.order].to(device)
+        corners, flips = draws.corners[draws.order].to(device), draws.flips[draws.order].to(device)
+        labels, constants = self.labels[rows], constants_on(device, augmentation.normalize)
+        for start in range(0, len(rows), batch_size):
+            some = slice(start, start + batch_size)
+            pixels = _sized(self.images[rows[some]], image_size)
+            if augmentation.crop_padding is not None:
+                pixels = _cropped(pixels, corners[some], augmentation.crop_padding)
+            if augmentation.flip:
+                pixels = torch.where(flips[some, None, None, None], pixels.flip(2), pixels)
+            yield normalized(floats(pixels, memory_format), constants), labels[some]
+
+
+def _sized(pixels: Tensor, image_size: int) -> Tensor:
+    """uint8 (N, H, W, 3) as uint8 (N, image_size, image_size, 3)."""
+    if pixels.shape[1:3] == (image_size, image_size):
+        return pixels
+    return resized(floats(pixels), image_size).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _cropped(pixels: Tensor, corners: Tensor, padding: int) -> Tensor:
+    """Of each image (N, H, W, 3) with ``padding`` black pixels around it the H x W pixels from its corner on."""
+    side = pixels.shape[1]
+    padded = nn_functional.pad(pixels, (0, 0, padding, padding, padding, padding))
+    windows = padded.unfold(1, side, 1).unfold(2, side, 1)  # (N, 2 padding + 1, 2 padding + 1, 3, H, W), without a copy
+    batch = torch.arange(len(pixels), device=pixels.device)
+    return windows[batch, corners[:, 0], corners[:, 1]].permute(0, 2, 3, 1)
+
+
+def augmented_grid_png(dataset: ImageDataset, augmentation: Augmentation, image_size: int, seed: int) -> bytes:
+    """A PNG of 3x3 tiles with white gaps: the first nine images of a shuffled epoch, augmented, not normalised.
+
+    A tile of 32 pixels is drawn three times as large, so the picture is 3 * 96 + 4 * 4 = 304 pixels wide and high.
+    """
+    loader = loader_for_epoch(
+        dataset.train,
+        np.arange(len(dataset.train.labels)),
+        augmentation=dataclasses.replace(augmentation, normalize=None),
+        image_size=image_size,
+        batch_size=SIDE * SIDE,
+        workers=0,
+        shuffle=True,
+        seed=seed,
+    )
+    batch, _ = next(iter(loader))
+    tiles = np.rint(batch.numpy() * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    scale = max(1, TILE // image_size)
+    step = image_size * scale + GAP
+    picture = Image.new("RGB", (SIDE * step + GAP, SIDE * step + GAP), "white")
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, SIDE)
+        enlarged = Image.fromarray(tile).resize((image_size * scale,) * 2, Image.Resampling.NEAREST)
+        picture.paste(enlarged, (GAP + column * step, GAP + row * step))
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", optimize=True)
+    return stream.getvalue()

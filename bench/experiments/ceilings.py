@@ -7,7 +7,7 @@ import torch
 from bench.core.budgets import BUDGETS
 from bench.core.records import Case, Figure, Measurement
 from bench.core.workspace import Workspace
-from bench.measure import ceilings, clock, flags
+from bench.measure import ceilings, clock, machine
 from bench.measure.state import Watch
 
 OF_A_MODEL = dict.fromkeys(
@@ -33,7 +33,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     return Measurement(
         case=case,
         seconds=moved["copy"].seconds,
-        flags=flags.current(),
+        flags=machine.current_flags(),
         device_state=tuple(watch.states),
         figures={
             "bandwidth": Figure(value=max(rate.best for rate in moved.values()), unit="B/s", better="higher"),

@@ -17,7 +17,7 @@ from bench.experiments.conversion import bits_of, precision_of, whats_converted
 from bench.experiments.modes import compiled, graph_breaks, prepare_mode
 from bench.experiments.subject import Subject, batch_of, load_subject
 from bench.experiments.timing import TIMING_OPTIONS, Timed, fewest_bytes, timed
-from bench.measure import flags, memory, quality
+from bench.measure import machine, memory, quality
 from bench.measure.trace import traced
 from bench.precision.storage import tensors_as_stored
 from bench.train.evaluate import check_logits
@@ -69,7 +69,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         coverage=ran.coverage,
         quality=judged,
         energy_joules_per_item=times.energy(case.batch_size),
-        flags={**flags.current(), "library": precision.library, "compute": ran.compute},
+        flags={**machine.current_flags(), "library": precision.library, "compute": ran.compute},
         device_state=tuple(times.watch.states),
         figures={
             **times.figures(case.batch_size),

@@ -17,7 +17,7 @@ from bench.experiments.conversion import bits_of, precision_of, whats_converted
 from bench.experiments.modes import prepare_mode
 from bench.experiments.subject import size_of
 from bench.experiments.timing import fewest_bytes, timed
-from bench.measure import flags, memory
+from bench.measure import machine, memory
 from bench.measure.trace import traced
 from bench.precision.converted import Setting, converter_of
 from bench.precision.storage import tensors_as_stored
@@ -86,7 +86,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         weight_bytes=memory.bytes_of(tensors_as_stored(converted.network)),
         peaks=times.peaks,
         coverage=ran.coverage,
-        flags={**flags.current(), "library": precision.library, "compute": ran.compute},
+        flags={**machine.current_flags(), "library": precision.library, "compute": ran.compute},
         device_state=tuple(times.watch.states),
         figures={
             **times.figures(case.batch_size),

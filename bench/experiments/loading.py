@@ -17,12 +17,11 @@ from bench.core.workspace import Workspace
 from bench.experiments.subject import build
 from bench.experiments.timing import sampling
 from bench.experiments.training import dataset_for, initialised
-from bench.measure import clock, flags
+from bench.measure import clock, machine
 from bench.measure.state import Watch
 from bench.train.artefacts import recipe_of
-from bench.train.feeds import Batches, feed_of
-from bench.train.settings import optimizer_of, settings_of
-from bench.train.step import Step
+from bench.train.step import Step, optimizer_of, settings_of
+from bench.train.training import Batches, feed_of
 
 ALONE = "none"
 """In the place of a network: no training step follows."""
@@ -50,7 +49,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         case=case,
         seconds=samples.seconds,
         items_per_step=items,
-        flags=flags.current(),
+        flags=machine.current_flags(),
         device_state=tuple(watch.states),
         figures={
             "items_per_second": Figure(value=rate, unit="items/s", better="higher"),

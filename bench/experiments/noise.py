@@ -10,7 +10,7 @@ import models
 from bench.core.records import Case, Cold, Measurement
 from bench.core.workspace import Workspace
 from bench.experiments.timing import timed
-from bench.measure import flags, memory
+from bench.measure import machine, memory
 
 NOT_OF_NOISE = {
     "coverage": "nothing is converted",
@@ -40,7 +40,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         cold=Cold(first_step=times.first_seconds),
         weight_bytes=memory.weight_bytes(network),
         peaks=times.peaks,
-        flags={**flags.current(), "compute": "float32"},
+        flags={**machine.current_flags(), "compute": "float32"},
         device_state=tuple(times.watch.states),
         figures=times.figures(case.batch_size),
         absent={**times.absent(device), **NOT_OF_NOISE},

@@ -16,13 +16,12 @@ from bench.core.labels import pack
 from bench.core.recipes import recipe
 from bench.core.records import Case
 from bench.core.workspace import Workspace
-from bench.data.augmentation import CIFAR10_MEAN, CIFAR10_STD
+from bench.data.augmentation import CIFAR10_MEAN, CIFAR10_STD, training_augmentation
 from bench.data.images import ImageDataset, dataset_folder, load_dataset
-from bench.data.picture import augmented_grid_png
+from bench.data.pipelines import augmented_grid_png
 from bench.experiments.subject import build, given_weights
 from bench.train.artefacts import ROOT, load_weights
 from bench.train.evaluate import check_network
-from bench.train.inputs import training_augmentation
 
 PICTURED_RECIPE = "note2_cnn_vgg"
 """Crops by 4 pixels and flips, as notes 0, 1 and 2 do: what the report's picture shows."""

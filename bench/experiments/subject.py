@@ -19,14 +19,13 @@ from bench.core.precisions import BASELINE, PRECISIONS
 from bench.core.recipes import recipe
 from bench.core.records import Case, Peak
 from bench.core.workspace import Workspace, sha256_of
-from bench.data.augmentation import Normalization
+from bench.data.augmentation import Normalization, normalization
 from bench.data.images import ImageDataset, open_dataset
 from bench.data.pipelines import evaluation_batches
 from bench.measure.clock import synchronize
 from bench.measure.memory import peak_of
 from bench.precision.converted import Converted, Setting, converter_of
 from bench.train.artefacts import load_weights
-from bench.train.inputs import normalization
 
 CALIBRATION_IMAGES = 256
 CALIBRATION_BATCH = 32

@@ -16,8 +16,7 @@ from torch import nn
 from bench.core.errors import Unsupported
 from bench.core.records import Case, Cold, Measurement, digest_of
 from bench.core.workspace import Workspace, sha256_of
-from bench.data.images import ImageDataset, load_dataset
-from bench.data.subset import half_of
+from bench.data.images import ImageDataset, half_of, load_dataset
 from bench.experiments.modes import prepare_compiler
 from bench.experiments.subject import build, dataset_of
 from bench.experiments.training_record import (
@@ -28,7 +27,7 @@ from bench.experiments.training_record import (
     peaks_of,
     why_absent,
 )
-from bench.measure import flags, memory
+from bench.measure import machine, memory
 from bench.measure.machine import cpu_features
 from bench.measure.quality import accuracy, keep_predictions
 from bench.measure.state import Watch
@@ -38,10 +37,9 @@ from bench.train.artefacts import artefact_name, recipe_of
 from bench.train.checkpoint import best_path
 from bench.train.evaluate import check_network
 from bench.train.loop import train
-from bench.train.schedule import schedule
-from bench.train.settings import Settings, settings_of
+from bench.train.step import Settings, settings_of
 from bench.train.tracking import tracker_of
-from bench.train.training import Trained, Training, epoch_indices, split_indices, unjudged
+from bench.train.training import Trained, Training, epoch_indices, schedule, split_indices, unjudged
 
 PRECISIONS = ("fp32", "tf32", "bf16_autocast")
 """At which a network is trained. Weights are float32 in all of them."""
@@ -102,7 +100,7 @@ def measured(
         weight_bytes=memory.weight_bytes(network),
         peaks=peaks_of(training, trained),
         quality=accuracy(judged.counted.predictions, labels, stored),
-        flags=flags.current(),
+        flags=machine.current_flags(),
         device_state=tuple(watch.states),
         figures=figures_of(training, trained, judged),
         series={name: tuple(values) for name, values in trained.history.items() if name != "seconds"},

@@ -17,13 +17,12 @@ from bench.core.workspace import Workspace
 from bench.experiments.subject import build
 from bench.experiments.timing import sampling
 from bench.experiments.training import dataset_for, initialised, set_arithmetic, training_of
-from bench.measure import clock, flags, memory
+from bench.measure import clock, machine, memory
 from bench.measure.state import Watch
 from bench.measure.trace import traced
-from bench.train.feeds import Feed
 from bench.train.state import begin, compile_steps
 from bench.train.step import Step
-from bench.train.training import Training, split_indices
+from bench.train.training import Feed, Training, split_indices
 
 PARTS = ("loading", "forward", "backward", "optimizer")
 
@@ -84,7 +83,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         cold=Cold(compile=compiling),
         weight_bytes=memory.weight_bytes(network),
         peaks=tuple(memory.steady_peaks(lambda: state.step(*batch), device)),
-        flags=flags.current(),
+        flags=machine.current_flags(),
         device_state=tuple(watch.states),
         figures=_figures(samples, timed, training.recipe.batch_size, flops),
         series={f"{part}_seconds": tuple(values) for part, values in timed.seconds.items()},

@@ -1,4 +1,4 @@
-"""What the hardware could do at most: bytes a second to and from memory, FLOPs a second by number format."""
+"""Ceilings of the hardware: bytes per second to and from memory, FLOPs per second by number format."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from torch.nn import functional
 from bench.measure import clock, memory
 
 FORMATS = ("float32", "tf32", "bfloat16", "float16", "int8")
-"""Of the operands, by the names that rows tell what they multiply in."""
+"""Number formats of the operands, by the names that rows use."""
 FEWEST = 3
 SIDE_SECONDS = 0.5
-"""Beyond the fewest no further sample is taken of one size after so long."""
+"""After this time no more than ``FEWEST`` samples are taken of one size."""
 LONG_SECONDS = 0.05
-"""A product that takes so long shows what the hardware can do: no larger one is tried."""
+"""A product of this length reaches the ceiling: no larger one is tried."""
 ELEMENT_BYTES = 20
-"""For each place of a matrix, of the numbers drawn, both operands, packed weights and the product: float32 takes 18."""
+"""Bytes per element of a matrix, for drawn numbers, both operands, packed weights and product; float32 takes 18."""
 TF32_CAPABILITY = (8, 0)
-"""Ampere: the first GPUs with TF32 and bfloat16 in their tensor cores."""
+"""Compute capability of Ampere, the first GPUs with TF32 and bfloat16 in their tensor cores."""
 
 Step = Callable[[], object]
 Between = Callable[[], None]
@@ -32,36 +32,37 @@ Between = Callable[[], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """Samples of one piece of work: of so many bytes, or FLOPs."""
+    """Samples of one piece of ``work``, in bytes or FLOPs."""
 
     work: int
     seconds: tuple[float, ...]
 
     @property
     def best(self) -> float:
-        """A second, in the fastest sample: a ceiling is what was reached, not what is usual."""
+        """Work per second in the fastest sample: a ceiling is the most that was reached, not the usual."""
         return self.work / min(self.seconds)
 
 
 def copying(size: int, rounds: int, device: torch.device, between: Between) -> Rate:
-    """Of a copy of ``size`` bytes, which reads and writes each of them."""
+    """Rate of a copy of ``size`` bytes, which reads and writes each of them."""
     source = torch.ones(size // 4, device=device)
     target = torch.empty_like(source)
     return _rate(2 * size, lambda: target.copy_(source), rounds, device, between)
 
 
 def summing(size: int, rounds: int, device: torch.device, between: Between) -> Rate:
-    """Of a sum over ``size`` bytes, which only reads: on some machines the faster of the two."""
+    """Rate of a sum over ``size`` bytes, which only reads; on some machines it is faster than a copy."""
     source = torch.ones(size // 4, device=device)
     return _rate(size, lambda: source.sum(), rounds, device, between)
 
 
 def multiplying(name: str, sides: Sequence[int], rounds: int, device: torch.device, between: Between) -> Rate:
-    """Of the product of two square matrices, one multiply-add being two FLOPs, by the kernel and at the side that are
-    fastest.
+    """Rate of the product of two square matrices, by the fastest kernel at the fastest side.
+
+    A multiply-add is two FLOPs.
 
     Args:
-        name: one of ``FORMATS`` that `why_not` has nothing against.
+        name: one of ``FORMATS`` for which `why_not` is None.
         sides: in rising order; the larger ones are left out once a product takes long, or would not fit in memory.
 
     Raises:
@@ -81,9 +82,9 @@ def multiplying(name: str, sides: Sequence[int], rounds: int, device: torch.devi
 
 
 def why_not(name: str, device: torch.device) -> str | None:
-    """Why there is no product in the format ``name`` on ``device``; None where there is.
+    """Reason why ``device`` has no product in the format ``name``; None if it has one.
 
-    A format without a fast path of its own is multiplied all the same, as rows of it are.
+    A format without a fast path of its own still has a product, as its rows do.
     """
     if name != "tf32":
         return None
@@ -94,8 +95,10 @@ def why_not(name: str, device: torch.device) -> str | None:
 
 
 def products(name: str, side: int, device: torch.device) -> tuple[Step, ...]:
-    """Steps that multiply two square matrices of whole numbers as a linear layer does, each by a kernel of its own:
-    inputs (rows, features) by weights (outputs, features)."""
+    """Steps that multiply two square matrices of whole numbers as a linear layer does, each by a kernel of its own.
+
+    Inputs are (rows, features), weights (outputs, features).
+    """
     draw = torch.Generator(device).manual_seed(0)
     shape, dtype = (side, side), torch.int8
     left, right = (torch.randint(0, 64, shape, generator=draw, dtype=dtype, device=device) for _ in range(2))
@@ -112,21 +115,32 @@ def _int_product(left: Tensor, right: Tensor) -> Callable[[], Tensor]:
 
 
 def _onednn_product(inputs: Tensor, weights: Tensor) -> tuple[Step, ...]:
-    """oneDNN's, by whose kernels convolutions run: linear layers call the BLAS library, which on some processors leaves
-    the widest instructions alone (MKL on AMD's with AVX-512 reaches less than half)."""
+    """Product by oneDNN, whose kernels convolutions run on; none in a build of torch without it.
+
+    Linear layers call the BLAS library, which on some processors does not use the widest instructions (MKL on AMD's
+    with AVX-512 reaches less than half).
+    """
     try:
         packed = torch.ops.mkldnn._reorder_linear_weight(weights, len(inputs))
-    except (AttributeError, RuntimeError):  # a build of torch without it has the other product still
+    except (AttributeError, RuntimeError):  # the BLAS library's product remains
         return ()
     return (lambda: torch.ops.mkldnn._linear_pointwise(inputs, packed, None, "none", [], ""),)
 
 
 def _qlinear_product(left: Tensor, right: Tensor) -> Callable[[], Tensor]:
-    """oneDNN's, which static int8 rows run on: ``_int_mm`` is a plain loop on processors without VNNI."""
+    """Product by oneDNN, which static int8 rows run on; ``_int_mm`` is a plain loop on processors without VNNI."""
     side = len(left)
     inputs, scales, zeros = left.to(torch.uint8), torch.ones(side), torch.zeros(side, dtype=torch.int64)
     weights = torch.ops.onednn.qlinear_prepack(right, inputs.shape)
-    sums: tuple[Any, ...] = (None, 1.0, 0, torch.float32, "none", [], "")  # no bias, nothing after them, as float32
+    sums: tuple[Any, ...] = (
+        None,
+        1.0,
+        0,
+        torch.float32,
+        "none",
+        [],
+        "",
+    )  # no bias, no further operation, float32 results
     return lambda: torch.ops.onednn.qlinear_pointwise(inputs, 1.0, 0, weights, scales, zeros, *sums)
 
 

@@ -1,4 +1,4 @@
-"""Taking samples of time: synchronised, warm-up apart, until a criterion is met."""
+"""Samples of time: synchronised at both ends, warm-up apart, taken until a criterion is met."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ WARM_UP_SECONDS = 0.025
 CUDA_WARM_UP_SECONDS = 0.5
 """A GPU raises its clocks over hundreds of milliseconds (triton#2306: 11.2 against 8.8 ms from a short warm-up)."""
 BLOCK_SECONDS = 0.1
-"""A block of calls lasts about this long, so that the two readings of the clock around it weigh nothing."""
+"""Length of a block of calls, so that the two readings of the clock around it are negligible."""
 BLOCKS = 6
-"""The fewest of which a median has an interval of 95 %."""
+"""Smallest number whose median has an interval of 95 %."""
 BLOCKS_SECONDS = 12.0
-"""Of calls so long that six of them take more, there are fewer blocks, and the throughput has no interval."""
+"""Longest time for all blocks. If six calls take longer, there are fewer blocks and the throughput has no interval."""
 
 Step = Callable[[], object]
 
@@ -38,26 +38,26 @@ class Latencies:
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """Seconds of blocks of ``steps`` calls with no synchronisation inside: what throughput is taken from."""
+    """Seconds of blocks of ``steps`` calls with no synchronisation inside, from which throughput is derived."""
 
     seconds: tuple[float, ...]
     steps: int
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that was asked of it. The CPU always has."""
+    """Wait until the device has finished all queued work. A CPU queues none."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def now(device: torch.device) -> float:
-    """Seconds on the clock of all samples, once the device has done what was asked of it."""
+    """Seconds by ``time.perf_counter``, read after the device has finished all queued work."""
     synchronize(device)
     return time.perf_counter()
 
 
 def warm_up(step: Step, device: torch.device) -> None:
-    """Call ``step`` by count and by time, whichever takes longer; a step above a second counts as warm after three."""
+    """Call ``step`` at least 10 times and for the least time; after a second in all, three calls are enough."""
     least = CUDA_WARM_UP_SECONDS if device.type == "cuda" else WARM_UP_SECONDS
     begin = time.perf_counter()
     for call in range(1, 1_000_000):
@@ -71,8 +71,8 @@ def warm_up(step: Step, device: torch.device) -> None:
 def latencies(step: Step, device: torch.device, rule: Sampling, between: Callable[[], None]) -> Latencies:
     """Time single calls of ``step`` until ``rule`` is met or its seconds have passed.
 
-    ``between`` is called after every sample, outside of it: the device's clocks are read there, in the midst of the
-    work but not inside what is timed. Python's garbage collection waits until the end.
+    ``between`` is called after each sample and outside of it: the state of the device is read there, during the
+    work but not inside a sample. Python's garbage collection waits until the end.
     """
     devices: list[float] = []
 
@@ -89,19 +89,19 @@ def latencies(step: Step, device: torch.device, rule: Sampling, between: Callabl
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Seconds that steps which time themselves gave."""
+    """Seconds of steps that time themselves."""
 
     seconds: tuple[float, ...]
     criterion_met: bool
 
 
 def until(step: Callable[[], float], rule: Sampling, between: Callable[[], None]) -> Samples:
-    """Samples of a ``step`` that gives its own seconds, until ``rule`` is met or its seconds have passed."""
+    """Samples of a ``step`` that returns its own seconds, until ``rule`` is met or its seconds have passed."""
     return several_until(lambda: (step(),), rule, between)
 
 
 def several_until(step: Callable[[], Sequence[float]], rule: Sampling, between: Callable[[], None]) -> Samples:
-    """As `until`, of a ``step`` that gives several samples at once."""
+    """As `until`, for a ``step`` that returns several samples at once."""
     found, spread = list[float](), Spread()
     with no_collection():
         begin = time.perf_counter()
@@ -133,11 +133,11 @@ class Spread:
 
     @property
     def standard_error(self) -> float:
-        """Of the mean; of two samples at least."""
+        """Standard error of the mean; needs two samples."""
         return math.sqrt(self._squares / (self.count - 1) / self.count)
 
     def meets(self, rule: Sampling, passed: float) -> bool:
-        """Whether there are enough samples, seconds and certainty to stop."""
+        """True if there are enough samples, seconds and certainty to stop."""
         if self.count < max(rule.min_samples, 2) or passed < rule.min_seconds:
             return False
         return self.standard_error <= rule.relative_error * self.mean
@@ -145,7 +145,7 @@ class Spread:
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Python's garbage collection runs now, and then waits until the end. Inside of another one nothing is done."""
+    """Run Python's garbage collection now, then keep it off until the end. A nested use does nothing."""
     if not gc.isenabled():
         yield
         return
@@ -158,7 +158,7 @@ def no_collection() -> Iterator[None]:
 
 
 def blocks(step: Step, device: torch.device, expected_seconds: float) -> Blocks:
-    """Time blocks of calls, each as long as ``BLOCK_SECONDS`` or one call, synchronised at its ends only."""
+    """Time blocks of calls, each of ``BLOCK_SECONDS`` or one call, synchronised at its ends only."""
     steps = max(1, math.ceil(BLOCK_SECONDS / expected_seconds))
     count = min(BLOCKS, max(1, int(BLOCKS_SECONDS / expected_seconds)))
     seconds = []

@@ -1,4 +1,4 @@
-"""Energy: what the device's own counter says before and after a piece of work."""
+"""Energy of a piece of work, by the device's own counter before and after it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 
 import torch
 
-from bench.measure.nvml import handle_of
+from bench.measure.machine import handle_of
 
 POWERCAP = Path("/sys/class/powercap")
-"""Where Linux shows the counters of RAPL; those of AMD's processors bear Intel's name as well."""
+"""Folder of RAPL's counters on Linux; those of AMD's processors are named after Intel as well."""
 ZONES = "intel-rapl:*"
 COUNTED = ("package", "dram")
-"""Beginnings of the names of zones that add up: cores are a part of their package, ``psys`` holds everything again."""
+"""Beginnings of the names of zones that are summed; cores are part of their package, ``psys`` repeats everything."""
 ENERGY_SECONDS = 1.0
-"""Counters move in steps of up to a tenth of a second: what is metered lasts about so long at least."""
-STOOD_STILL = "the energy counter stood still meanwhile"
+"""Least length of a metered pass, since counters move in steps of up to a tenth of a second."""
+STOOD_STILL = "the energy counter did not move"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counter:
-    """A counter that only grows, until it starts again at 0 from ``span`` on; None where it never does.
+    """Counter that grows until ``span`` and then starts again at 0; ``span`` is None if it never does.
 
-    ``joules`` raises OSError where the counter cannot be read.
+    ``joules`` raises OSError if the counter cannot be read.
     """
 
     joules: Callable[[], float]
@@ -32,29 +32,29 @@ class Counter:
 
 
 Reading = tuple[float, ...] | None
-"""None where a counter failed."""
+"""Joules of each counter; None if one failed."""
 
 
 @dataclass(kw_only=True)
 class Meter:
-    """The counters that together tell what a device used; ``why_absent`` says why there are none, or why one failed."""
+    """Counters whose sum is the energy of a device; ``why_absent`` is the reason if there are none or one failed."""
 
     counters: tuple[Counter, ...] = ()
     why_absent: str | None = None
 
     def read(self) -> Reading:
-        """Each counter, in joules. One that fails, after it has been read before, must not cost a measurement."""
+        """Read each counter, in joules. One that fails later on must not cost a measurement."""
         try:
             return tuple(counter.joules() for counter in self.counters)
         except OSError as error:
-            self.why_absent = f"the energy counter could not be read any more ({error.strerror or error})"
+            self.why_absent = f"the energy counter cannot be read any more ({error.strerror or error})"
             return None
 
     def used(self, before: Reading, after: Reading) -> float | None:
-        """Joules between two readings; None where there is no counter, none that moved or one that failed.
+        """Joules between two readings; None if there is no counter, none moved or one failed.
 
-        A counter that reads less than before started again once: RAPL's do after minutes at full power, which is
-        longer than anything that is metered here.
+        A counter that reads less than before has started again once. RAPL's do so after minutes at full power, which is
+        longer than any metered pass.
         """
         if before is None or after is None:
             return None
@@ -76,7 +76,7 @@ def _nvml(device: torch.device) -> Meter:
         handle = handle_of(device)
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except pynvml.NVMLError as error:
-        return Meter(why_absent=f"NVML tells no total energy of this GPU ({error})")
+        return Meter(why_absent=f"NVML has no energy counter of this GPU ({error})")
 
     def joules() -> float:
         try:
@@ -91,8 +91,8 @@ def _rapl(folder: Path) -> Meter:
     zones = [zone for zone in sorted(folder.glob(ZONES)) if _is_counted(zone)]
     if not zones:
         return Meter(
-            why_absent=f"{folder} has no RAPL zone: this system does not show the processor's energy counter, as most "
-            "virtual machines do not"
+            why_absent=f"{folder} has no RAPL zone: the energy counter of the processor is not readable, as on most "
+            "virtual machines"
         )
     try:
         counters = tuple(_zone(zone) for zone in zones)
@@ -112,6 +112,6 @@ def _is_counted(zone: Path) -> bool:
 
 
 def _zone(zone: Path) -> Counter:
-    """The files are in microjoules."""
+    """Counter of one RAPL zone, whose files are in microjoules."""
     span = int((zone / "max_energy_range_uj").read_text()) / 1e6
     return Counter(joules=lambda: int((zone / "energy_uj").read_text()) / 1e6, span=span)

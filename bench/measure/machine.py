@@ -1,4 +1,4 @@
-"""What machine this is: read once a run, in a worker, since some of it only torch knows."""
+"""The machine, surveyed once a run, and the flags of torch that shape a number."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from bench.core.errors import InputError
-from bench.core.records import Machine
+from bench.core.records import Machine, Scalar
 
 PACKAGES = (
     "torch",
@@ -38,7 +39,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def survey(device: str) -> Machine:
-    """The machine as seen by a worker that runs on ``device``.
+    """Survey of the machine by a worker that runs on ``device``.
 
     Raises:
         InputError: torch cannot use that device.
@@ -64,7 +65,7 @@ def survey(device: str) -> Machine:
 
 
 def cpu_features() -> tuple[str, ...]:
-    """Those of ``CPU_FEATURES`` that the processor has; none where the system does not tell."""
+    """Those of ``CPU_FEATURES`` that the processor has; empty if the system does not list them."""
     flags = _cpu_info().get("flags", "").split()
     return tuple(name for name in CPU_FEATURES if name in flags)
 
@@ -72,17 +73,17 @@ def cpu_features() -> tuple[str, ...]:
 def _cuda_properties(device: str) -> Any:
     if not torch.cuda.is_available():
         raise InputError(
-            f"--device {device} was asked for, but this torch ({torch.__version__}) finds no usable CUDA GPU; "
+            f"--device {device} needs a CUDA GPU, and this torch ({torch.__version__}) finds no usable CUDA GPU; "
             "use --device cpu, or install a driver and a CUDA build of torch that fit each other."
         )
     index = torch.device(device).index or 0
     if index >= torch.cuda.device_count():
-        raise InputError(f"--device {device} was asked for; there are cuda:0 to cuda:{torch.cuda.device_count() - 1}.")
+        raise InputError(f"--device {device} does not exist; use cuda:0 to cuda:{torch.cuda.device_count() - 1}.")
     return torch.cuda.get_device_properties(index)
 
 
 def _cpu_info() -> dict[str, str]:
-    """The first processor of /proc/cpuinfo, as a dict; empty where there is no such file."""
+    """Fields of the first processor in ``/proc/cpuinfo``; empty if there is no such file."""
     with suppress(OSError):
         block = CPU_INFO.read_text().split("\n\n")[0]
         pairs = (line.partition(":") for line in block.splitlines())
@@ -114,15 +115,100 @@ def _versions() -> dict[str, str]:
 
 
 def _cudnn() -> dict[str, str]:
-    """The version that is loaded, which need not be the one of the package."""
+    """Loaded version of cuDNN, which may differ from the package's."""
     found = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return {} if found is None else {"cuDNN": str(found)}
 
 
 def _compiler() -> dict[str, str]:
-    """The first line that the C++ compiler which Inductor calls says of itself."""
+    """First line of ``--version`` of the C++ compiler that Inductor calls."""
     command = shlex.split(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
     with suppress(OSError, subprocess.SubprocessError, IndexError):
         done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=30, check=True)
         return {"C++ compiler": done.stdout.splitlines()[0]}
     return {}
+
+
+ENVIRONMENT = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_CBWR",
+    "MKL_NUM_THREADS",
+    "KMP_AFFINITY",
+    "KMP_BLOCKTIME",
+    "OMP_DYNAMIC",
+    "OMP_PLACES",
+    "OMP_PROC_BIND",
+    "OMP_WAIT_POLICY",
+    "GOMP_CPU_AFFINITY",
+    "NVIDIA_TF32_OVERRIDE",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_LAUNCH_BLOCKING",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "MALLOC_CONF",
+    "LD_PRELOAD",
+)
+"""Environment variables that choose kernels, threads and allocators without torch's knowledge."""
+
+
+def set_flags(*, threads: int, device: str, tf32: bool = False) -> None:
+    """Set threads and number formats for this process, so that nothing is inherited by chance.
+
+    ``fp32`` means TF32 off, also inside cuDNN's convolutions.
+    """
+    torch.set_num_threads(threads)
+    compiler: Any = sys.modules.get("torch._inductor.config")
+    if compiler:
+        compiler.freezing = False
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    # Fixed shapes are timed: let cuDNN choose its fastest kernel during warm-up, once.
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.deterministic = False
+    index = torch.device(device).index
+    if index is not None and device.startswith("cuda"):
+        torch.cuda.set_device(index)
+
+
+def current_flags() -> dict[str, Scalar]:
+    """Flags as torch holds them now, to be recorded with each measurement."""
+    compiler: Any = sys.modules.get("torch._inductor.config")
+    return {
+        "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
+        "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "mkldnn": torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "environment": " ".join(f"{name}={os.environ[name]}" for name in ENVIRONMENT if os.environ.get(name)) or None,
+        "inductor_freezing": bool(compiler and compiler.freezing),
+    }
+
+
+def handle_of(device: torch.device) -> Any:
+    """NVML's handle of a CUDA device, by its UUID, since NVML also counts GPUs that CUDA does not see.
+
+    Raises:
+        pynvml.NVMLError: NVML does not know this GPU, or cannot be loaded.
+    """
+    import pynvml
+
+    pynvml.nvmlInit()
+    return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+
+
+def ask(question: Callable[[], Any]) -> Any:
+    """Answer of an NVML query; None if this device does not support it."""
+    import pynvml
+
+    try:
+        return question()
+    except pynvml.NVMLError:
+        return None

@@ -1,4 +1,4 @@
-"""Memory: what the weights take as stored, and the peak of one step, taken in a pass of its own."""
+"""Memory: bytes of the weights as stored, and the peak of one step, taken in a pass of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bench.core.records import Peak
-from bench.measure.nvml import ask, handle_of
+from bench.measure.machine import ask, handle_of
 
 PEAK_RESET = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
@@ -23,7 +23,7 @@ MEMORY = Path("/proc/meminfo")
 MAPS = Path("/proc/self/maps")
 WATCH_SECONDS = 0.002
 M_MMAP_THRESHOLD = -3
-"""Of ``malloc.h``."""
+"""Constant of ``malloc.h``."""
 LARGE_BLOCK_BYTES = 2**18
 
 
@@ -36,7 +36,7 @@ def bytes_of(tensors: Iterable[torch.Tensor]) -> int:
     """Bytes of ``tensors`` as stored, each storage counted once.
 
     Tensor subclasses (quantised weights) are taken apart into the plain tensors that they hold: ``element_size()`` of
-    the subclass names the type that it stands for and not what is stored.
+    the subclass is that of the type it represents, not of the type stored.
     """
     storages = {
         plain.untyped_storage().data_ptr(): plain.untyped_storage().nbytes()
@@ -56,14 +56,14 @@ def _plain_tensors(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def serialized_bytes(network: nn.Module) -> int:
-    """Bytes of the file that ``torch.save`` makes of the state dict."""
+    """Bytes of the state dict's file, as ``torch.save`` writes it."""
     buffer = io.BytesIO()
     torch.save(network.state_dict(), buffer)
     return buffer.getbuffer().nbytes
 
 
 def available_bytes(device: torch.device) -> int | None:
-    """Memory that is free for a new model: of the GPU, or what Linux says is available. None where it does not tell."""
+    """Bytes free for a new model: of the GPU, or "available" by Linux; None if the system does not report them."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     with suppress(OSError):
@@ -75,8 +75,10 @@ def available_bytes(device: torch.device) -> int | None:
 
 @dataclass(kw_only=True)
 class Held:
-    """Bytes that a piece of work added to this process, at most and at its end. Pages of mapped files are not among
-    them: the system may drop those at any time."""
+    """Bytes that a piece of work added to this process, at most and at its end.
+
+    Pages of mapped files are not counted, since the system may drop them at any time.
+    """
 
     most: int = 0
     last: int = 0
@@ -84,13 +86,13 @@ class Held:
 
 @contextmanager
 def anonymous_growth() -> Iterator[Held]:
-    """Watch the process's anonymous memory from a thread, in a pass that is not timed: Linux keeps no peak of it.
+    """Watch the process's anonymous memory from a thread, in an untimed pass: Linux keeps no peak of it.
 
-    From here on the C library gives each large block back as soon as it is freed: what it would keep for later differed
-    by hundreds of megabytes between one load and the next.
+    From here on the C library returns each large block as soon as it is freed. The blocks that it keeps for later
+    differ by hundreds of megabytes between one load and the next.
 
     Raises:
-        OSError: the system does not tell.
+        OSError: the system does not report it.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
@@ -116,12 +118,12 @@ def anonymous_growth() -> Iterator[Held]:
 
 
 def anonymous_bytes() -> int:
-    """Memory of this process that no file stands behind."""
+    """Bytes of this process that are not backed by a file."""
     return _status_bytes("RssAnon")
 
 
 def mapped_bytes(tensors: Iterable[torch.Tensor]) -> int:
-    """Bytes of those tensors that lie in a mapped file: weights that were not copied when they were loaded."""
+    """Bytes of ``tensors`` that lie in a mapped file: weights that loading did not copy."""
     ranges = [
         tuple(int(end, 16) for end in line.split()[0].split("-"))
         for line in MAPS.read_text().splitlines()
@@ -138,14 +140,14 @@ def mapped_bytes(tensors: Iterable[torch.Tensor]) -> int:
 
 @contextmanager
 def peak_of(phase: str, device: torch.device, found: list[Peak]) -> Iterator[None]:
-    """Append to ``found`` the peaks of what runs inside, less what was held before on the CPU.
+    """Append to ``found`` the peaks of the code inside; on a CPU less the bytes held before.
 
-    On CUDA those of `cuda_peaks`; on Linux's CPU the high-water mark of the resident size, reset
-    at the start through ``/proc/self/clear_refs``. Nothing is appended where none can be read: see ``absent_peaks``.
+    On CUDA those of `cuda_peaks`; on Linux's CPU the high-water mark of the resident size, reset at the start through
+    ``/proc/self/clear_refs``. Nothing is appended if no peak can be read: see `absent_peaks`.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-        torch.cuda.empty_cache()  # what warm-up and timing reserved would count as this step's
+        torch.cuda.empty_cache()  # memory that warm-up and timing reserved would count as this step's
         torch.cuda.reset_peak_memory_stats(device)
         yield
         torch.cuda.synchronize(device)
@@ -158,24 +160,24 @@ def peak_of(phase: str, device: torch.device, found: list[Peak]) -> Iterator[Non
 
 
 def why_absent(device: torch.device) -> str | None:
-    """Why no peak can be read on this device, or None if it can."""
+    """Reason why no peak can be read on this device; None if it can."""
     if device.type == "cuda" or reset_high_water() is not None:
         return None
     return "the high-water mark of resident memory cannot be reset on this system"
 
 
 def absent_peaks(device: torch.device) -> dict[str, str]:
-    """Which peaks cannot be read on this device, with the reason, as a part of ``absent``."""
+    """Reasons of the peaks that cannot be read on this device, as a part of ``absent``."""
     if device.type == "cuda" and process_bytes(device) is None:
-        return {"peaks.device_process": "NVML does not tell what this process holds, as in many containers"}
+        return {"peaks.device_process": "NVML does not report the memory of this process, as in many containers"}
     reason = why_absent(device)
     return {"peaks": reason} if reason else {}
 
 
 def cuda_peaks(phase: str, device: torch.device) -> list[Peak]:
-    """Of the allocator, of its reserve, and what the driver counts for this process: whether it fits on a smaller GPU.
+    """Peaks of the allocator, of its reserve, and of this process by the driver, which must fit on the GPU.
 
-    The last is read now, which is as good as a peak: the allocator keeps its reserve for later.
+    The last is read now, which is as good as a peak, since the allocator keeps its reserve.
     """
     sizes = {
         "cuda_allocated": torch.cuda.max_memory_allocated(device),
@@ -186,9 +188,9 @@ def cuda_peaks(phase: str, device: torch.device) -> list[Peak]:
 
 
 def process_bytes(device: torch.device) -> int | None:
-    """GPU memory of this process, with its CUDA context and the kernels loaded; None where NVML does not tell.
+    """GPU memory of this process, its CUDA context and loaded kernels included; None if NVML does not report it.
 
-    Inside a container NVML tells the numbers that processes have on the host: one that is alone there is this one.
+    Inside a container NVML lists processes by their numbers on the host; a single one is this one.
     """
     import pynvml
 
@@ -201,9 +203,9 @@ def process_bytes(device: torch.device) -> int | None:
 
 
 def reset_high_water() -> int | None:
-    """Forget the peak of resident memory so far. Returns the bytes resident now, None where it cannot be reset.
+    """Reset the peak of resident memory. Returns the bytes resident now; None if it cannot be reset.
 
-    Memory that the allocator keeps for later is given back first: what a step takes from it would not show again.
+    Memory that the allocator keeps is returned first: a step that took from it would not show.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

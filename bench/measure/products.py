@@ -1,7 +1,7 @@
-"""Which convolutions and matrix products a step really runs, in which number format: read from a trace of it.
+"""Convolutions and matrix products that a step runs, with their FLOPs and number formats, read from a trace.
 
-Annotations tell what a library meant to do. The operators that ran, with the shapes and types of their operands, tell
-what it did: a convolution counts as int8 only if an int8 kernel was called.
+Annotations state the intention of a library. The operators that ran, with the shapes and types of their operands, show
+the fact: a convolution counts as int8 only if an int8 kernel was called.
 """
 
 from __future__ import annotations
@@ -34,38 +34,37 @@ FORMATS = {
     "signed char": "int8",
     "unsigned char": "int8",
 }
-"""The profiler's names of types, as people write them."""
+"""Usual names of types, by the profiler's names."""
 
 Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """One convolution or matrix product that ran. FLOPs count two for each multiply-add."""
+    """Convolution or matrix product that ran. FLOPs count two for each multiply-add."""
 
     operator: str
     flops: int
     format: str
-    """Of the operand with more bits."""
+    """Number format of the operand with more bits."""
     bits: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Operands:
-    """Where an operator has its two operands, and in which order a convolution's lists of sides come."""
+    """Positions of an operator's two operands, and the order of a convolution's lists of sides."""
 
     left: int
     right: int
     lists: tuple[str, ...] = ()
     transposed: bool = False
-    """Whether the right operand of a product is (outputs, inputs), as a linear layer's weight is."""
+    """True if the right operand of a product is (outputs, inputs), as a linear layer's weight is."""
     may_add: bool = False
-    """Whether another tensor may come before the right operand: what is added to the product. A trace does not tell
-    one overload of an operator from the other."""
+    """True if a tensor to be added may precede the right operand. A trace does not name the overload."""
     outputs: Callable[[Mapping[str, Any]], int] | None = None
-    """For a right operand packed into bits: its outputs. It is expanded inside, to the format of the left one."""
+    """Number of outputs of a right operand that is packed into bits and expanded inside, to the left one's format."""
     on_cpu: str | None = None
-    """The format, by the profiler's name, that a CPU rounds the left operand to before it multiplies."""
+    """Format, by the profiler's name, that a CPU rounds the left operand to before it multiplies."""
 
 
 _ATEN_LISTS = ("stride", "padding", "dilation")
@@ -96,11 +95,11 @@ _PRODUCTS: dict[str, _Operands] = {
     "aten::_weight_int4pack_mm_for_cpu": _Operands(left=0, right=1, outputs=lambda args: args["Input Dims"][1][0]),
     "aten::_weight_int4pack_mm": _Operands(left=0, right=1, outputs=lambda args: args["Input Dims"][3][1]),
 }
-"""Operators that multiply. Where one calls another of these, the inner one is what ran."""
+"""Operators that multiply. Where one calls another of these, the inner one counts."""
 
 
 def products_of(step: Callable[[], object], device: str = "cpu") -> list[Product]:
-    """The products of one call of ``step`` on a ``device`` of this type, from a trace that is never a timed pass."""
+    """Products of one call of ``step`` on a ``device`` of this type, from a trace, which is never a timed pass."""
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as traced:
         step()
     events = chrome_trace(traced)["traceEvents"]
@@ -114,7 +113,7 @@ def flops_in(products: Iterable[Product], bits: int) -> int:
 
 
 def main_format(products: Sequence[Product]) -> str | None:
-    """The number format that most FLOPs ran in; None where nothing was multiplied."""
+    """Number format of most FLOPs; None if nothing was multiplied."""
     totals: dict[str, int] = {}
     for product in products:
         totals[product.format] = totals.get(product.format, 0) + product.flops
@@ -122,7 +121,7 @@ def main_format(products: Sequence[Product]) -> str | None:
 
 
 def _innermost(events: Sequence[Event]) -> Iterator[Event]:
-    """Events that contain none of the others. A trace lists what runs in one thread from the outside in."""
+    """Events that contain none of the others. A trace lists the calls of one thread from the outside in."""
     by_thread: dict[object, list[Event]] = {}
     for event in sorted(events, key=lambda one: (one["ts"], -one["dur"])):
         by_thread.setdefault(event["tid"], []).append(event)
@@ -152,7 +151,7 @@ def _product(event: Event, device: str = "cpu") -> Product:
 
 
 def _lists(arguments: Mapping[str, Any]) -> Iterator[list[int]]:
-    """The lists of whole numbers among an operator's arguments, in order."""
+    """Lists of whole numbers among an operator's arguments, in order."""
     for value, kind in zip(arguments["Concrete Inputs"], arguments["Input type"], strict=True):
         if "List" in kind:
             yield literal_eval(value)
@@ -177,5 +176,5 @@ def convolution_flops(
 
 
 def _each(values: Sequence[int], kernel: Sequence[int]) -> Sequence[int]:
-    """One value for each side: torch takes a single one for all of them."""
+    """One value for each side; torch accepts a single one for all of them."""
     return values if len(values) == len(kernel) else [values[0]] * len(kernel)

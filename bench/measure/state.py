@@ -1,29 +1,30 @@
-"""The device while it works: clocks, temperature, power, throttling and who else uses it, read between two samples."""
+"""State of the device, read between samples: clocks, temperature, power, throttling and other work."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.core.records import DeviceState
-from bench.measure.competition import cpu_times, foreign_cores
-from bench.measure.nvml import ask, handle_of
-from bench.measure.reference import reference_work
+from bench.measure.machine import ask, handle_of
 
 INTERVAL_SECONDS = 0.2
 COMPETITION_SECONDS = 0.1
-"""Over less time the kernel's ticks say nothing of how busy others were."""
+"""Shortest interval over which the kernel's ticks (mostly 10 ms) show how busy other processes are."""
 CPU_INFO = Path("/proc/cpuinfo")
 
 
 class Watch:
-    """Reads the device at most every ``INTERVAL_SECONDS`` when called; the readings are in ``states``."""
+    """Readings of the device, at most one every ``INTERVAL_SECONDS`` however often it is called; kept in ``states``."""
 
     def __init__(self, device: torch.device) -> None:
         self.states: list[DeviceState] = []
@@ -42,7 +43,7 @@ class Watch:
             self._take(passed)
 
     def last(self) -> None:
-        """One more reading, at the end of the samples: what is said of them then covers nearly all of them."""
+        """Take one more reading, at the end of the samples, so that the readings cover nearly all of them."""
         passed = time.perf_counter() - self._begin
         if passed >= self._next - INTERVAL_SECONDS + COMPETITION_SECONDS:
             self._take(passed)
@@ -65,7 +66,7 @@ def _cpu_reader() -> Callable[[float], DeviceState]:
 
 
 def _cpu_clock_hz() -> float | None:
-    """Mean over the cores of what Linux says they run at now; virtual machines often show one fixed figure."""
+    """Mean clock of the cores now, as Linux reports it; virtual machines often report one fixed figure."""
     with suppress(OSError, ValueError):
         lines = CPU_INFO.read_text().splitlines()
         clocks = [float(line.split(":")[1]) * 1e6 for line in lines if line.startswith("cpu MHz")]
@@ -75,7 +76,7 @@ def _cpu_clock_hz() -> float | None:
 
 
 def _cuda_reader(device: torch.device) -> tuple[Callable[[float], DeviceState] | None, str | None]:
-    """A function that reads the GPU, or None and why there is none: telemetry must not cost a measurement."""
+    """Function that reads the GPU, or None and the reason: a failed reading must not cost a measurement."""
     import pynvml
 
     try:
@@ -98,18 +99,20 @@ def _cuda_reader(device: torch.device) -> tuple[Callable[[float], DeviceState] |
 
 
 def _others(processes: list[Any]) -> int:
-    """One of them is ours, by whichever number: inside a container NVML tells the numbers of the host."""
+    """Number of processes but ours, which NVML lists under its number on the host, unknown inside a container."""
     return max(0, len(processes) - 1)
 
 
 PREFIXES = ("nvmlClocksEventReason", "nvmlClocksThrottleReason")
-"""Names of one and the same bits: NVML renamed some of them, and keeps the older names for now."""
+"""Beginnings of NVML's names for the same bits; it renamed some and keeps the older names for now."""
 NO_REASON = ("All", "None", "GpuIdle")
 
 
 def _throttling(pynvml: Any, handle: Any) -> str | None:
-    """Names of the reasons for which clocks are held down now, empty where there are none; None where NVML does not
-    tell. An idle GPU is no reason. Drivers before 535 know the question by its older name only."""
+    """Names of the reasons for reduced clocks, empty if there is none; None if NVML does not answer.
+
+    An idle GPU is no reason. Drivers before 535 know only the older name of the query.
+    """
     bits = ask(lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
     if bits is None:
         bits = ask(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
@@ -123,3 +126,104 @@ def _reasons(pynvml: Any, bits: int) -> list[str]:
             if name.removeprefix(prefix) not in NO_REASON:
                 found.setdefault(getattr(pynvml, name), name.removeprefix(prefix))
     return [name for bit, name in sorted(found.items()) if bits & bit]
+
+
+WARM_UP, CALLS = 20, 41
+PER_THREAD = 2**15
+"""Numbers for each thread: torch splits no work more finely."""
+
+
+class ReferenceWork:
+    """A fixed small piece of work, timed between samples: where it takes longer, the machine has become slower.
+
+    It is an elementwise product in place, on all threads of the process, of some microseconds. The cores of a virtual
+    machine may share one real core, or caches, with others. No counter inside the machine shows that.
+    """
+
+    def __init__(self, threads: int) -> None:
+        with torch.inference_mode(mode=False):  # tensors made in inference mode cannot be written to outside of it
+            self._numbers = torch.ones(PER_THREAD * threads)
+
+    def seconds(self) -> float:
+        """Lower quartile of ``CALLS`` calls, a fraction of a millisecond in all; stray slow calls do not count.
+
+        The first ``WARM_UP`` calls find cold caches and sleeping threads, and do not count either.
+        """
+        taken: list[float] = []
+        with torch.no_grad():
+            for _ in range(WARM_UP + CALLS):
+                begin = time.perf_counter()
+                self._numbers.mul_(1.0)
+                taken.append(time.perf_counter() - begin)
+        return sorted(taken[WARM_UP:])[CALLS // 4]
+
+
+@cache
+def reference_work(threads: int) -> ReferenceWork:
+    """The one `ReferenceWork` of the process: a second one would move the memory of the timed code."""
+    return ReferenceWork(threads)
+
+
+PROC = Path("/proc")
+BUSY = (0, 1, 2, 5, 6, 7)
+"""Busy fields of a ``cpuN`` line: user, nice, system, irq, softirq, and steal (taken by the hypervisor)."""
+OWN = (11, 12, 13, 14)
+"""Fields of a process's ``stat`` after its name: user and system time, its own and of its ended children."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuTimes:
+    """CPU seconds so far on the cores that this process may use."""
+
+    at: float
+    """Time of the reading, by ``time.perf_counter``."""
+    busy: float
+    """CPU seconds of all processes."""
+    own: float
+    """CPU seconds of this process, its threads and its descendants."""
+
+
+def cpu_times() -> CpuTimes | None:
+    """Total and own CPU seconds now; None if the system has no ``/proc``."""
+    with suppress(OSError, ValueError):
+        return CpuTimes(at=time.perf_counter(), busy=_busy_seconds(), own=_own_seconds())
+    return None
+
+
+def foreign_cores(before: CpuTimes, after: CpuTimes) -> float:
+    """Average number of cores that other processes kept busy between two readings.
+
+    The kernel counts in ticks of mostly 10 ms, so that over 0.2 s the result is good to a twentieth of a core.
+    """
+    others = (after.busy - before.busy) - (after.own - before.own)
+    return max(0.0, others) / (after.at - before.at)
+
+
+def _busy_seconds() -> float:
+    lines = [line.split() for line in (PROC / "stat").read_text().splitlines()]
+    usable = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    ticks = sum(int(fields[1:][place]) for fields in lines if fields and fields[0] in usable for place in BUSY)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    ended = os.times()
+    living = sum(_ticks(pid) for pid in _descendants("self")) / os.sysconf("SC_CLK_TCK")
+    return time.process_time() + ended.children_user + ended.children_system + living
+
+
+def _descendants(pid: str) -> Iterator[str]:
+    """Process ids of living descendants: loader workers and compilers belong to the case."""
+    for task in (PROC / pid / "task").iterdir():
+        with suppress(OSError):  # the thread has ended meanwhile
+            for child in (task / "children").read_text().split():
+                yield child
+                with suppress(OSError):
+                    yield from _descendants(child)
+
+
+def _ticks(pid: str) -> int:
+    with suppress(OSError):  # it has ended meanwhile: its time is now its parent's
+        fields = (PROC / pid / "stat").read_text().rpartition(")")[2].split()
+        return sum(int(fields[place]) for place in OWN)
+    return 0

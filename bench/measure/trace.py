@@ -1,7 +1,7 @@
-"""What a step spends its time on: a traced pass, after everything that is timed, for people and for the report.
+"""Trace of a step, after all that is timed: a file for people, and its most expensive operators for the report.
 
-The file is in Chrome's trace format, which Perfetto opens, and TensorBoard with the plugin ``torch-tb-profiler``: it
-takes each folder for a run and each ``….pt.trace.json`` in it for a worker.
+The file is in Chrome's trace format. Perfetto opens it, and TensorBoard with the plugin ``torch-tb-profiler``, which
+shows each folder as a run and each ``….pt.trace.json`` in it as a worker.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from bench.measure.clock import synchronize
 
 CALLS = 3
 SECONDS = 2.0
-"""No further call is traced after so long: a slow case must not reach its time limit here."""
+"""Time after which no further call is traced: a slow case must not reach its time limit here."""
 OPERATORS = 10
 STEP = "ProfilerStep"
-"""What ``torch.profiler`` calls a step, and the plugin looks for."""
+"""Name of a step in ``torch.profiler``, which the plugin looks for."""
 ATTRIBUTED = 0.9
-"""Share of a GPU's time that operators must account for, before kernels are listed in their stead."""
+"""Share of a GPU's time below which kernels are listed instead of operators."""
 PRIVATE = ("host_name", "traceName")
-"""What the profiler tells of whose machine this is, and of a file that is gone."""
+"""Fields of the profiler that name the machine, or a file that no longer exists."""
 
 
 class Row(Protocol):
@@ -53,9 +53,9 @@ class Operator:
     name: str
     calls: int
     self_seconds: float
-    """Without the operators that it calls: of the device's time on CUDA."""
+    """Seconds without the operators that it calls; on CUDA of the device's time."""
     share: float
-    """Of the self time of all operators, as a fraction of 1."""
+    """Share of the self time of all operators, as a fraction of 1."""
 
     def __str__(self) -> str:
         name = " ".join(self.name.replace("|", "/").split())
@@ -63,12 +63,12 @@ class Operator:
 
 
 def traced(measurement: Measurement, workspace: Workspace, step: Callable[[], object]) -> Measurement:
-    """Where ``workspace.profile`` asks for it: trace ``step``, which was timed before, into a file of its own.
+    """Trace ``step``, which was timed before, into a file of its own, if ``workspace.profile`` is set.
 
     Returns:
-        ``measurement`` with texts ``operator 1`` to ``operator 10`` (fewer where fewer ran), each
-        ``name | calls | self seconds | share``, most expensive first, and a note that names the file. Where no trace
-        could be made, with a note that says why: that must not cost what was measured.
+        ``measurement`` with texts ``operator 1`` to ``operator 10`` (fewer if fewer ran), each
+        ``name | calls | self seconds | share``, most expensive first, and a note that names the file. If no trace could
+        be made, a note gives the reason: that must not cost the measurement.
     """
     if not workspace.profile:
         return measurement
@@ -87,7 +87,7 @@ def traced(measurement: Measurement, workspace: Workspace, step: Callable[[], ob
 
 
 def chrome_trace(recorded: profile) -> dict[str, Any]:
-    """What was recorded, in Chrome's trace format: ``traceEvents``, and facts about the device."""
+    """Recorded trace in Chrome's format: ``traceEvents``, and facts about the device."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "trace.json")
         recorded.export_chrome_trace(str(path))
@@ -98,8 +98,8 @@ def chrome_trace(recorded: profile) -> dict[str, Any]:
 def most_expensive(rows: Iterable[Row], *, on_gpu: bool, count: int = OPERATORS) -> list[Operator]:
     """The operators with the most self time, of the GPU's time if ``on_gpu``.
 
-    The annotations around each call are left out: what passes in them and in no operator is Python. Kernels that a
-    graph of CUDA launches belong to no operator: where such are more than a tenth, kernels are listed.
+    The annotations around each call are left out: their own time is Python's. Kernels that a CUDA graph launches belong
+    to no operator; where they take more than a tenth of the time, kernels are listed.
     """
     kept = [row for row in rows if not row.key.startswith(STEP)]
     if not on_gpu:
@@ -139,7 +139,7 @@ def _record(step: Callable[[], object], device: torch.device) -> tuple[int, prof
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    """Beside its place, then renamed: TensorBoard may be looking."""
+    """Write a file beside ``path``, then rename it, since TensorBoard may be reading."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")

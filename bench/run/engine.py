@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -10,23 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import InputError
-from bench.core.records import Case, Failure, Machine, Measurement, Outcome, Scalar, from_json, to_json
+from bench.core.records import Case, Failure, Machine, Measurement, Outcome, Scalar
 from bench.core.workspace import Workspace
-from bench.run import worker
-from bench.run.adoption import Adoption, adopt
-from bench.run.fingerprint import Sources, fingerprint, marks
-from bench.run.interrupts import uninterrupted
-from bench.run.journal import Entry, Journal, Line, RunStart, Taken, Tried
-from bench.run.needs import Artefacts, LanguageFiles, Weights
-from bench.run.runner import InlineRunner, Performed, Progress, Runner, performed
-from bench.run.stepdown import stepped_down, steps_down
-from bench.run.summary import packed_labels
+from bench.run.journal import Entry, Journal, Line, RunStart, Taken, Tried, uninterrupted
+from bench.run.requests import LanguageFiles, Performed, Progress, Requests, Runner
+from bench.run.result import packed_labels
+from bench.run.resume import Adoption, Artefacts, Sources, Weights, adopt, fingerprint, marks
 
-__all__ = ["Engine", "InlineRunner", "Progress", "Runner"]
-
-SURVEY_SECONDS = 120.0
-PREPARATION_SECONDS = 3600.0
+SHRINKING = ("inference", "layers", "prefill", "decode")
+"""Experiments whose batch size shapes time and memory alone. What a training learns depends on it."""
 
 
 @dataclass(kw_only=True)
@@ -70,17 +63,7 @@ class Engine:
         Raises:
             InputError: the device cannot be used, or no worker can be started.
         """
-        request = self._request("survey", SURVEY_SECONDS, "survey")
-        preload = self.runner.preload
-        answer = self._answer({**request, "device": device, "threads": threads, "preload": preload})
-        missing = set(preload) - set(answer["preloaded"])
-        if missing:
-            # The fork server swallows ImportError: each worker would import these again, and be slow without a word.
-            raise InputError(
-                f"the fork server could not import {', '.join(sorted(missing))}; is the environment whole?"
-            )
-        self.machine = from_json(Machine, answer["machine"])
-        self.flags = answer["flags"]
+        self.machine, self.flags = self._requests.survey(self.workspace, device, threads)
         return self.machine
 
     def prepare(self, case: Case, users: Sequence[Case]) -> dict[str, Any]:
@@ -89,22 +72,14 @@ class Engine:
         Raises:
             InputError: data or a network cannot be used.
         """
-        request = self._request("prepare", PREPARATION_SECONDS, "prepare")
-        facts = self._answer({**request, "case": to_json(case), "users": [to_json(user) for user in users]})
+        facts = self._requests.prepare(self.workspace, case, users)
         self.workspace = replace(self.workspace, decoded=Path(facts["decoded"]))
         return facts
 
     def fetch(self, model: str) -> LanguageFiles:
         """Find, download or make the files of a language model. A problem is kept: its cases then fail with it."""
-        request = self._request("fetch", PREPARATION_SECONDS, "fetch")
-        reply = self.runner.perform({**request, "model": model}, self.progress)
-        if "failure" in reply:
-            files = LanguageFiles(problem=reply["failure"]["message"])
-        else:
-            answer = dict(reply["answer"])
-            files = LanguageFiles(folder=Path(answer.pop("folder")), digest=answer["digest"], facts=answer)
-        self.language_files[model] = files
-        return files
+        self.language_files[model] = self._requests.fetch(self.workspace, model)
+        return self.language_files[model]
 
     def resume(self, data_digests: Sequence[str], *, take: bool) -> Adoption:
         """Fix the fingerprint of this run and, if ``take``, adopt matching measurements from the journal.
@@ -275,28 +250,11 @@ class Engine:
 
     def _perform(self, case: Case, weights: Weights) -> Performed:
         files = self.language_files.get(case.model)
-        if files and files.problem:
-            return Performed(outcome=Failure(case=case, kind="error", message=files.problem))
-        request = self._request("run", self.case_timeout(case), case.id)
-        if weights.artefact:
-            request["workspace"]["artefact"] = str(self.workspace.artefacts / weights.artefact)
-        request["workspace"]["untrained"] = weights.untrained
-        if files:
-            request["workspace"]["model_folder"] = str(files.folder)
-        begin = time.monotonic()
-        reply = self.runner.perform({**request, "case": to_json(case)}, self.progress)
-        return performed(case, reply, time.monotonic() - begin)
+        return self._requests.run(self.workspace, case, self.case_timeout(case), weights, files)
 
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        reply = self.runner.perform(request, self.progress)
-        if "failure" in reply:
-            raise InputError(reply["failure"]["message"])
-        return dict(reply["answer"])
-
-    def _request(self, action: str, time_limit: float, log: str) -> dict[str, Any]:
-        log_file = str(self.workspace.logs / f"{log}.log")
-        paths = worker.paths_of(self.workspace)
-        return {"action": action, "time_limit": time_limit, "log": log_file, "workspace": paths}
+    @property
+    def _requests(self) -> Requests:
+        return Requests(runner=self.runner, progress=self.progress)
 
     def _whole(self, measurement: Measurement) -> bool:
         """Whether the files that a measurement speaks of are still there, and hold what they held."""
@@ -304,3 +262,26 @@ class Engine:
             return False
         stored = measurement.quality.predictions if measurement.quality else None
         return stored is None or packed_labels(stored, self.workspace.results) is not None
+
+
+def steps_down(failure: Failure) -> bool:
+    """Whether a smaller batch may fit, and tells something of the case."""
+    case = failure.case
+    return failure.kind == "out_of_memory" and case.experiment in SHRINKING and case.batch_size > 1
+
+
+def stepped_down(failure: Failure, tried: Sequence[Outcome]) -> Failure:
+    """``failure``, which tells of every smaller batch that was tried.
+
+    A batch that fits is no row of its own: the case that was asked for has none.
+    """
+    told = [_told(outcome) for outcome in tried]
+    fitted = next((outcome for outcome in tried if isinstance(outcome, Measurement)), None)
+    return replace(failure, message="; ".join([failure.message, *told]), fitted=fitted)
+
+
+def _told(outcome: Outcome) -> str:
+    size = outcome.case.batch_size
+    if isinstance(outcome, Failure):
+        return f"batch {size}: {outcome.kind}" + ("" if outcome.kind == "out_of_memory" else f" ({outcome.message})")
+    return f"batch {size} fits: {statistics.median(outcome.seconds) * 1e3:.3g} ms a call"

@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from io import FileIO
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from bench.core.errors import InputError
 from bench.core.records import Outcome, Scalar, outcome_from_json, to_json
-from bench.run.interrupts import uninterrupted
 
 SCHEMA = 2
 """Of the lines: 1 had no runs and no kinds."""
@@ -32,7 +35,7 @@ class RunStart:
 
     run: str
     marks: Mapping[str, str]
-    """Hashes of what shapes its numbers, by their names: see ``fingerprint.marks``."""
+    """Hashes of what shapes its numbers, by their names: see ``resume.marks``."""
     facts: Mapping[str, Any]
     """The ``halfbyte`` section of its JSON, as far as it is known then."""
     commit: Mapping[str, Scalar]
@@ -106,6 +109,25 @@ class Contents:
     def starts(self) -> dict[str, RunStart]:
         """The first line of each run, by the run's name."""
         return {line.run: line for line in self.lines if isinstance(line, RunStart)}
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Within the block Ctrl-C does nothing; it is made up for at its end. Elsewhere than in the main thread: nothing.
+
+    Blocks may lie within one another: the outermost one makes up for it.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python gives signals to no other
+        yield
+        return
+    waiting: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting and callable(before):
+        before(*waiting[-1])
 
 
 class Journal:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.run import worker
-from bench.run.fingerprint import ROOT
+from bench.run.resume import ROOT
 
 PRELOAD = (
     "torch",

@@ -11,8 +11,7 @@ from typing import Any
 from bench.core.errors import InputError
 from bench.core.records import Measurement, to_json
 from bench.run.journal import Contents, Entry, Journal, RunStart, Taken, Tried, told
-from bench.run.result import bare, write_whole
-from bench.run.summary import summary
+from bench.run.result import bare, summary, write_whole
 
 NOTHING_FINISHED = 3
 """Exit status where the run has no finished case, which is no fault of the journal or of the place."""

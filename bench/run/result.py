@@ -1,15 +1,22 @@
-"""The JSON file of a run: written beside its place and renamed, so that a torn file never has its name."""
+"""The JSON of a run: samples replayed to pytest-benchmark, our own section, and the file itself.
+
+pytest-benchmark times a function with the clock it is given. Ours stands still except when the function is "called":
+then it moves by the next sample. Statistics, groups, ``--benchmark-json`` and ``--benchmark-compare`` then work on our
+samples, which are stored exactly as they were taken.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError
+from bench.core.labels import digest, unpack
+from bench.core.records import Failure, Measurement, Outcome, Predictions, to_json
 
 if sys.platform != "win32":
     import fcntl
@@ -138,3 +145,79 @@ def bare(halfbyte: Mapping[str, Any], commit: Mapping[str, Any], written_at: str
         "version": "none",
         "halfbyte": dict(halfbyte),
     }
+
+
+def summary(
+    facts: Mapping[str, Any],
+    outcomes: Iterable[Outcome],
+    case_seconds: Mapping[str, float],
+    *,
+    seconds: float,
+    resumed: int,
+    results: Path,
+) -> dict[str, Any]:
+    """The ``halfbyte`` section.
+
+    Args:
+        facts: what is known before the first case runs.
+        results: the folder that predicted labels are read from.
+    """
+    known = list(outcomes)
+    return {
+        **facts,
+        "seconds": seconds,
+        "resumed": resumed,
+        "failures": [to_json(outcome) for outcome in known if isinstance(outcome, Failure)],
+        "case_seconds": dict(case_seconds),
+        "predictions": predictions(known, results),
+    }
+
+
+def predictions(outcomes: Iterable[Outcome], results: Path) -> dict[str, str]:
+    """Predicted labels of all outcomes by their digest, each once, for a report to pair rows by."""
+    found: dict[str, str] = {}
+    for outcome in outcomes:
+        stored = outcome.quality.predictions if isinstance(outcome, Measurement) and outcome.quality else None
+        if stored and stored.sha256 not in found:
+            packed = packed_labels(stored, results)
+            if packed is not None:  # a row without its labels is still a row
+                found[stored.sha256] = packed
+    return found
+
+
+def packed_labels(stored: Predictions, results: Path) -> str | None:
+    """The text of a file of predicted labels; None if it is gone or holds others."""
+    try:
+        packed = (results / stored.path).read_text()
+        return packed if digest(unpack(packed)) == stored.sha256 else None
+    except (OSError, ValueError):
+        return None
+
+
+class ReplayClock:
+    """The ``timer`` of every benchmark item. Reads 0, then the sample, so that the difference is exact."""
+
+    def __init__(self) -> None:
+        self._now: float | None = None
+        self._samples: Iterator[float] = iter(())
+
+    def __call__(self) -> float:
+        if self._now is None:
+            # A clock that stands still would make `benchmark(f)` calibrate for ever.
+            raise RuntimeError("cases are measured by `measure(case)`; calling `benchmark` directly would time nothing")
+        return self._now
+
+    def replay(self, benchmark: Any, seconds: Sequence[float]) -> None:
+        """Make ``seconds`` the rounds of the ``benchmark`` fixture."""
+        self._samples = iter(seconds)
+        try:
+            benchmark.pedantic(self._step, setup=self._rewind, rounds=len(seconds))
+        finally:
+            self._now = None
+
+    def _rewind(self) -> None:
+        self._now = 0.0
+
+    def _step(self) -> None:
+        # --benchmark-cprofile calls the target once more, after the last sample: then the clock stays where it is.
+        self._now = next(self._samples, self._now)

@@ -22,13 +22,11 @@ from bench.plan.language_cases import LANGUAGE_EXPERIMENTS
 from bench.plan.options import make_plan
 from bench.plan.plan import Plan
 from bench.plan.training_cases import TRAININGS
-from bench.run.engine import Engine, InlineRunner
+from bench.run.engine import Engine
 from bench.run.journal import Journal
-from bench.run.needs import LanguageFiles
 from bench.run.process import ProcessRunner
-from bench.run.replay import ReplayClock
-from bench.run.result import Elsewhere, ResultFile, bare
-from bench.run.summary import summary
+from bench.run.requests import InlineRunner, LanguageFiles
+from bench.run.result import Elsewhere, ReplayClock, ResultFile, bare, summary
 from bench.train.artefacts import artefact_name, training_code
 
 CASES = Path(__file__).resolve().parents[1]

@@ -103,15 +103,15 @@ def _survey(request: dict[str, Any], space: Workspace) -> dict[str, Any]:
     preloaded = [name for name in request["preload"] if name in sys.modules]
     import torch
 
-    from bench.measure import flags, machine
+    from bench.measure import machine
 
     if request["device"] != "cpu" and torch.cuda._is_in_bad_fork():  # is_initialized() is False in every forked child
         raise InputError(
             "CUDA was initialised before the worker began, which breaks it there; preload nothing that does"
         )
     surveyed = machine.survey(request["device"])
-    flags.apply(threads=request["threads"], device=request["device"])
-    return {"machine": to_json(surveyed), "preloaded": preloaded, "flags": flags.current()}
+    machine.set_flags(threads=request["threads"], device=request["device"])
+    return {"machine": to_json(surveyed), "preloaded": preloaded, "flags": machine.current_flags()}
 
 
 def _prepare(request: dict[str, Any], space: Workspace) -> dict[str, Any]:
@@ -134,9 +134,9 @@ def _fetch(request: dict[str, Any], space: Workspace) -> dict[str, Any]:
 def _run(request: dict[str, Any], space: Workspace) -> dict[str, Any]:
     case = from_json(Case, request["case"])
     from bench.core.experiments import EXPERIMENTS
-    from bench.measure import flags
+    from bench.measure import machine
 
-    flags.apply(threads=case.threads, device=case.device)
+    machine.set_flags(threads=case.threads, device=case.device)
     module, _, function = EXPERIMENTS[case.experiment].partition(":")
     outcome = getattr(importlib.import_module(module), function)(case, space)
     answer: dict[str, Any] = to_json(outcome)

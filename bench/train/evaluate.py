@@ -15,10 +15,9 @@ from torch.nn import functional
 
 from bench.core.errors import InputError
 from bench.core.recipes import Recipe, TestFaults
+from bench.data.augmentation import normalization, noted_test_augmentation
 from bench.data.images import ImageDataset, Split
-from bench.data.pipelines import evaluation_batches
-from bench.data.tensors import ImageTensors
-from bench.train.inputs import normalization, noted_test_augmentation
+from bench.data.pipelines import ImageTensors, evaluation_batches
 
 EVALUATION_BATCH = 250
 _RIGHT = TestFaults()

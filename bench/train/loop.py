@@ -15,10 +15,8 @@ import torch
 
 from bench.measure.clock import synchronize
 from bench.train.evaluate import Evaluation, evaluate_split
-from bench.train.feeds import Indices
-from bench.train.rates import stops
 from bench.train.state import Run, begin, best_of, compile_steps, keep_best, resume, save, warm_up
-from bench.train.training import Trained, Training, epoch_indices, split_indices
+from bench.train.training import Indices, Trained, Training, epoch_indices, split_indices, stops
 
 PROGRESS_SECONDS = 1.0
 

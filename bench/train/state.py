@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim.lr_scheduler import LRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 
 from bench.core.errors import InputError
 from bench.core.recipes import Recipe
 from bench.measure.clock import synchronize
 from bench.train import checkpoint as checkpoints
 from bench.train.artefacts import fit
-from bench.train.averaging import RunningMean
 from bench.train.checkpoint import Checkpoint, best_path
-from bench.train.feeds import Feed, feed_of
-from bench.train.rates import scheduler_of
-from bench.train.settings import lay_out, optimizer_of, optimizer_over
-from bench.train.step import Step, compile_now
-from bench.train.training import Training
+from bench.train.step import Step, compile_now, lay_out, optimizer_of, optimizer_over
+from bench.train.training import Feed, Schedule, Training, feed_of
+
+RISE_FROM = 5.0
+"""A one-cycle rate begins at its highest divided by this."""
+FALL_TO = 1e4
+"""… and ends at its first divided by this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,3 +155,85 @@ def best_of(training: Training) -> Mapping[str, Any]:
     if not isinstance(content, dict) or content.get("identity") != dict(training.identity):
         raise InputError(f"{path} is not the chosen epoch of this training: remove it and {training.checkpoint.name}")
     return content
+
+
+class RunningMean:
+    """A copy of ``network`` that follows it: at each step the share ``stays`` of it remains, batch norm's statistics
+    included.
+
+    Whatever moves the network has to move its tensors in place. torch's own ``AveragedModel`` counts its steps on the
+    CPU, for which a GPU is waited for at each of them, and takes four kernels more for each buffer of whole numbers.
+    """
+
+    def __init__(self, network: nn.Module, stays: float) -> None:
+        self._copy = copy.deepcopy(network)
+        self._moves = 1 - stays
+        self._begun = False
+        self._means, self._current = (
+            [some for some in _state(one) if _has_mean(some)] for one in (self._copy, network)
+        )
+        self._others = [
+            pair for pair in zip(_state(self._copy), _state(network), strict=True) if not _has_mean(pair[0])
+        ]
+
+    @property
+    def network(self) -> nn.Module:
+        """The copy, with the means so far. What has no mean (counts of batches) is the network's own as of now."""
+        for kept, current in self._others:
+            kept.copy_(current)
+        return self._copy
+
+    def update(self) -> None:
+        """After a step of the network. The first of them is taken as it is."""
+        _move(self._means, self._current, self._moves if self._begun else None)
+        self._begun = True
+
+    def warm_up(self) -> None:
+        """Both kernels of an update once, on tensors that are thrown away."""
+        for share in (None, self._moves):
+            _move([mean.clone() for mean in self._means], self._current, share)
+
+    def go_on_from(self, state: Mapping[str, Tensor]) -> None:
+        """As after the step that ``state`` was read after: the state dict of ``network``."""
+        self._copy.load_state_dict(dict(state))
+        self._begun = True
+
+
+@torch.no_grad()
+def _move(means: list[Tensor], current: list[Tensor], share: float | None) -> None:
+    """All of ``means`` by ``share`` of the way to ``current``; the whole way for None."""
+    if share is None:
+        torch._foreach_copy_(means, current)
+    else:
+        torch._foreach_lerp_(means, current, share)
+
+
+def _state(network: nn.Module) -> Iterator[Tensor]:
+    yield from network.parameters()
+    yield from network.buffers()
+
+
+def _has_mean(tensor: Tensor) -> bool:
+    return tensor.is_floating_point()
+
+
+def scheduler_of(optimizer: Optimizer, recipe: Recipe, schedule: Schedule) -> LRScheduler:
+    """The recipe's rates: of one cycle by the step, else by the epoch."""
+    if recipe.one_cycle is None:
+        return MultiStepLR(optimizer, list(schedule.milestones), gamma=0.1)
+    return OneCycleLR(
+        optimizer,
+        max_lr=recipe.learning_rate,
+        total_steps=schedule.epochs * steps_of(schedule.images_per_epoch, recipe.batch_size),
+        pct_start=recipe.one_cycle,
+        anneal_strategy="linear",
+        cycle_momentum=False,
+        div_factor=RISE_FROM,
+        final_div_factor=FALL_TO,
+    )
+
+
+def steps_of(images: int, batch_size: int) -> int:
+    """Steps of an epoch. A single image that is left over makes none: batch norm refuses it."""
+    whole, rest = divmod(images, batch_size)
+    return whole + (rest > 1 or images == 1)

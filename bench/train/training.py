@@ -2,23 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+import torchvision.transforms.functional  # noqa: F401  # the loader's workers inherit it: each would import it, each epoch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from bench.core.errors import InputError
 from bench.core.recipes import Recipe
+from bench.data.augmentation import training_augmentation
 from bench.data.images import ImageDataset
-from bench.data.splits import hold_out
+from bench.data.known import hold_out
+from bench.data.pipelines import ImageTensors, loader_for_epoch
 from bench.train.checkpoint import Identity
-from bench.train.feeds import Feed, Indices
-from bench.train.schedule import Schedule
-from bench.train.settings import Settings
-from bench.train.step import Step
+from bench.train.step import Settings, Step
+
+Indices = NDArray[np.int64]
+Batches = Iterable[tuple[Tensor, Tensor]]
+"""Images (N, 3, H, W) float32 and labels (N,) int64; on the device, or on their way to it."""
+Feed = Callable[[Indices, int], Batches]
+"""From the images of an epoch and its number, counted from 0, to its batches; all work is done as they are taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """``epochs`` of ``images_per_epoch`` images; the learning rate falls before the epochs in ``milestones``."""
+
+    epochs: int
+    images_per_epoch: int
+    milestones: tuple[int, ...] = ()
+
+
+def schedule(recipe: Recipe, train_images: int, budget_images: int | None, epoch_images: int | None) -> Schedule:
+    """The schedule of ``recipe`` on a training set of ``train_images``.
+
+    Args:
+        budget_images: images seen in all; None is the recipe's epochs over the whole training set.
+        epoch_images: at most this many images an epoch of a budget; None is the whole training set.
+
+    Raises:
+        InputError: there is nothing to train on, or a limit is below 1.
+    """
+    for name, value in (("training set", train_images), ("budget", budget_images), ("epoch", epoch_images)):
+        if value is not None and value < 1:
+            raise InputError(f"a {name} of {value} images trains nothing: 1 or more is allowed")
+    if budget_images is None:
+        return Schedule(epochs=recipe.epochs, images_per_epoch=train_images, milestones=recipe.milestones)
+    longest = min(train_images, epoch_images or train_images)
+    epochs = _ceil_div(budget_images, longest)
+    return Schedule(
+        epochs=epochs,
+        images_per_epoch=budget_images // epochs,
+        milestones=_scaled(recipe, epochs),
+    )
+
+
+def _scaled(recipe: Recipe, epochs: int) -> tuple[int, ...]:
+    """Milestones at the same share of the training, rounded up: the first epoch always has the recipe's own rate."""
+    scaled = (_ceil_div(milestone * epochs, recipe.epochs) for milestone in recipe.milestones)
+    return tuple(milestone for milestone in scaled if milestone < epochs)
+
+
+def _ceil_div(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)
+
+
+def feed_of(
+    dataset: ImageDataset, recipe: Recipe, settings: Settings, *, image_size: int, device: torch.device, seed: int
+) -> Feed:
+    """Augmented training images of ``dataset``, shuffled anew in each epoch; the same from either pipeline."""
+    augmentation = training_augmentation(recipe, dataset)
+    if settings.pipeline == "tensor":
+        tensors = ImageTensors(dataset.train, device)
+
+        def from_tensors(indices: Indices, epoch: int) -> Batches:
+            return tensors.epoch(
+                indices,
+                augmentation=augmentation,
+                image_size=image_size,
+                batch_size=recipe.batch_size,
+                shuffle=True,
+                seed=seed,
+                epoch=epoch,
+                memory_format=settings.memory_format,
+            )
+
+        return from_tensors
+
+    def from_loader(indices: Indices, epoch: int) -> Batches:
+        loader = loader_for_epoch(
+            dataset.train,
+            indices,
+            augmentation=augmentation,
+            image_size=image_size,
+            batch_size=recipe.batch_size,
+            workers=workers_of(recipe, settings),
+            shuffle=True,
+            seed=seed,
+            epoch=epoch,
+        )
+        for images, labels in loader:
+            yield images.to(device, memory_format=settings.memory_format), labels.to(device)
+
+    return from_loader
+
+
+def workers_of(recipe: Recipe, settings: Settings) -> int:
+    """Loader workers: those asked for, else the recipe's, but no more than there are cores. They change no image."""
+    if settings.workers is not None:
+        return settings.workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(recipe.workers, cores)
 
 
 def _nothing() -> None:
@@ -96,3 +197,15 @@ def epoch_indices(indices: Indices, images: int, seed: int, epoch: int) -> Indic
     passes, places = np.divmod(np.arange(epoch * images, (epoch + 1) * images), len(indices))
     shuffled = {number: np.random.default_rng([seed, int(number)]).permutation(indices) for number in set(passes)}
     return np.concatenate([shuffled[number][places[passes == number]] for number in np.unique(passes)])
+
+
+def stops(recipe: Recipe, schedule: Schedule, history: Mapping[str, Sequence[float]]) -> bool:
+    """Whether the loss on held-out images has not fallen for as many epochs as the recipe has patience.
+
+    They are counted from the last milestone on: a rate that is too high to get on is what a lower one follows.
+    """
+    losses = history.get("validation_loss", ())
+    if recipe.patience is None or not losses:
+        return False
+    lowest = min(range(len(losses)), key=lambda epoch: losses[epoch] if math.isfinite(losses[epoch]) else math.inf)
+    return len(losses) - max(lowest + 1, *schedule.milestones, 0) >= recipe.patience

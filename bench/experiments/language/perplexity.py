@@ -14,7 +14,7 @@ from bench.core.workspace import Workspace
 from bench.experiments.language.generation import text_ids
 from bench.experiments.language.subject import folder_of, load_model, measured
 from bench.measure.clock import now
-from bench.measure.perplexity import Window, nats_of, perplexity, windows
+from bench.measure.quality import Window, nats_of, perplexity, windows
 
 FEWEST_WINDOWS = 2
 NOT_OF_WINDOWS = {

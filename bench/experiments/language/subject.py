@@ -19,7 +19,7 @@ from bench.core.precisions import BASELINE, Precision
 from bench.core.records import Case, Cold, Coverage, Figure, Scalar
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import bits_of, precision_of
-from bench.measure import flags, memory
+from bench.measure import machine, memory
 from bench.measure.clock import synchronize
 from bench.measure.state import Watch
 from bench.precision.language_loading import Loading, bitsandbytes_cpu_kernels, loading_of
@@ -198,7 +198,7 @@ def facts_of(case: Case, model: Any, precision: Precision, size: Size) -> dict[s
         "coverage": None
         if low is None
         else Coverage(quantized_parameters=low, total_parameters=size.parameters, quantized_flops=None, total_flops=0),
-        "flags": {**flags.current(), **_flags(case, model, precision)},
+        "flags": {**machine.current_flags(), **_flags(case, model, precision)},
         "figures": {
             "parameters": Figure(value=size.parameters, unit="parameters", exact=True),
             **bits_of(precision),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import pickle
 from itertools import islice
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import transforms
 
 from bench.data.augmentation import HALF, USUAL, Augmentation, Normalization
 from bench.data.images import ImageDataset, Split
-from bench.data.pipelines import evaluation_batches, loader_for_epoch
+from bench.data.pipelines import ImageTensors, augmented_grid_png, evaluation_batches, loader_for_epoch
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +157,104 @@ class TestEvaluation:
             assert images.shape == (64, 3, 32, 32)
             images.zero_()
         assert digits.test.images[:128].any()
+
+
+FLIP = Augmentation(flip=True, normalize=HALF)
+PLAIN = Augmentation()
+ALTERNATING = Augmentation(flip=True, alternate=True)
+
+
+def tensors(split: Split, augmentation: Augmentation, **given: Any) -> list[tuple[Tensor, Tensor]]:
+    options: dict[str, Any] = {"image_size": 32, "batch_size": 8, "shuffle": True, "seed": 0, "epoch": 0}
+    indices = given.pop("indices", np.arange(len(split.labels)))
+    pipeline = ImageTensors(split, torch.device("cpu"))
+    return list(pipeline.epoch(indices, augmentation=augmentation, **options | given))
+
+
+@pytest.mark.parametrize("augmentation", [CROP, FLIP, PLAIN, ALTERNATING], ids=["crop", "flip", "plain", "alternating"])
+@pytest.mark.parametrize("image_size", [32, 64])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_batches_are_those_of_the_notes_loader_bit_for_bit(
+    noise: Split, augmentation: Augmentation, image_size: int, shuffle: bool
+) -> None:
+    indices = np.array([3, 20, 7, 11, 0, 22, 5, 9, 14, 2])
+    options = {"image_size": image_size, "batch_size": 4, "shuffle": shuffle, "seed": 3, "epoch": 5}
+    loader = loader_for_epoch(noise, indices, augmentation=augmentation, workers=0, **options)
+    expected, found = list(loader), tensors(noise, augmentation, indices=indices, **options)
+    assert [len(labels) for _, labels in found] == [4, 4, 2]
+    for (images, labels), (images_there, labels_there) in zip(found, expected, strict=True):
+        assert torch.equal(images, images_there)
+        assert torch.equal(labels, labels_there)
+
+
+def test_channels_last_changes_the_layout_alone(noise: Split) -> None:
+    plain, laid_out = (
+        tensors(noise, CROP, memory_format=layout)[0][0] for layout in (torch.contiguous_format, torch.channels_last)
+    )
+    assert torch.equal(plain, laid_out)
+    assert plain.is_contiguous()
+    assert laid_out.is_contiguous(memory_format=torch.channels_last)
+    assert not laid_out.is_contiguous()
+
+
+def test_alternating_flips_show_each_image_both_ways_in_two_epochs(noise: Split) -> None:
+    first, second, third = (
+        torch.cat([images for images, _ in tensors(noise, ALTERNATING, shuffle=False, epoch=epoch)])
+        for epoch in (4, 5, 6)
+    )
+    assert torch.equal(first, third)
+    assert torch.equal(first, second.flip(3))
+    as_stored = torch.cat([images for images, _ in tensors(noise, PLAIN, shuffle=False)])
+    unflipped = [torch.equal(one, other) for one, other in zip(first, as_stored, strict=True)]
+    assert 0 < sum(unflipped) < len(unflipped)  # which ones begin mirrored is drawn
+
+
+class _Made(TorchDispatchMode):
+    """Counts the tensors that are made of Python's numbers: on a GPU each is a copy that waits for the device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten.lift_fresh.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_is_sent_to_the_device_within_an_epoch(noise: Split) -> None:
+    options: dict[str, Any] = {"image_size": 32, "batch_size": 8, "shuffle": True, "seed": 0}
+    pipeline = ImageTensors(noise, torch.device("cpu"))
+    batches = iter(pipeline.epoch(np.arange(23), augmentation=CROP, **options))
+    with _Made() as before:
+        next(batches)
+    with _Made() as later:
+        assert len(list(batches)) == 2
+    assert before.count  # means and standard deviations
+    assert later.count == 0
+
+
+def opened(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png))
+
+
+@pytest.mark.parametrize(("image_size", "side"), [(32, 3 * 96 + 16), (64, 3 * 64 + 16)])
+def test_it_is_a_png_of_nine_tiles_and_gaps(digits: ImageDataset, image_size: int, side: int) -> None:
+    picture = opened(augmented_grid_png(digits, Augmentation(crop_padding=4), image_size, seed=0))
+    assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (side, side))
+
+
+def test_tiles_are_training_images_not_normalised(digits: ImageDataset) -> None:
+    pixels = np.asarray(opened(augmented_grid_png(digits, Augmentation(normalize=USUAL), 32, seed=0)))
+    known = {image.tobytes() for image in digits.train.images}
+    tiles = [
+        np.ascontiguousarray(pixels[4 + row * 100 : 100 + row * 100 : 3, 4 + column * 100 : 100 + column * 100 : 3])
+        for row in range(3)
+        for column in range(3)
+    ]
+    assert len({tile.tobytes() for tile in tiles}) == 9
+    assert all(tile.tobytes() in known for tile in tiles)
+    assert (pixels[:4] == 255).all()
+    assert (pixels[100:104] == 255).all()
+
+
+def test_the_seed_chooses_the_images(digits: ImageDataset) -> None:
+    pictures = [augmented_grid_png(digits, Augmentation(crop_padding=4), 32, seed) for seed in (0, 0, 1)]
+    assert pictures[0] == pictures[1] != pictures[2]

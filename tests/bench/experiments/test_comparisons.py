@@ -17,9 +17,9 @@ from bench.core.workspace import Workspace, sha256_of
 from bench.data.images import ImageDataset, Split
 from bench.experiments import ablation, loading, speedrun, training, training_step, transfer
 from bench.experiments.timing import sampling
+from bench.experiments.transfer import freeze_all_but, replace_head
 from bench.measure.state import Watch
 from bench.train.artefacts import load_weights
-from bench.train.heads import freeze_all_but, replace_head
 from models import classifier
 from models.ablations import ABLATIONS
 

@@ -45,7 +45,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One thread and no loader workers: forking them takes longer than these trainings."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr("bench.train.feeds.workers_of", lambda recipe, settings: 0)
+    monkeypatch.setattr("bench.train.training.workers_of", lambda recipe, settings: 0)
     yield
     torch.set_num_threads(threads)
 

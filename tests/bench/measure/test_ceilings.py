@@ -1,4 +1,4 @@
-"""Ceilings: the best of several samples, products that are right, and the reason where there is none."""
+"""Ceilings: the best of several samples, correct products, and the reason for a missing format."""
 
 from __future__ import annotations
 

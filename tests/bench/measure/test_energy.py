@@ -1,4 +1,4 @@
-"""Energy from made-up counters: which zones add up, a counter that starts again, and why there is none."""
+"""Energy from made-up counters: zones that are summed, a counter that starts again, reasons for none."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_counter_that_fails_later_is_absent_with_its_reason(powercap: Path) ->
     before = meter.read()
     file.unlink()
     assert meter.used(before, meter.read()) is None
-    assert why_no_energy(meter, None) == "the energy counter could not be read any more (No such file or directory)"
+    assert why_no_energy(meter, None).endswith("(No such file or directory)")
 
 
 def test_a_gpu_that_fails_later_is_absent_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:

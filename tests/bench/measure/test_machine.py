@@ -1,4 +1,4 @@
-"""What machine this is, and the flags that shape a number."""
+"""The survey of the machine, and the flags that shape a number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from bench.core.errors import InputError
 from bench.core.records import from_json, to_json
-from bench.measure import flags, machine
+from bench.measure import machine
 from bench.measure.state import Watch
 
 
@@ -53,20 +53,20 @@ def test_survey_of_a_gpu() -> None:
 
 def test_fp32_means_tf32_off() -> None:
     torch.backends.cudnn.allow_tf32 = True
-    flags.apply(threads=1, device="cpu")
-    now = flags.current()
+    machine.set_flags(threads=1, device="cpu")
+    now = machine.current_flags()
     assert (now["cudnn_tf32"], now["matmul_tf32"], now["threads"]) == (False, False, 1)
     assert now["float32_matmul_precision"] == "highest"
 
 
 def test_what_is_chosen_behind_torch_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in flags.ENVIRONMENT:
+    for name in machine.ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-    assert flags.current()["environment"] is None
+    assert machine.current_flags()["environment"] is None
     monkeypatch.setenv("LD_PRELOAD", "libjemalloc.so")
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
     monkeypatch.setenv("HOME", "/anywhere")
-    assert flags.current()["environment"] == "ATEN_CPU_CAPABILITY=avx2 LD_PRELOAD=libjemalloc.so"
+    assert machine.current_flags()["environment"] == "ATEN_CPU_CAPABILITY=avx2 LD_PRELOAD=libjemalloc.so"
 
 
 def test_the_device_is_read_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Bytes of weights agree with arithmetic; a peak is what a step takes and not what was there before."""
+"""Bytes of weights equal arithmetic; a peak counts a step and not what was held before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ran, counted from a trace: FLOPs as torch counts them, each once, in the format of the operands."""
+"""Products in a trace: FLOPs as torch counts them, each once, in the format of the operands."""
 
 from __future__ import annotations
 

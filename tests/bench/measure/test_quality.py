@@ -1,4 +1,4 @@
-"""Accuracy and its error; labels written and read again."""
+"""Accuracy and perplexity equal closed forms; labels are written and read again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bench.measure import quality
+from bench.measure.quality import nats_of, perplexity, windows
 
 
 def test_accuracy_and_its_binomial_error() -> None:
@@ -31,3 +33,63 @@ def test_labels_come_back(tmp_path: Path) -> None:
 
 def test_there_may_be_none(tmp_path: Path) -> None:
     assert quality.read_predictions(tmp_path, "name") is None
+
+
+@pytest.mark.parametrize(
+    ("tokens", "context", "stride"), [(100, 10, 10), (100, 10, 5), (101, 16, 3), (7, 16, 16), (2, 4, 1), (33, 32, 16)]
+)
+def test_every_token_but_the_first_is_scored_once(tokens: int, context: int, stride: int) -> None:
+    scored = []
+    for window in windows(tokens, context, stride):
+        assert window.end - window.begin <= context
+        assert window.scored < window.end - window.begin  # each has a token before it
+        scored += range(window.end - window.scored, window.end)
+    if stride < context:
+        assert scored == list(range(1, tokens))
+    else:  # the first token of each window stands alone in it
+        assert len(scored) == len(set(scored))
+        assert set(scored) == {place for place in range(tokens) if place % stride}
+
+
+def test_stride_gives_each_token_the_context_that_it_asks_for() -> None:
+    [_, *later] = windows(100, 20, 5)
+    assert {window.end - window.begin - window.scored for window in later} == {15}
+
+
+def test_a_single_token_has_nothing_to_score() -> None:
+    assert windows(1, 8, 8) == []
+
+
+@pytest.mark.parametrize("vocabulary", [2, 50, 1000])
+def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(vocabulary: int) -> None:
+    ids = torch.arange(20) % vocabulary
+    nats = [nats_of(torch.zeros(20, vocabulary), ids, length=20, scored=scored) for scored in (19, 7)]
+    found = perplexity(nats, [19, 7])
+    assert found.value == pytest.approx(vocabulary, rel=1e-5)
+    assert found.standard_error == pytest.approx(0, abs=1e-3 * vocabulary)
+    assert found.samples == 26
+
+
+def test_only_the_last_tokens_of_a_window_are_scored_and_padding_is_not() -> None:
+    """Logits that are certain of the next token at every place but one."""
+    ids = torch.tensor([3, 1, 4, 1, 5, 0, 0])
+    logits = torch.full((7, 8), -1e4)
+    logits[torch.arange(4), ids[1:5]] = 1e4
+    logits[0] = 0  # says nothing of the token after the first
+    assert nats_of(logits, ids, length=5, scored=3) == pytest.approx(0)
+    assert nats_of(logits, ids, length=5, scored=4) == pytest.approx(math.log(8))
+
+
+def test_the_standard_error_is_that_of_a_ratio_over_windows() -> None:
+    """With windows of one length it is that of the mean of their means."""
+    nats, count = [10.0, 12.0, 11.0, 15.0], 4
+    found = perplexity(nats, [count] * 4)
+    means = torch.tensor(nats) / count
+    error = float(means.std() / math.sqrt(len(nats)))
+    assert found.value == pytest.approx(math.exp(float(means.mean())))
+    assert found.standard_error == pytest.approx(found.value * error)
+
+
+def test_one_window_has_no_standard_error() -> None:
+    with pytest.raises(ValueError, match="two windows"):
+        perplexity([10.0], [5])

@@ -1,4 +1,4 @@
-"""A traced pass: never unasked, never at the cost of what was measured, and a file that other programs read."""
+"""Traces: only on request, never at the cost of a measurement, in a file that other programs read."""
 
 from __future__ import annotations
 

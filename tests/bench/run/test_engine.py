@@ -20,9 +20,10 @@ from bench.core.errors import InputError
 from bench.core.records import Case, Failure, Measurement
 from bench.core.workspace import Workspace, sha256_of
 from bench.run import worker
-from bench.run.engine import Engine, InlineRunner, Runner
+from bench.run.engine import Engine
 from bench.run.journal import Entry, Journal
 from bench.run.process import ProcessRunner
+from bench.run.requests import InlineRunner, Runner
 from tests.processes import alive
 
 NETWORKS = '''

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,8 @@ import pytest
 
 from bench.core.errors import InputError
 from bench.core.records import Case, Failure, Measurement
-from bench.run.adoption import adopt
-from bench.run.fingerprint import fingerprint
-from bench.run.journal import Contents, Damage, Entry, Journal, RunStart, Taken, told
+from bench.run.journal import Contents, Damage, Entry, Journal, RunStart, Taken, told, uninterrupted
+from bench.run.resume import adopt, fingerprint
 
 MARKS = {"code": "a", "machine or package versions": "b", "flags": "c", "data": "d"}
 TEST = {"name": "test[a]", "fullname": "bench/test.py::test[a]", "group": "g", "param": "a", "params": {"model": "a"}}
@@ -210,3 +211,34 @@ def test_adoption_tells_what_is_left_out_and_why() -> None:
         "left out: 1 of other code, flags",
         "left out: line 7: torn, it has no end",
     ]
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_comes_at_the_end_of_the_outermost_block() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    done = []
+
+    def blocks() -> None:
+        with uninterrupted():
+            with uninterrupted():
+                os.kill(os.getpid(), signal.SIGINT)
+                done.append("inner")
+            done.append("outer")
+
+    with pytest.raises(KeyboardInterrupt):
+        blocks()
+    assert done == ["inner", "outer"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_is_left_alone_in_another_thread() -> None:
+    before, found = signal.getsignal(signal.SIGINT), []
+
+    def work() -> None:
+        with uninterrupted():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [before]

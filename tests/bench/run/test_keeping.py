@@ -16,13 +16,11 @@ from bench.core.errors import CodeChanged, InputError
 from bench.core.records import Case, Failure, Measurement, Outcome, from_json, to_json
 from bench.core.workspace import Workspace, sha256_of
 from bench.run import worker
-from bench.run.adoption import adopt
 from bench.run.engine import Engine
-from bench.run.fingerprint import fingerprint
 from bench.run.journal import Entry, Journal, RunStart, Tried
-from bench.run.needs import Artefacts, Weights
 from bench.run.rebuild import rebuild
 from bench.run.result import ResultFile
+from bench.run.resume import Artefacts, Weights, adopt, fingerprint
 
 MARKS = {"code": "a", "machine or package versions": "b", "flags": "c", "data": "d"}
 OUT_OF_MEMORY = {"failure": {"kind": "out_of_memory", "message": "out of memory"}}

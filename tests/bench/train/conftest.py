@@ -13,11 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench.core.recipes import RECIPES
+from bench.core.recipes import RECIPES, Recipe
 from bench.data.images import ImageDataset, Split
 from bench.train.loop import train
-from bench.train.schedule import Schedule
-from bench.train.training import Training
+from bench.train.training import Schedule, Training
 
 SIDE = 8
 CLASSES = 3
@@ -95,6 +94,11 @@ def make(tiny_network: nn.Sequential, tiny_dataset: ImageDataset, tmp_path: Path
         return replace(whole, **changed)
 
     return training
+
+
+@pytest.fixture
+def sgd(make: Callable[..., Training]) -> Recipe:
+    return replace(make().recipe, optimizer="sgd", momentum=0.9, weight_decay=0.01, learning_rate=0.05)
 
 
 @pytest.fixture

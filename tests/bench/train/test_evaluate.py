@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from bench.core.errors import InputError
 from bench.core.recipes import RECIPES, TestFaults
-from bench.data.augmentation import CIFAR10_MEAN, CIFAR10_STD
 from bench.data.images import ImageDataset, Split
 from bench.train.evaluate import (
     Evaluation,
@@ -21,7 +20,6 @@ from bench.train.evaluate import (
     evaluate_split,
     evaluating,
 )
-from bench.train.inputs import normalization, noted_test_augmentation, training_augmentation
 
 CPU = torch.device("cpu")
 RECIPE = replace(RECIPES["user"], batch_size=8)
@@ -155,27 +153,6 @@ def test_dropout_does_not_move_the_global_generator(tiny_network: nn.Sequential,
     torch.manual_seed(5)
     _noted(tiny_network, tiny_dataset, TestFaults(dropout=True))
     assert torch.equal(torch.rand(3), expected)
-
-
-def test_inputs_follow_recipe_and_data_set(tiny_dataset: ImageDataset) -> None:
-    recipe = replace(RECIPES["note2_resnet_custom"], faults=TestFaults(flip=True, crop_padding=3))
-    training, noted = training_augmentation(recipe, tiny_dataset), noted_test_augmentation(recipe, tiny_dataset)
-    assert (training.crop_padding, training.flip, training.normalize) == (1, True, (CIFAR10_MEAN, CIFAR10_STD))
-    assert (noted.crop_padding, noted.flip, noted.normalize) == (3, True, (CIFAR10_MEAN, CIFAR10_STD))
-    digits = replace(tiny_dataset, flip=False)
-    assert not training_augmentation(recipe, digits).flip
-    assert not noted_test_augmentation(recipe, digits).flip
-
-
-def test_normalisation_by_name_or_by_numbers(tiny_dataset: ImageDataset) -> None:
-    assert normalization("none", tiny_dataset) is None
-    assert normalization("half", tiny_dataset) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    assert normalization("usual", tiny_dataset) == ((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261))
-    assert normalization("computed", tiny_dataset) == (tiny_dataset.mean, tiny_dataset.std)
-    assert normalization("1,2,3/4,5,6", tiny_dataset) == ((1, 2, 3), (4, 5, 6))
-    for wrong in ("imagenet", "1,2/3,4", "1,2,3", "a,b,c/1,2,3"):
-        with pytest.raises(InputError, match="give none, usual, half, computed, or three means"):
-            normalization(wrong, tiny_dataset)
 
 
 class Raises(nn.Module):

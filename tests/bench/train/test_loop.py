@@ -14,15 +14,13 @@ from torch import Tensor, nn
 
 from bench.core.errors import InputError
 from bench.core.recipes import RECIPES
-from bench.data.pipelines import loader_for_epoch
-from bench.data.tensors import ImageTensors
+from bench.data.augmentation import training_augmentation
+from bench.data.pipelines import ImageTensors, loader_for_epoch
 from bench.train import checkpoint
 from bench.train.checkpoint import Checkpoint, best_path
-from bench.train.inputs import training_augmentation
 from bench.train.loop import Diverged, train
-from bench.train.schedule import Schedule
-from bench.train.settings import Settings
-from bench.train.training import Trained, Training, epoch_indices, split_indices
+from bench.train.step import Settings
+from bench.train.training import Schedule, Trained, Training, split_indices
 
 RECIPE = replace(
     RECIPES["user"], select="last", batch_size=8, workers=0, crop_padding=1, learning_rate=0.01, normalize="half"
@@ -203,16 +201,6 @@ def test_held_out_images_are_judged_but_not_trained_on(make: Make, monkeypatch: 
     assert len(split_indices(RECIPE, training.dataset)[1]) == 0
 
 
-def test_short_epochs_walk_through_whole_passes() -> None:
-    indices = np.arange(100, 110)
-    walked = np.concatenate([epoch_indices(indices, 4, 7, epoch) for epoch in range(5)])
-    assert sorted(walked[:10]) == sorted(walked[10:]) == indices.tolist()
-    assert walked[:10].tolist() != walked[10:].tolist()
-    assert walked[:10].tolist() != indices.tolist()
-    assert epoch_indices(indices, 4, 8, 0).tolist() != walked[:4].tolist()
-    assert epoch_indices(indices, 10, 7, 3).tolist() == indices.tolist()
-
-
 def test_a_single_image_left_over_is_not_trained_on(make: Make) -> None:
     sizes: list[int] = []
     training = make(schedule=Schedule(epochs=1, images_per_epoch=17))
@@ -276,3 +264,24 @@ def test_frozen_layers_stay(make: Make) -> None:
     before = frozen.clone()
     train(training)
     assert torch.equal(frozen, before)
+
+
+def test_patience_ends_a_training_early(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([0.9, 0.8, 0.85, float("nan"), 0.7])
+    monkeypatch.setattr(
+        "bench.train.loop._judge", lambda *_: {"validation_loss": next(losses), "validation_accuracy": 0.5}
+    )
+    training = make(
+        recipe=replace(make().recipe, select="validation", patience=2), schedule=Schedule(epochs=5, images_per_epoch=48)
+    )
+    trained = train(training)
+    assert len(trained.history["seconds"]) == 4
+    assert trained.history["validation_loss"][:3] == [0.9, 0.8, 0.85]
+
+
+def test_a_training_warms_up_before_its_first_epoch(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("bench.train.loop.warm_up", lambda *_: told.append("warm"))
+    train(make(progress=told.append))
+    assert told[0] == "warm"
+    assert told.count("warm") == 1

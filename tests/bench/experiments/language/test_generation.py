@@ -134,7 +134,7 @@ def test_a_counter_that_fails_while_decoding_costs_the_energy_alone(
     case = make_case("decode", folder, options={"prompt_tokens": 5, "new_tokens": 4})
     found = decode.run(case, space(folder))
     assert found.energy_joules_per_item is None
-    assert found.absent["energy_joules_per_item"] == "the energy counter could not be read any more (lost)"
+    assert found.absent["energy_joules_per_item"].endswith("(lost)")
 
 
 VOCABULARY_BYTES = 2 * 259 * 64

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.core.errors import InputError, Unsupported
 from bench.experiments.language import chat, perplexity
-from bench.measure.perplexity import Window
+from bench.measure.quality import Window
 
 Make = Callable[..., Any]
 WINDOWS = {"context": 32, "stride": 16, "text_tokens": 100}

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from bench.run.replay import ReplayClock
+from bench.run.result import ReplayClock
 
 pytest_plugins = ["pytester"]
 
 SAMPLES = [0.1, 0.3, 1e-9, 123.456, 0.1 + 0.2]
 MODULE = f"""
 import pytest
-from bench.run.replay import ReplayClock
+from bench.run.result import ReplayClock
 
 clock = ReplayClock()
 

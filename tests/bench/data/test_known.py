@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.data.splits import hold_out
+from bench.data.known import hold_out
 
 
 def test_every_class_gives_its_share_and_every_image_is_on_one_side() -> None:

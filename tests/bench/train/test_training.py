@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from bench.core.errors import InputError
 from bench.core.recipes import RECIPES
-from bench.train.schedule import Schedule, schedule
+from bench.train.training import Schedule, Training, epoch_indices, schedule, stops
 
 NOTE_0 = RECIPES["note0_resnet18_cifar"]
 NOTE_4 = RECIPES["note4_cnn_small"]
@@ -45,3 +49,27 @@ def test_milestones_keep_their_share_and_never_come_first(epochs: int, milestone
 def test_nothing_to_train_on_is_refused(images: int, budget: int | None, epoch: int | None) -> None:
     with pytest.raises(InputError, match="trains nothing: 1 or more"):
         schedule(NOTE_4, images, budget, epoch)
+
+
+@pytest.mark.parametrize(
+    ("milestones", "losses", "epochs"),
+    [((), [0.5] * 9, 3), ((4,), [0.5] * 9, 6), ((2, 4), [0.5, 0.6, 0.6, 0.6, 0.4, 0.5, 0.5, 0.3, 0.3], 7)],
+)
+def test_patience_begins_at_the_last_milestone(
+    make: Callable[..., Training], milestones: tuple[int, ...], losses: list[float], epochs: int
+) -> None:
+    """A rate that is too high to get on is followed by a lower one: note 0's falls after 50 epochs."""
+    recipe = replace(make().recipe, select="validation", patience=2)
+    plan = Schedule(epochs=9, images_per_epoch=48, milestones=milestones)
+    histories = [{"validation_loss": losses[:count]} for count in range(10)]
+    assert [stops(recipe, plan, history) for history in histories].index(True) == epochs
+
+
+def test_short_epochs_walk_through_whole_passes() -> None:
+    indices = np.arange(100, 110)
+    walked = np.concatenate([epoch_indices(indices, 4, 7, epoch) for epoch in range(5)])
+    assert sorted(walked[:10]) == sorted(walked[10:]) == indices.tolist()
+    assert walked[:10].tolist() != walked[10:].tolist()
+    assert walked[:10].tolist() != indices.tolist()
+    assert epoch_indices(indices, 4, 8, 0).tolist() != walked[:4].tolist()
+    assert epoch_indices(indices, 10, 7, 3).tolist() == indices.tolist()

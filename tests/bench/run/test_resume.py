@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import CodeChanged
-from bench.run.fingerprint import Sources
+from bench.run.resume import Sources
 
 
 @pytest.fixture

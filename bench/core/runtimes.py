@@ -1,0 +1,127 @@
+"""The runtimes that a model is measured in: one literal table. A route is runtime x precision x mode.
+
+Importing it imports neither torch nor any runtime.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench.core import precisions
+from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS
+
+__all__ = ["NATIVE", "REFERENCE", "RUNTIMES", "Kind", "Runtime", "precisions_of", "why_not"]
+
+REFERENCE = "torch"
+"""Runtime of the reference route: torch, fp32, eager."""
+NATIVE = "native"
+"""The one mode of a runtime that has no other: it always runs a graph that it compiled."""
+Kind = Literal["classifiers", "languages"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """A library that runs a network."""
+
+    name: str
+    title: str
+    """Name as its makers write it."""
+    summary: str
+    classifiers: tuple[str, ...] = ()
+    """Precisions that it runs image classifiers at, names in ``PRECISIONS``. Empty: it takes none."""
+    languages: tuple[str, ...] = ()
+    """Precisions that it runs language models at."""
+    devices: tuple[str, ...] = ("cpu",)
+    modes: tuple[str, ...] = (NATIVE,)
+    packages: tuple[str, ...] = ()
+    """Packages that every route of it needs, as pip names them."""
+    packages_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Further packages of classifiers at one precision, or of all language models under ``languages``."""
+    classifier_entry: str | None = None
+    """``module:function`` under ``bench.runtimes`` that prepares an image classifier; imported by its worker."""
+    language_entry: str | None = None
+    """``module:function`` under ``bench.runtimes`` that prepares a language model; imported by its worker."""
+
+
+RUNTIMES: dict[str, Runtime] = {
+    "torch": Runtime(
+        name="torch",
+        title="PyTorch",
+        summary="the network as it was written, eager or compiled by torch.compile",
+        classifiers=CLASSIFIER_PRECISIONS,
+        languages=LANGUAGE_PRECISIONS,
+        devices=("cpu", "cuda"),
+        modes=("eager", "compiled"),
+        packages=("torch",),
+        classifier_entry="torch_classifiers:prepare",
+    ),
+    "onnxruntime": Runtime(
+        name="onnxruntime",
+        title="ONNX Runtime",
+        summary="the exported ONNX graph in ONNX Runtime's CPU provider, all of its graph optimisations on",
+        classifiers=("fp32", "int8_static"),
+        packages=("onnxruntime", "onnx", "onnxscript"),
+        classifier_entry="onnx_classifiers:prepare",
+    ),
+    "openvino": Runtime(
+        name="openvino",
+        title="OpenVINO",
+        summary="the converted graph in OpenVINO's CPU plugin, with its latency hint",
+        classifiers=("fp32", "bf16", "int8_static"),
+        packages=("openvino",),
+        packages_for={"int8_static": ("nncf",)},
+        classifier_entry="openvino_classifiers:prepare",
+    ),
+    "llama_cpp": Runtime(
+        name="llama_cpp",
+        title="llama.cpp",
+        summary="GGUF files in llama.cpp's server, inside the process",
+        packages=("xllamacpp", "gguf"),
+    ),
+}
+"""Every runtime by its name."""
+
+
+def precisions_of(runtime: str, kind: Kind) -> tuple[str, ...]:
+    """Precisions at which ``runtime`` runs models of ``kind``; empty where it takes none of them."""
+    chosen = RUNTIMES[runtime]
+    return chosen.classifiers if kind == "classifiers" else chosen.languages
+
+
+def why_not(runtime: str, precision: str, mode: str, device: str, *, kind: Kind = "classifiers") -> str | None:
+    """Why a route cannot run on ``device`` (``cpu``, ``cuda``, ``cuda:N``), in one line; None if it may.
+
+    What only the runtime can tell (an operator that it lacks, a processor without the number format) is raised by its
+    entry, as ``Unsupported``.
+    """
+    chosen = RUNTIMES[runtime]
+    models = "image classifiers" if kind == "classifiers" else "language models"
+    known = precisions_of(runtime, kind)
+    if not known:
+        return f"{chosen.title} does not run {models} here"
+    if precision not in known:
+        return f"{chosen.title} runs {models} at {_listed(known)} only, not at {precision}"
+    if runtime == REFERENCE:
+        return precisions.why_not(PRECISIONS[precision], device, mode)
+    if device.partition(":")[0] not in chosen.devices:
+        return f"{chosen.title} runs on {_listed(chosen.devices)} only here"
+    if mode not in chosen.modes:
+        return f"{chosen.title} has the mode {_listed(chosen.modes)} only, not {mode}"
+    further = chosen.packages_for.get(precision if kind == "classifiers" else "languages", ())
+    return _missing(chosen.title, (*chosen.packages, *further))
+
+
+def _missing(title: str, packages: tuple[str, ...]) -> str | None:
+    missing = [name for name in packages if importlib.util.find_spec(name.replace("-", "_")) is None]
+    if not missing:
+        return None
+    noun = "package" if len(missing) == 1 else "packages"
+    verb = "is" if len(missing) == 1 else "are"
+    return f"{title} needs the {noun} {_listed(missing)}, which {verb} not installed: pip install {' '.join(missing)}"
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
