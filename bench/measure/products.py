@@ -65,6 +65,20 @@ class _Operands:
     """Number of outputs of a right operand that is packed into bits and expanded inside, to the left one's format."""
     on_cpu: str | None = None
     """Format, by the profiler's name, that a CPU rounds the left operand to before it multiplies."""
+    flops: Callable[[Sequence[Sequence[int]]], int] | None = None
+    """FLOPs from the shapes of all arguments, of an operator that multiplies more than once inside."""
+
+
+def _attention_flops(shapes: Sequence[Sequence[int]]) -> int:
+    """FLOPs of attention: queries (N, heads, T, d) with keys (N, heads, S, d), and the result with values."""
+    queries, keys, values = shapes[:3]
+    return 2 * math.prod(queries) * keys[-2] + 2 * math.prod(queries[:-1]) * keys[-2] * values[-1]
+
+
+def _recurrent_flops(shapes: Sequence[Sequence[int]]) -> int:
+    """FLOPs of one recurrent layer: each step and sequence of the input with its weights and those of the state."""
+    steps, sequences, _ = shapes[0]
+    return 2 * steps * sequences * (math.prod(shapes[1]) + math.prod(shapes[2]))
 
 
 _ATEN_LISTS = ("stride", "padding", "dilation")
@@ -80,6 +94,12 @@ _PRODUCTS: dict[str, _Operands] = {
     "aten::bmm": _Operands(left=0, right=1),
     "aten::addmm": _Operands(left=1, right=2),
     "aten::baddbmm": _Operands(left=1, right=2),
+    "aten::_addmm_activation": _Operands(left=1, right=2),
+    "aten::_scaled_dot_product_flash_attention_for_cpu": _Operands(left=0, right=1, flops=_attention_flops),
+    "aten::_scaled_dot_product_flash_attention": _Operands(left=0, right=1, flops=_attention_flops),
+    "aten::_scaled_dot_product_efficient_attention": _Operands(left=0, right=1, flops=_attention_flops),
+    "aten::_scaled_dot_product_cudnn_attention": _Operands(left=0, right=1, flops=_attention_flops),
+    "aten::mkldnn_rnn_layer": _Operands(left=0, right=1, flops=_recurrent_flops),
     "aten::_int_mm": _Operands(left=0, right=1),
     "aten::linear": _Operands(left=0, right=1, transposed=True),
     "aten::mkldnn_linear": _Operands(left=0, right=1, transposed=True),
@@ -139,7 +159,9 @@ def _product(event: Event, device: str = "cpu") -> Product:
         at += 1
     left, right = shapes[operands.left], shapes[at]
     formats = [types[operands.left], types[at]]
-    if operands.lists:
+    if operands.flops:
+        flops = operands.flops(shapes)
+    elif operands.lists:
         flops = convolution_flops(left, right, **dict(zip(operands.lists, _lists(event["args"]), strict=False)))
     elif operands.outputs:
         flops = 2 * math.prod(left) * operands.outputs(event["args"])
