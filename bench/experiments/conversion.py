@@ -11,7 +11,7 @@ from bench.core.errors import Unsupported
 from bench.core.precisions import BASELINE, PRECISIONS, Precision, why_not
 from bench.core.records import Case, Coverage, Figure
 from bench.measure import products
-from bench.precision.storage import weights_in
+from bench.precision.converted import weights_in
 
 TOLERANCE = 0.01
 """Share of the FLOPs that a trace may miss, or count twice, before nothing is concluded from it."""

@@ -19,7 +19,7 @@ from bench.experiments.subject import Subject, batch_of, load_subject
 from bench.experiments.timing import TIMING_OPTIONS, Timed, fewest_bytes, timed
 from bench.measure import machine, memory, quality
 from bench.measure.trace import traced
-from bench.precision.storage import tensors_as_stored
+from bench.precision.converted import tensors_as_stored
 from bench.train.evaluate import check_logits
 
 SMALLEST_JUDGING_BATCH = 32

@@ -19,8 +19,7 @@ from bench.experiments.subject import size_of
 from bench.experiments.timing import fewest_bytes, timed
 from bench.measure import machine, memory
 from bench.measure.trace import traced
-from bench.precision.converted import Setting, converter_of
-from bench.precision.storage import tensors_as_stored
+from bench.precision.converted import Setting, converter_of, tensors_as_stored
 
 CALIBRATION_BATCHES = 4
 CALIBRATION_BATCH = 32

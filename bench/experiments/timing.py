@@ -15,7 +15,7 @@ from bench.core.records import Case, Figure, Peak
 from bench.measure import clock, memory
 from bench.measure.energy import ENERGY_SECONDS, STOOD_STILL, Meter, meter_of
 from bench.measure.state import Watch
-from bench.precision.storage import tensors_as_stored
+from bench.precision.converted import tensors_as_stored
 
 NO_BLOCKS = "metered over blocks of calls, which are not taken here"
 TIMING_OPTIONS = ("max_seconds", "min_samples")

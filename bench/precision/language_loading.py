@@ -117,7 +117,7 @@ def torchao(device: torch.device, *, kind: str) -> Loading:
 
 def packed(device: torch.device) -> Loading:
     """bfloat16, then int8 weights in all linear layers but the output head."""
-    from bench.precision.packed_int8 import pack_linear_layers
+    from bench.precision.native import pack_linear_layers
 
     return Loading(
         arguments={"dtype": torch.bfloat16},

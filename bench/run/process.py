@@ -34,7 +34,7 @@ LANGUAGE_PRELOAD = ("bench.experiments.language.generation",)
 """Takes four seconds of every language case: the outside of transformers."""
 CPU_LANGUAGE_PRELOAD = (
     "transformers.models.llama.modeling_llama",
-    "bench.experiments.language.chat",
+    "bench.experiments.language.quality",
     "bitsandbytes",
 )
 """Takes two seconds more of them. Only for CPU runs: torchao and bitsandbytes ask CUDA what it can do."""

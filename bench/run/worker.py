@@ -124,11 +124,11 @@ def _prepare(request: dict[str, Any], space: Workspace) -> dict[str, Any]:
 def _fetch(request: dict[str, Any], space: Workspace) -> dict[str, Any]:
     import torch
 
-    from bench.experiments.language import fetching
+    from bench.experiments.language import checkpoint
 
     # A fork has lost its server's threads: asked for here, before transformers loads in several threads at once.
     torch.set_num_threads(torch.get_num_threads())
-    return fetching.fetch(request["model"], space)
+    return checkpoint.fetch(request["model"], space)
 
 
 def _run(request: dict[str, Any], space: Workspace) -> dict[str, Any]:

@@ -26,7 +26,7 @@ TRAINING_SOURCES = (
     "bench/train",
     "bench/data",
     "bench/experiments/training.py",
-    "bench/experiments/transfer.py",
+    "bench/experiments/comparisons.py",
 )
 NESTED_IN = ("model_state_dict", "state_dict", "model")
 """Keys under which other programs keep a state dict."""

@@ -28,7 +28,7 @@ from bench.measure import clock, memory
 from bench.measure.energy import ENERGY_SECONDS, Reading, meter_of
 from bench.measure.state import Watch
 from bench.measure.trace import traced
-from bench.precision.storage import tensors_as_stored
+from bench.precision.converted import tensors_as_stored
 
 BLOCKS = 6
 """Of each generation: the fewest of which a median has an interval of 95 %."""

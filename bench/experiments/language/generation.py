@@ -17,12 +17,16 @@ from transformers.generation.streamers import BaseStreamer
 
 import models
 from bench.core.errors import InputError, Unsupported
-from bench.core.records import Case
+from bench.core.records import Case, Cold, Figure, Measurement
 from bench.core.text import Text, load_text
 from bench.core.workspace import Workspace
-from bench.experiments.language.subject import Subject, folder_of
+from bench.experiments.language.subject import Subject, folder_of, load_model, measured, unwatched
 from bench.experiments.modes import prepare_compiler
+from bench.experiments.timing import sampling
+from bench.measure import clock, memory
 from bench.measure.clock import CUDA_WARM_UP_SECONDS, now
+from bench.measure.state import Watch
+from bench.measure.trace import traced
 
 TOKEN_CHARACTERS = 8
 """More than a token of usual prose has."""
@@ -203,3 +207,50 @@ def text_of(case: Case, workspace: Workspace) -> Text:
 
 def _cycled(ids: Sequence[int], count: int) -> Iterator[int]:
     return (ids[place % len(ids)] for place in range(count))
+
+
+def run_prefill(case: Case, workspace: Workspace) -> Measurement:
+    """Time ``generate`` of one token, as a user waits for it.
+
+    Raises:
+        TooLittleMemory: the model does not fit.
+        Unsupported: this machine or these versions cannot load it at the case's precision, or mode compiled was asked.
+    """
+    if case.mode != "eager":
+        raise Unsupported("transformers compiles decode steps only: prefill runs eagerly in every mode")
+    subject = load_model(case, workspace)
+    prompts = prompts_of(case, workspace, subject).to(subject.device)
+
+    def step() -> float:
+        return generate(subject.model, prompts, 1, {}).first_token
+
+    with torch.no_grad():  # as `generate` itself has it, and its users with it
+        first = step()
+        step()
+        warm_up(step, subject.device)
+        watch = Watch(subject.device)
+        samples = clock.until(step, sampling(case), watch)
+        watch.last()
+        peaks = memory.steady_peaks(step, subject.device)
+    measurement = Measurement(
+        **measured(
+            subject,
+            seconds=samples.seconds,
+            items_per_step=case.batch_size,
+            cold=Cold(load=subject.load_seconds, first_step=first),
+            peaks=tuple(peaks),
+            device_state=tuple(watch.states),
+            flags={"cache": "dynamic"},
+            figures={
+                "prompt_tokens": Figure(value=prompts.shape[1], unit="tokens", exact=True),
+                "criterion_met": Figure(value=float(samples.criterion_met), unit="yes=1"),
+            },
+            absent={
+                "device_seconds": "a token is timed from the call until it is on the host",
+                "coverage": "see decode",
+                **unwatched(watch),
+            },
+        )
+    )
+    with torch.no_grad():
+        return traced(measurement, workspace, step)

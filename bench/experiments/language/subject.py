@@ -22,8 +22,8 @@ from bench.experiments.conversion import bits_of, precision_of
 from bench.measure import machine, memory
 from bench.measure.clock import synchronize
 from bench.measure.state import Watch
+from bench.precision.converted import tensors_as_stored, weights_in
 from bench.precision.language_loading import Loading, bitsandbytes_cpu_kernels, loading_of
-from bench.precision.storage import tensors_as_stored, weights_in
 
 NOTHING_CONVERTED = (BASELINE, "tf32")
 NOTHING_CONVERTED = (BASELINE, "tf32")

@@ -15,9 +15,9 @@ from bench.core.errors import InputError, Unsupported
 from bench.core.records import Case, Measurement, from_json, to_json
 from bench.core.workspace import Workspace, sha256_of
 from bench.data.images import ImageDataset, Split
-from bench.experiments import ablation, loading, speedrun, training, training_step, transfer
+from bench.experiments import comparisons, loading, training, training_step
+from bench.experiments.comparisons import freeze_all_but, replace_head
 from bench.experiments.timing import sampling
-from bench.experiments.transfer import freeze_all_but, replace_head
 from bench.measure.state import Watch
 from bench.train.artefacts import load_weights
 from models import classifier
@@ -169,18 +169,19 @@ def test_transfer_trains_what_its_scope_says(pretrained: Workspace, monkeypatch:
     given = classifier("resnet14_cifar").build(5)
     load_weights(pretrained.artefact, given)
     ended = {}
-    trained = transfer.measured
+    trained = comparisons.measured
 
     def keeping(case: Case, *rest: Any) -> Measurement:
         found = trained(case, *rest)
         ended[str(case.option("scope"))] = rest[2].state_dict()
         return found
 
-    monkeypatch.setattr(transfer, "measured", keeping)
+    monkeypatch.setattr(comparisons, "measured", keeping)
     counts = {}
     for scope in ("scratch", "head", "all"):
         one = case("transfer", **RESNET, source="five_classes", scope=scope, half=2)
-        found = transfer.run(replace(one, seed=1), pretrained)  # from other random weights than the first training
+        other = replace(one, seed=1)  # from other random weights than the first training
+        found = comparisons.run_transfer(other, pretrained)
         counts[scope] = values(found)["trainable_parameters"]
         assert found.artefact == (None if scope == "scratch" else pretrained.artefact.name)  # --resume goes by these
         assert found.weights_sha256 == (None if scope == "scratch" else sha256_of(pretrained.artefact))
@@ -223,26 +224,28 @@ def test_transfer_between_halves_of_an_odd_number_of_classes(
     assert before.artefact is not None
     trained = replace(workspace, artefact=workspace.artefacts / before.artefact)
     one = case("transfer", **RESNET, source="five_classes", scope="head", half=2)
-    assert values(transfer.run(one, trained))["trainable_parameters"] == 64 * 3 + 3
+    assert values(comparisons.run_transfer(one, trained))["trainable_parameters"] == 64 * 3 + 3
 
 
 def test_transfer_without_weights_is_no_transfer(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(workspace.results))
     for scope in SCOPES:  # from scratch there would be nothing to compare with, after hours
         with pytest.raises(Unsupported, match=r"the ImageNet weights of vgg16 are not there: put vgg16-\w+\.pth into "):
-            transfer.run(case("transfer", "vgg16", "note2_transfer", source="imagenet", scope=scope), workspace)
+            comparisons.run_transfer(
+                case("transfer", "vgg16", "note2_transfer", source="imagenet", scope=scope), workspace
+            )
     torn = workspace.results / "vgg16-torn.pth"
     torn.write_bytes(b"torn")
     given = case("transfer", "vgg16", "note2_transfer", source="imagenet", scope="all", imagenet_weights=str(torn))
     with pytest.raises(InputError, match=r"vgg16-torn\.pth is truncated"):
-        transfer.run(given, workspace)
+        comparisons.run_transfer(given, workspace)
     with pytest.raises(Unsupported, match="its training failed"):
-        transfer.run(
+        comparisons.run_transfer(
             case("transfer", **RESNET, source="five_classes", scope="head", half=2),
             replace(workspace, untrained="its training failed (error: no)"),
         )
     with pytest.raises(InputError, match="scope 'some' is unknown: scratch, head, all are allowed"):
-        transfer.run(case("transfer", **RESNET, source="five_classes", scope="some"), workspace)
+        comparisons.run_transfer(case("transfer", **RESNET, source="five_classes", scope="some"), workspace)
 
 
 @pytest.mark.parametrize(
@@ -263,24 +266,24 @@ def test_a_frozen_network_learns_in_its_new_head_alone(model: str, side: int, cl
 def test_every_variant_trains(workspace: Workspace, question: str) -> None:
     for variant, changed in ABLATIONS[question].items():
         one = case("ablation", changed.model, "note4_torchvision", question=question, variant=variant, train_images=32)
-        found = ablation.run(one, workspace)
+        found = comparisons.run_ablation(one, workspace)
         assert found.quality is not None
         assert found.series["train_accuracy"]
 
 
 def test_a_variant_that_is_not_there_is_named(workspace: Workspace) -> None:
     with pytest.raises(InputError, match=r"no variant 'much' of 'dropout'; questions are dropout, initialisation, "):
-        ablation.run(case("ablation", question="dropout", variant="much"), workspace)
+        comparisons.run_ablation(case("ablation", question="dropout", variant="much"), workspace)
 
 
 def test_a_speedrun_counts_the_epochs_up_to_the_target(workspace: Workspace) -> None:
     options = {"train_images": 1_500, "epoch_images": 500}
-    reached = speedrun.run(case("speedrun", target=0.15, **options), workspace)
+    reached = comparisons.run_speedrun(case("speedrun", target=0.15, **options), workspace)
     epoch = next(place for place, value in enumerate(reached.series["test_accuracy"]) if value >= 0.15)
     assert values(reached)["epochs_to_target"] == epoch + 1
     assert values(reached)["seconds_to_target"] == pytest.approx(sum(reached.seconds[: epoch + 1]))
     assert reached.quality is not None
     assert reached.quality.value == reached.series["test_accuracy"][-1]
-    missed = speedrun.run(case("speedrun", target=0.999, **options), workspace)
+    missed = comparisons.run_speedrun(case("speedrun", target=0.999, **options), workspace)
     assert "seconds_to_target" not in missed.figures
     assert "below 0.999" in missed.absent["figures.seconds_to_target"]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.precision.converted import parameters_as_stored
 from bench.precision.static_int8 import reduces_range
-from bench.precision.storage import parameters_as_stored
 
 # Dettmers et al., QLoRA, 2023, appendix E: quantiles of the normal distribution, with a zero, scaled to [-1, 1].
 NF4 = (

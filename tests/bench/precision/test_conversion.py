@@ -15,7 +15,7 @@ from bench.core.precisions import CLASSIFIER_PRECISIONS, PRECISIONS
 from bench.measure.memory import bytes_of
 from bench.measure.products import flops_in, products_of
 from bench.precision.bitsandbytes_layers import even_rows
-from bench.precision.storage import tensors_as_stored, weights_in
+from bench.precision.converted import tensors_as_stored, weights_in
 
 LINEAR_ONLY = [name for name in CLASSIFIER_PRECISIONS if PRECISIONS[name].layers == "linear layers"]
 EAGER_HERE = [

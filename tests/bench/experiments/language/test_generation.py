@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from bench.core.errors import InputError, Unsupported
 from bench.core.records import Case
 from bench.core.workspace import Workspace
-from bench.experiments.language import decode, prefill
+from bench.experiments.language import decode, generation
 from bench.experiments.language.generation import generate, new_token_counts, prompts_of, text_ids
 from bench.experiments.language.subject import load_model
 from bench.measure.energy import Counter, Meter
@@ -190,7 +190,7 @@ def test_a_text_that_changed_is_refused(make_folder: Make, make_case: Make, spac
 def test_prefill_times_the_first_token(make_folder: Make, make_case: Make, space: Make) -> None:
     folder = make_folder()
     options = {"prompt_tokens": 12, "max_seconds": 60.0}  # a busy machine may take the whole of smoke's for one
-    found = prefill.run(make_case("prefill", folder, options=options), space(folder))
+    found = generation.run_prefill(make_case("prefill", folder, options=options), space(folder))
     assert len(found.seconds) >= 3
     assert found.figures["prompt_tokens"].value == 12
     assert {peak.phase for peak in found.peaks} == {"steady"}
@@ -199,7 +199,9 @@ def test_prefill_times_the_first_token(make_folder: Make, make_case: Make, space
 def test_prefill_is_never_compiled(make_folder: Make, make_case: Make, space: Make) -> None:
     folder = make_folder()
     with pytest.raises(Unsupported, match="compiles decode steps only"):
-        prefill.run(make_case("prefill", folder, mode="compiled", options={"prompt_tokens": 12}), space(folder))
+        generation.run_prefill(
+            make_case("prefill", folder, mode="compiled", options={"prompt_tokens": 12}), space(folder)
+        )
 
 
 def test_what_cannot_be_compiled_is_said_and_not_run_eagerly(make_folder: Make, make_case: Make, space: Make) -> None:
@@ -212,21 +214,21 @@ def test_what_cannot_be_compiled_is_said_and_not_run_eagerly(make_folder: Make, 
         decode.run(case, workspace)
 
 
-@pytest.mark.parametrize(("experiment", "tokens"), [(prefill, 5), (decode, 1)], ids=["prefill", "decode"])
+@pytest.mark.parametrize(("name", "tokens"), [("prefill", 5), ("decode", 1)])
 def test_a_trace_is_of_what_was_timed(
     make_folder: Make,
     make_case: Make,
     space: Make,
-    experiment: Any,
+    name: str,
     tokens: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Decoding goes on after a prompt that is not in its trace."""
     monkeypatch.setattr("bench.measure.trace.SECONDS", math.inf)
     folder = make_folder(uniform=True)
-    name = experiment.__name__.rpartition(".")[2]
     case = make_case(name, folder, batch_size=2, options={"prompt_tokens": 5, "new_tokens": 4})
-    found = experiment.run(case, replace(space(folder), profile=True))
+    run = {"prefill": generation.run_prefill, "decode": decode.run}[name]
+    found = run(case, replace(space(folder), profile=True))
     [file] = (space(folder).profiles).rglob("*.pt.trace.json")
     events = json.loads(file.read_text())["traceEvents"]
     looked_up = [event["args"]["Input Dims"][1] for event in events if event["name"] == "aten::embedding"]

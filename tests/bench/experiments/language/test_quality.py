@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.core.errors import InputError, Unsupported
-from bench.experiments.language import chat, perplexity
+from bench.experiments.language import quality
 from bench.measure.quality import Window
 
 Make = Callable[..., Any]
@@ -19,7 +19,7 @@ WINDOWS = {"context": 32, "stride": 16, "text_tokens": 100}
 
 def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(make_folder: Make, make_case: Make, space: Make) -> None:
     folder = make_folder(uniform=True)
-    found = perplexity.run(make_case("perplexity", folder, options=WINDOWS), space(folder))
+    found = quality.run_perplexity(make_case("perplexity", folder, options=WINDOWS), space(folder))
     assert found.quality is not None
     assert found.quality.value == pytest.approx(259, rel=1e-5)
     assert found.quality.samples == 99
@@ -32,7 +32,7 @@ def test_neither_batch_nor_padding_changes_perplexity(make_folder: Make, make_ca
     values = []
     for batch_size in (1, 4, 7):  # the last window is shorter than the others
         case = make_case("perplexity", folder, batch_size=batch_size, options=WINDOWS)
-        found = perplexity.run(case, space(folder))
+        found = quality.run_perplexity(case, space(folder))
         assert found.quality is not None
         values.append(found.quality.value)
     assert values == pytest.approx([values[0]] * 3, rel=1e-5)
@@ -44,8 +44,8 @@ def test_padding_is_not_seen(make_folder: Make) -> None:
     ids = list(range(3, 43))
     short, long = Window(begin=0, end=9, scored=8), Window(begin=0, end=40, scored=39)
     with torch.inference_mode():
-        [alone] = perplexity.score(model, ids, [short], torch.device("cpu"))
-        [padded, _] = perplexity.score(model, ids, [short, long], torch.device("cpu"))
+        [alone] = quality.score(model, ids, [short], torch.device("cpu"))
+        [padded, _] = quality.score(model, ids, [short, long], torch.device("cpu"))
     assert padded == pytest.approx(alone, rel=1e-5)
 
 
@@ -55,7 +55,7 @@ def test_perplexity_agrees_with_the_models_own_loss(make_folder: Make, make_case
     ids = list(range(3, 43))
     with torch.inference_mode():
         whole = torch.tensor([ids])
-        [nats] = perplexity.score(model, ids, [Window(begin=0, end=40, scored=39)], torch.device("cpu"))
+        [nats] = quality.score(model, ids, [Window(begin=0, end=40, scored=39)], torch.device("cpu"))
         assert nats / 39 == pytest.approx(float(model(whole, labels=whole).loss), rel=1e-5)
 
 
@@ -64,10 +64,10 @@ def test_what_begins_a_text_stands_before_each_window_unscored(make_folder: Make
     ids = list(range(3, 43))
     window = Window(begin=4, end=20, scored=15)
     with torch.inference_mode():
-        [begun] = perplexity.score(model, ids, [window], torch.device("cpu"), [1])
+        [begun] = quality.score(model, ids, [window], torch.device("cpu"), [1])
         moved = Window(begin=0, end=17, scored=15)
-        [expected] = perplexity.score(model, [1, *ids[4:20]], [moved], torch.device("cpu"))
-        [without] = perplexity.score(model, ids, [window], torch.device("cpu"))
+        [expected] = quality.score(model, [1, *ids[4:20]], [moved], torch.device("cpu"))
+        [without] = quality.score(model, ids, [window], torch.device("cpu"))
     assert begun == pytest.approx(expected, rel=1e-6)
     assert begun != pytest.approx(without, rel=1e-6)
 
@@ -76,7 +76,7 @@ def test_a_text_of_one_window_is_refused(make_folder: Make, make_case: Make, spa
     folder = make_folder()
     case = make_case("perplexity", folder, options={"context": 32, "stride": 16, "text_tokens": 20})
     with pytest.raises(InputError, match="has 20 tokens, which is less than two windows of 32"):
-        perplexity.run(case, space(folder))
+        quality.run_perplexity(case, space(folder))
 
 
 def test_the_first_answer_is_carried_into_the_second_turn(
@@ -84,20 +84,20 @@ def test_the_first_answer_is_carried_into_the_second_turn(
 ) -> None:
     prompts: list[list[int]] = []
 
-    class Listens(chat.TokenClock):
+    class Listens(quality.TokenClock):
         def put(self, value: Any) -> None:
             if value.dim() == 2:
                 prompts.append(value[0].tolist())
             super().put(value)
 
-    monkeypatch.setattr(chat, "TokenClock", Listens)
+    monkeypatch.setattr(quality, "TokenClock", Listens)
     folder = make_folder()
-    found = chat.run(make_case("chat", folder, options={"new_tokens": 6}), space(folder))
+    found = quality.run_chat(make_case("chat", folder, options={"new_tokens": 6}), space(folder))
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     first, second = (tokenizer.decode(prompt) for prompt in prompts)
     assert list(found.texts) == ["system", "user 1", "assistant 1", "user 2", "assistant 2"]
-    assert first.startswith(f"system: {chat.SYSTEM}\nuser: {chat.USER[0]}\n")
-    assert f"assistant: {found.texts['assistant 1']}\nuser: {chat.USER[1]}" in second
+    assert first.startswith(f"system: {quality.SYSTEM}\nuser: {quality.USER[0]}\n")
+    assert f"assistant: {found.texts['assistant 1']}\nuser: {quality.USER[1]}" in second
     for turn in (1, 2):
         ids = [int(token) for token in found.series[f"tokens_turn_{turn}"]]
         assert len(ids) == found.figures[f"new_tokens_turn_{turn}"].value <= 6
@@ -109,4 +109,4 @@ def test_without_a_chat_template_there_is_no_conversation(make_folder: Make, mak
     folder = make_folder()
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(Unsupported, match="has no chat template"):
-        chat.run(make_case("chat", folder, options={"new_tokens": 6}), space(folder))
+        quality.run_chat(make_case("chat", folder, options={"new_tokens": 6}), space(folder))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.core.errors import InputError, TooLittleMemory
 from bench.core.workspace import Workspace
-from bench.experiments.language import fetching, load
+from bench.experiments.language import checkpoint
 from bench.experiments.language.subject import load_model, size_of
 from bench.measure import memory
 
@@ -42,7 +42,7 @@ def test_weights_take_what_their_bits_say(
 ) -> None:
     """And a scale for each row or block beside them, a few percent."""
     folder = make_folder()
-    found = load.run(make_case("load", folder, precision=precision), space(folder))
+    found = checkpoint.run_load(make_case("load", folder, precision=precision), space(folder))
     assert found.weight_bytes == pytest.approx(expected, rel=0.06)
     assert found.seconds == (found.cold.load,)
     assert found.figures["checkpoint_bytes"].value == pytest.approx(4 * (LINEAR + 2 * TABLE), rel=0.02)
@@ -51,7 +51,7 @@ def test_weights_take_what_their_bits_say(
 def test_a_process_whose_threads_have_worked_is_not_forked(make_folder: Make, make_case: Make, space: Make) -> None:
     """Its child would wait for them for ever. In a worker it is forked before: the smoke runs look at that."""
     folder = make_folder()
-    found = load.run(make_case("load", folder), space(folder))
+    found = checkpoint.run_load(make_case("load", folder), space(folder))
     assert found.peaks == ()
     assert "watched only in a worker process" in found.absent["peaks"]
 
@@ -78,7 +78,7 @@ def test_missing_weights_are_not_drawn_at_random(make_folder: Make, make_case: M
 
 def test_fetching_tells_what_the_report_says(make_folder: Make, tmp_path: Path) -> None:
     folder = make_folder()
-    facts = fetching.fetch(str(folder), Workspace(results=tmp_path, data_dir=tmp_path))
+    facts = checkpoint.fetch(str(folder), Workspace(results=tmp_path, data_dir=tmp_path))
     assert facts["folder"] == str(folder)
     assert (facts["parameters"], facts["random"]) == (LINEAR + 2 * TABLE + 5 * 64, False)
     assert facts["digest"]
@@ -147,6 +147,6 @@ def test_what_cannot_be_used_is_one_line(
     folder = make_folder()
     spoil(folder)
     with pytest.raises(InputError, match=message) as found:
-        fetching.fetch(str(folder), Workspace(results=tmp_path, data_dir=tmp_path))
+        checkpoint.fetch(str(folder), Workspace(results=tmp_path, data_dir=tmp_path))
     assert "\n" not in str(found.value)
     assert str(folder) in str(found.value)

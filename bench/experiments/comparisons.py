@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import nn
 
 import models
@@ -14,13 +17,18 @@ from bench.core.comparisons import SCOPES
 from bench.core.errors import InputError, Unsupported
 from bench.core.records import Case, Figure, Measurement
 from bench.core.workspace import Workspace, sha256_of
+from bench.data.images import ImageDataset
+from bench.experiments.subject import build
 from bench.experiments.training import dataset_for, initialised, measured
-from bench.train.artefacts import imagenet_file, load_weights
+from bench.experiments.training_record import option_count
+from bench.train.artefacts import imagenet_file, load_weights, recipe_of
+from bench.train.evaluate import evaluate_split
+from models.ablations import ABLATIONS
 
 IMAGENET_CLASSES = 1000
 
 
-def run(case: Case, workspace: Workspace) -> Measurement:
+def run_transfer(case: Case, workspace: Workspace) -> Measurement:
     """Train ``case.model`` on new classes.
 
     Options of the case besides those of a training: ``source``, ``five_classes`` (the weights in
@@ -148,3 +156,62 @@ def freeze_all_but(network: nn.Module, head: str) -> None:
 
 def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
     return module
+
+
+def run_ablation(case: Case, workspace: Workspace) -> Measurement:
+    """Train the variant of ``case.model`` that options ``question`` and ``variant`` name, by the recipe of the case.
+
+    Raises:
+        InputError: there is no such question or variant.
+    """
+    dataset = dataset_for(case, workspace)
+    network = initialised(case, lambda: _variant_of(case, dataset), dataset)
+    return measured(case, workspace, dataset, network)
+
+
+def _variant_of(case: Case, dataset: ImageDataset) -> nn.Module:
+    question, name = str(case.option("question")), str(case.option("variant"))
+    if question not in ABLATIONS or name not in ABLATIONS[question]:
+        raise InputError(f"there is no variant '{name}' of '{question}'; questions are {', '.join(ABLATIONS)}")
+    variant = ABLATIONS[question][name]
+    network = models.classifier(variant.model, case.image_size).build(len(dataset.classes))
+    return variant.apply(network)
+
+
+def run_speedrun(case: Case, workspace: Workspace) -> Measurement:
+    """Train as ``training`` does and read the test set after each epoch; option ``target`` is a fraction of 1.
+
+    The images lie on the device and everything is compiled before the clock starts; it stands still while the test set
+    is read. An epoch is the grain: the seconds are those of all epochs up to the first that reaches the target.
+    """
+    dataset, target = dataset_for(case, workspace), float(case.option("target") or 0.0)
+    recipe, images = recipe_of(case), option_count(case, "test_images")
+    rows = np.arange(len(dataset.test.labels))[:images]
+
+    def judge(network: nn.Module) -> Mapping[str, float]:
+        found = evaluate_split(
+            network,
+            dataset.test,
+            recipe=recipe,
+            dataset=dataset,
+            image_size=case.image_size,
+            device=torch.device(case.device),
+            indices=rows,
+        )
+        return {"test_accuracy": found.accuracy}
+
+    network = initialised(case, lambda: build(case, dataset), dataset)
+    return _with_target(measured(case, workspace, dataset, network, judge), target)
+
+
+def _with_target(measurement: Measurement, target: float) -> Measurement:
+    accuracies = measurement.series["test_accuracy"]
+    figures = {**measurement.figures, "target_accuracy": Figure(value=target, unit="fraction")}
+    epoch = next((place for place, accuracy in enumerate(accuracies) if accuracy >= target), None)
+    if epoch is None:
+        best = f"the best of {len(accuracies)} epochs is {max(accuracies):.4f}, below {target}"
+        return replace(measurement, figures=figures, absent={**measurement.absent, "figures.seconds_to_target": best})
+    passed = list(itertools.accumulate(measurement.seconds))[epoch]
+    figures["seconds_to_target"] = Figure(value=passed, unit="s", better="lower")
+    figures["epochs_to_target"] = Figure(value=epoch + 1, unit="epochs", better="lower")
+    return replace(measurement, figures=figures)

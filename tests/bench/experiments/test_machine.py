@@ -9,7 +9,7 @@ import pytest
 
 from bench.core.records import Case, Measurement, from_json, to_json
 from bench.core.workspace import Workspace
-from bench.experiments import ceilings, noise
+from bench.experiments import machine
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def case(experiment: str, **changes: Any) -> Case:
 
 
 def test_ceilings_hold_raw_samples_of_all_that_was_timed(space: Workspace) -> None:
-    found = ceilings.run(case("ceilings"), space)
+    found = machine.run_ceilings(case("ceilings"), space)
     copy, summed = found.series["copy_seconds"], found.series["sum_seconds"]
     size = 2**24
     assert found.seconds == copy
@@ -39,22 +39,22 @@ def test_ceilings_hold_raw_samples_of_all_that_was_timed(space: Workspace) -> No
 def test_a_product_that_torch_does_not_have_is_absent_with_its_reason(
     space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = ceilings.ceilings.products
+    real = machine.ceilings.products
 
     def products(name: str, side: int, device: Any) -> Any:
         if name == "float16":
             raise RuntimeError("not implemented for 'Half'\nat some line")
         return real(name, side, device)
 
-    monkeypatch.setattr(ceilings.ceilings, "products", products)
-    found = ceilings.run(case("ceilings"), space)
+    monkeypatch.setattr(machine.ceilings, "products", products)
+    found = machine.run_ceilings(case("ceilings"), space)
     assert "product_float16" not in found.figures
     told = "torch has no such product here: not implemented for 'Half' at some line"
     assert found.absent["figures.product_float16"] == told
 
 
 def test_a_and_b_are_the_same_work(space: Workspace) -> None:
-    a, b = (noise.run(case("noise", batch_size=2, options=(("side", side),)), space) for side in "AB")
+    a, b = (machine.run_noise(case("noise", batch_size=2, options=(("side", side),)), space) for side in "AB")
     assert (a.weight_bytes, a.items_per_step, a.flags) == (b.weight_bytes, 2, b.flags)
     assert len(a.seconds) >= 1
     assert from_json(Measurement, to_json(a)) == a

