@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from models.checkpoints import split_key
 from models.language import LanguageSpec, user_language_model
 from models.pretrained import LITE0, is_pretrained
 from models.spec import ClassifierSpec, ModelError, pretrained_classifier, user_classifier
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = [
     "CLASSIFIERS",
@@ -14,10 +19,13 @@ __all__ = [
     "ClassifierSpec",
     "LanguageSpec",
     "ModelError",
+    "adapt",
     "classifier",
     "language_model",
+    "split_key",
     "user_classifier",
     "user_language_model",
+    "whole",
 ]
 
 # Sizes that pass were found by running every side from 1 to 120; tests hold the limits.
@@ -278,3 +286,17 @@ def classifier(reference: str, image_size: int | None = None, weights: str | Non
     if image_size is None and spec.pretrained:
         return spec.at(spec.pretrained.image_size)
     return spec if image_size is None else spec.at(image_size)
+
+
+def adapt(network: nn.Module, image_shape: tuple[int, ...]) -> str | None:
+    """Let ``network`` return logits alone; see ``models.outputs.adapt``. Imports torch."""
+    from models import outputs
+
+    return outputs.adapt(network, image_shape)
+
+
+def whole(network: nn.Module, image_shape: tuple[int, ...], name: str) -> nn.Module:
+    """``network`` with its lazy layers' shapes known; see ``models.outputs.whole``. Imports torch."""
+    from models import outputs
+
+    return outputs.whole(network, image_shape, name)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from bench.core.errors import InputError
@@ -22,9 +20,12 @@ from bench.core.workspace import Workspace, sha256_of
 from bench.data.augmentation import Normalization, normalization
 from bench.data.images import ImageDataset, open_dataset
 from bench.data.pipelines import evaluation_batches
+from bench.experiments.reference import Reference, look_at
 from bench.measure.clock import synchronize
 from bench.measure.memory import peak_of
+from bench.measure.work import flops_of_network
 from bench.precision.converted import Converted, Setting, converter_of
+from bench.precision.weights import settle
 from bench.train.artefacts import load_weights
 
 CALIBRATION_IMAGES = 256
@@ -46,6 +47,12 @@ class Subject:
     parameters: int
     """Parameters before converting."""
     flops_per_image: int
+    flops_doubtful: str | None
+    """Why the FLOPs cannot be relied on; None where a trace agrees with them."""
+    random: bool
+    """Whether two calls of the unconverted network on one batch differ."""
+    notes: tuple[str, ...]
+    """What has to be read with every figure of this network."""
     load_seconds: float
     convert_seconds: float | None
     """None where there is nothing to convert."""
@@ -67,65 +74,76 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
     """
     dataset = dataset_of(workspace)
     device = torch.device(case.device)
-    weights = given_weights(case) or workspace.artefact
+    precision = PRECISIONS[case.precision]
+    weights = weights_of(case, workspace)
     normalize = normalization_of(case, dataset)
-    convert = converter_of(PRECISIONS[case.precision])
+    convert = converter_of(precision)
     setting = Setting(
         device=device,
         batch_size=case.batch_size,
         image_shape=(3, case.image_size, case.image_size),
         calibration=lambda: calibration_batches(dataset, normalize, case.image_size),
     )
-    # On a network of its own: one that keeps what it makes in its first call would keep tensors without content.
-    parameters, flops = size_of(lambda: build(case, dataset), setting.image_shape)
-    torch.manual_seed(case.seed)
     torch.zeros(1, device=device)  # makes the CUDA context, which is no part of loading
     peaks: list[Peak] = []
     with peak_of("load", device, peaks):
         begin = time.perf_counter()
-        network = build(case, dataset)
-        if weights:
-            load_weights(weights, network)
-        network = network.eval()
-        loaded = time.perf_counter()
+        network, said = loaded(case, dataset, weights)
+        load_seconds = time.perf_counter() - begin
+        said += settled(network, setting.image_shape)
+        begin = time.perf_counter()
         converted = convert(network, setting)
         synchronize(device)
-        load_seconds, convert_seconds = loaded - begin, time.perf_counter() - loaded
+        convert_seconds = time.perf_counter() - begin
+    reference = look_at(lambda: _settled(loaded(case, dataset, weights)[0], setting.image_shape), setting.image_shape)
+    reference.check(converted.network, precision)
     as_it_is = case.precision == BASELINE  # then it was moved to its device, which is a part of loading
     return Subject(
         converted=converted,
         device=device,
         dataset=dataset,
         normalize=normalize,
-        weights=sha256_of(weights) if weights else None,
-        untrained=None if weights else workspace.untrained or _why_untrained(case),
-        parameters=parameters,
-        flops_per_image=flops,
+        weights=_digest_of(case, weights, reference),
+        untrained=None if weights or spec_of(case).pretrained else workspace.untrained or _why_untrained(case),
+        parameters=reference.parameters,
+        flops_per_image=reference.flops_per_image,
+        flops_doubtful=reference.flops_doubtful,
+        random=reference.random,
+        notes=(*said, *reference.notes),
         load_seconds=load_seconds + convert_seconds if as_it_is else load_seconds,
         convert_seconds=None if as_it_is else convert_seconds,
         peaks=peaks,
     )
 
 
-def size_of(build_one: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Parameters, and the FLOPs of one input, two for each multiply-add of convolutions and products.
+def loaded(case: Case, dataset: ImageDataset, weights: str | None) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network of ``case`` with its weights, in evaluation mode, and what was done to find them in their file.
 
-    torch counts them on tensors without content, which takes neither time nor memory; on real ones for a network that
-    looks at its numbers. The networks that ``build_one`` gives are spoilt by that.
+    Raises:
+        InputError: the network cannot be built, or the weights do not fit.
     """
-    network = build_one().eval()
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            return parameters, _flops(network, image_shape)
-    except Exception:
-        return parameters, _flops(build_one().eval(), image_shape)
+    torch.manual_seed(case.seed)
+    network = build(case, dataset, pretrained=weights is None)
+    said = load_weights(weights, network) if weights else ()
+    network.eval()
+    return network, said
 
 
-def _flops(network: nn.Module, image_shape: tuple[int, ...]) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *image_shape))
-    return int(counter.get_total_flops())
+def settled(network: nn.Module, image_shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Fold derived weights in, and let the network return logits alone; says what was done. In place, never timed."""
+    taken = models.adapt(network, image_shape)
+    return (*settle(network), *((f"logits are {taken} that the network returns",) if taken else ()))
+
+
+def _settled(network: nn.Module, image_shape: tuple[int, ...]) -> nn.Module:
+    settled(network, image_shape)
+    return network
+
+
+def size_of(build_one: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Parameters, and the FLOPs of one input. The networks that ``build_one`` gives are spoilt by that."""
+    parameters = sum(parameter.numel() for parameter in build_one().parameters())
+    return parameters, flops_of_network(build_one, image_shape)
 
 
 def calibration_batches(dataset: ImageDataset, normalize: Normalization | None, image_size: int) -> Iterator[Tensor]:
@@ -143,29 +161,67 @@ def calibration_batches(dataset: ImageDataset, normalize: Normalization | None, 
     return (images for images, _ in batches)
 
 
-def build(case: Case, dataset: ImageDataset) -> nn.Module:
-    """The network that ``case`` names, with as many outputs as it or the data set has classes.
+def spec_of(case: Case) -> models.ClassifierSpec:
+    """The network that ``case`` names, with what its weights want where others trained them.
 
     Raises:
-        InputError: the factory fails, or the network does not take images of that size.
+        InputError: it, or its weights, are not to be had.
     """
-    classes = case.option("classes") or len(dataset.classes)
+    given = case.option("weights")
     try:
-        return models.classifier(case.model, case.image_size).build(int(classes))
+        return models.classifier(case.model, case.image_size, str(given) if given else None)
     except models.ModelError as error:
         raise InputError(str(error)) from error
 
 
-def given_weights(case: Case) -> Path | None:
-    """The user's own weights, if there are any."""
+def build(case: Case, dataset: ImageDataset, *, pretrained: bool = True) -> nn.Module:
+    """The network that ``case`` names, with as many outputs as it or the data set has classes.
+
+    Args:
+        pretrained: put in the weights that it comes with, if any; else it is as it is drawn.
+
+    Raises:
+        InputError: the factory fails, or the network does not take images of that size.
+    """
+    classes = int(case.option("classes") or len(dataset.classes))
+    spec = spec_of(case)
+    try:
+        network = spec.build(classes) if pretrained else spec.untrained(classes)
+        return models.whole(network, (3, case.image_size, case.image_size), case.model)
+    except models.ModelError as error:
+        raise InputError(str(error)) from error
+
+
+def weights_of(case: Case, workspace: Workspace) -> str | None:
+    """The file of weights: the user's own (``FILE`` or ``FILE:KEY``), else what a training left.
+
+    None where there is none, and where the network comes with its weights.
+    """
     given = case.option("weights")
-    return Path(str(given)) if given else None
+    if given and spec_of(case).pretrained is None:
+        return str(given)
+    return str(workspace.artefact) if workspace.artefact and not given else None
+
+
+def _digest_of(case: Case, weights: str | None, reference: Reference) -> str | None:
+    """SHA-256 of the file of weights; of the weights themselves where they come with the network; None untrained."""
+    if weights:
+        return sha256_of(models.split_key(weights)[0])
+    if spec_of(case).pretrained is None:
+        return None
+    total = hashlib.sha256()
+    for name, tensor in sorted(reference.weights.items()):
+        total.update(name.encode())
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
 
 
 def normalization_of(case: Case, dataset: ImageDataset) -> Normalization | None:
-    """What images are normalised by: as given, else by the data's statistics for a user's weights, else as trained."""
+    """Means and deviations: as given, else the pretrained weights' own, else the data's for a user's weights, else as
+    the network was trained."""
     usual = recipe(case.recipe).normalize if case.recipe else "computed"
-    return normalization(str(case.option("normalize") or usual), dataset)
+    pretrained = spec_of(case).pretrained
+    return normalization(str(case.option("normalize") or (pretrained.normalize if pretrained else usual)), dataset)
 
 
 def dataset_of(workspace: Workspace) -> ImageDataset:

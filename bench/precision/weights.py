@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
+from bench.core.errors import Unsupported
 from bench.core.precisions import Precision
 
 MULTIPLYING = (functional.linear, functional.conv1d, functional.conv2d, functional.conv3d)
@@ -167,6 +168,25 @@ def read_elsewhere(network: nn.Module, images: Tensor) -> dict[str, str]:
     return seen
 
 
+def check_readers(network: nn.Module, elsewhere: Mapping[str, str], precision: Precision) -> None:
+    """See that nothing but a layer's own forward reads the weight of a layer that was replaced as a whole.
+
+    Args:
+        network: after its conversion.
+        elsewhere: what ``read_elsewhere`` saw before.
+
+    Raises:
+        Unsupported: something does, and would get what the library stores.
+    """
+    for name, reader in elsewhere.items():
+        with suppress(AttributeError):  # a graph has no modules of these names
+            if type(network.get_submodule(name)).__module__.startswith("bitsandbytes"):
+                raise Unsupported(
+                    f"the weight of {name} is read by {reader}, outside of the layer's own forward: {precision.name} "
+                    "replaces linear layers as wholes, and would leave that with weights that it cannot read"
+                )
+
+
 def _harmless(func: Callable[..., Any]) -> bool:
     """Whether ``func`` only asks what a tensor is like: its properties' getters, sizes and kinds."""
     return getattr(func, "__name__", "") in {"__get__", "dim", "size", "numel", "is_floating_point", "is_complex"}
@@ -246,8 +266,8 @@ def expanded(layer: nn.Module) -> Tensor | None:
         return weight.float() * scale.float()[:, None]
     if hasattr(weight, "dequantize") and type(weight) not in (Tensor, nn.Parameter):
         weight = weight.dequantize()
-    floating: Tensor | None = weight if weight.is_floating_point() else None
-    return floating
+    plain: Tensor = weight
+    return plain if plain.is_floating_point() else None
 
 
 def bound(weight: Tensor, layer: nn.Module, precision: Precision) -> Tensor:
