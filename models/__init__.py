@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.checkpoints import split_key
+from models.checkpoints import find_weights, read_weights, split_key
 from models.language import LanguageSpec, user_language_model
-from models.pretrained import LITE0, is_pretrained
+from models.pretrained import LITE0, class_names, is_pretrained
 from models.spec import ClassifierSpec, ModelError, pretrained_classifier, user_classifier
 
 if TYPE_CHECKING:
@@ -20,8 +20,11 @@ __all__ = [
     "LanguageSpec",
     "ModelError",
     "adapt",
+    "class_names",
     "classifier",
+    "find_weights",
     "language_model",
+    "read_weights",
     "split_key",
     "user_classifier",
     "user_language_model",
@@ -288,11 +291,11 @@ def classifier(reference: str, image_size: int | None = None, weights: str | Non
     return spec if image_size is None else spec.at(image_size)
 
 
-def adapt(network: nn.Module, image_shape: tuple[int, ...]) -> str | None:
-    """Let ``network`` return logits alone; see ``models.outputs.adapt``. Imports torch."""
+def adapt(network: nn.Module, image_shape: tuple[int, ...], *, grey: bool = False) -> tuple[str, ...]:
+    """Let ``network`` take and return what others do; see ``models.outputs.adapt``. Imports torch."""
     from models import outputs
 
-    return outputs.adapt(network, image_shape)
+    return outputs.adapt(network, image_shape, grey=grey)
 
 
 def whole(network: nn.Module, image_shape: tuple[int, ...], name: str) -> nn.Module:

@@ -177,11 +177,13 @@ def _objects_in(path: Path) -> list[str]:
 
 
 def _unsafe(path: Path, objects: Collection[str]) -> str:
+    whole = any(name.startswith("torch.nn.modules.") for name in objects)
+    weights = "content.state_dict()" if whole else 'content["model"]'
+    hint = "" if whole else "  # or under the key that holds the state dict"
     return (
         f"{path} holds {_first(sorted(objects))} beside its tensors: to read that, torch.load needs "
         "weights_only=False, which runs whatever code the file brings. If you trust it, write its weights alone: "
-        f'content = torch.load("{path}", weights_only=False); '
-        f'torch.save(content["model"], "{path.stem}-weights.pth")  # or state_dict, or content.state_dict()'
+        f'content = torch.load("{path}", weights_only=False); torch.save({weights}, "{path.stem}-weights.pth"){hint}'
     )
 
 

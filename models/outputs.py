@@ -34,7 +34,7 @@ def logits_in(output: Any) -> tuple[Any, str | None]:
     return output, None
 
 
-def adapt(network: nn.Module, image_shape: tuple[int, ...]) -> str | None:
+def adapt(network: nn.Module, image_shape: tuple[int, ...], *, grey: bool = False) -> tuple[str, ...]:
     """Let ``network`` return logits alone, if it returns them inside of something else for one black image.
 
     It becomes an instance of a subclass of its own class: its names of weights stay as they are, and it can be
@@ -42,23 +42,37 @@ def adapt(network: nn.Module, image_shape: tuple[int, ...]) -> str | None:
 
     Args:
         image_shape: of one image, without the batch.
+        grey: the three channels of all images are alike, so that a network for one channel may have the first.
 
     Returns:
-        Which part of the output the logits are; None where nothing had to change, or one image does not pass.
+        What was changed, a clause each: which part of the output the logits are, and that one channel is taken. Where
+        no image passes nothing is changed: who tries the network tells what is wrong with it.
     """
-    was_training = {module: module.training for module in network.modules()}
+    modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            _, taken = logits_in(network(torch.zeros(1, *image_shape)))
-    except Exception:  # whoever tries the network tells what is wrong with it
-        return None
+        image = torch.zeros(1, *image_shape)
+        output = _tried(network, image)
+        one_channel = output is None and grey
+        output = _tried(network, image[:, :1]) if one_channel else output
     finally:
-        for module, training in was_training.items():
+        for module, training in modes.items():
             module.training = training
-    if taken is not None:
-        _subclass(network, forward=_forward_of(type(network)))
-    return taken
+    if output is None:
+        return ()
+    taken = logits_in(output)[1]
+    if taken is not None or one_channel:
+        _subclass(network, forward=_forward_of(type(network), one_channel=one_channel))
+    said = (f"the logits are {taken} that the network returns",) if taken else ()
+    return (*said, *(("the network takes one channel: grey images are given as such",) if one_channel else ()))
+
+
+def _tried(network: nn.Module, images: Tensor) -> Any:
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return network(images)
+    except Exception:
+        return None
 
 
 def whole(network: nn.Module, image_shape: tuple[int, ...], name: str) -> nn.Module:
@@ -99,9 +113,9 @@ def _subclass(network: nn.Module, **methods: Any) -> None:
     network.__class__ = type(kind.__name__, (kind,), {"__module__": kind.__module__, **methods})
 
 
-def _forward_of(kind: type[nn.Module]) -> Any:
-    def forward(self: nn.Module, *images: Any, **named: Any) -> Any:
-        return logits_in(kind.forward(self, *images, **named))[0]
+def _forward_of(kind: type[nn.Module], *, one_channel: bool) -> Any:
+    def forward(self: nn.Module, images: Tensor) -> Any:
+        return logits_in(kind.forward(self, images[:, :1] if one_channel else images))[0]
 
     return forward
 

@@ -57,14 +57,18 @@ def whats_converted(
         flops: of one step of that network.
         without: operators whose products are not counted, and are not in ``flops``.
     """
-    if precision.name == BASELINE:
-        return Ran(compute="float32", absent={"coverage": "fp32 is the baseline: nothing is converted"})
     if precision.name == "tf32":
         return Ran(compute="tf32", absent={"coverage": "a trace does not tell TF32 from float32"})
     device = next((parameter.device.type for parameter in network.parameters()), "cpu")
     ran = [product for product in products.products_of(step, device) if product.operator not in without]
     seen = sum(product.flops for product in ran)
     accounted = abs(seen - flops) <= TOLERANCE * flops
+    share = f"{seen / flops:.1%}" if flops else "none"
+    reason = f"the operators that the trace names did {share} of the network's FLOPs"
+    if precision.name == BASELINE:
+        unknown = {} if accounted else {"compute": reason}
+        absent = {"coverage": "fp32 is the baseline: nothing is converted", **unknown}
+        return Ran(compute=products.main_format(ran) if accounted else None, absent=absent)
     coverage = Coverage(
         quantized_parameters=weights_in(network, precision.low_bits),
         total_parameters=parameters,
@@ -73,8 +77,6 @@ def whats_converted(
     )
     if accounted:
         return Ran(coverage=coverage, compute=products.main_format(ran))
-    share = f"{seen / flops:.1%}" if flops else "none"
-    reason = f"the operators that the trace names did {share} of the network's FLOPs"
     if seen > flops and any(product.operator == PADDING for product in ran):
         reason += ": torchao pads the inputs of int4 layers to a multiple of 1024, and the zeros are multiplied too"
     return Ran(coverage=coverage, absent={"coverage FLOPs": reason})

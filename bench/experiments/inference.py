@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.core.records import Case, Cold, Figure, Measurement, Quality, Scalar, digest_of, to_json
+from bench.core.precisions import BASELINE
+from bench.core.records import Case, Cold, Divergence, Figure, Measurement, Quality, Scalar, digest_of, to_json
 from bench.core.workspace import Workspace
 from bench.data.pipelines import evaluation_batches
-from bench.experiments.conversion import bits_of, precision_of, whats_converted
+from bench.experiments.conversion import Ran, bits_of, precision_of, whats_converted
 from bench.experiments.modes import compiled, graph_breaks, prepare_mode
-from bench.experiments.subject import Subject, batch_of, load_subject
+from bench.experiments.outputs import divergence
+from bench.experiments.reference import RANDOM
+from bench.experiments.subject import Subject, batch_of, load_subject, words_of
 from bench.experiments.timing import TIMING_OPTIONS, Timed, fewest_bytes, timed
 from bench.measure import machine, memory, quality
 from bench.measure.trace import traced
@@ -25,6 +28,8 @@ from bench.train.evaluate import check_logits
 SMALLEST_JUDGING_BATCH = 32
 """Accuracy is judged in batches of at least this many images: ten thousand calls with one image each take minutes."""
 JUDGING_BATCH = 100
+CHANCE_ERRORS = 2
+"""Standard errors above guessing within which accuracy is taken for it."""
 
 
 def run(case: Case, workspace: Workspace) -> Measurement:
@@ -44,7 +49,9 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         return output
 
     def check(output: Tensor) -> None:
-        check_logits(output, case.model, images=case.batch_size, classes=len(subject.dataset.classes))
+        check_logits(
+            output, case.model, images=case.batch_size, classes=subject.columns.fewest(len(subject.dataset.classes))
+        )
 
     with torch.inference_mode():
         times = timed(step, case, check=check, throughput=True)
@@ -57,6 +64,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             flops=subject.flops_per_image * case.batch_size,
         )
         judged, unkept = _judge(network, subject, case, workspace)
+        distance = _divergence(network, subject, case)
     measurement = Measurement(
         case=case,
         seconds=times.latencies.seconds,
@@ -68,8 +76,14 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         peaks=(*subject.peaks, *times.peaks),
         coverage=ran.coverage,
         quality=judged,
+        divergence=distance,
         energy_joules_per_item=times.energy(case.batch_size),
-        flags={**machine.current_flags(), "library": precision.library, "compute": ran.compute},
+        flags={
+            **machine.current_flags(),
+            "library": precision.library,
+            "compute": ran.compute,
+            "normalize": words_of(subject.normalize),
+        },
         device_state=tuple(times.watch.states),
         figures={
             **times.figures(case.batch_size),
@@ -83,9 +97,11 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         absent={
             **ran.absent,
             **times.absent(subject.device),
-            **({"quality": subject.untrained} if subject.untrained else {}),
+            **_why_unjudged(subject),
             **({"predictions": unkept} if unkept else {}),
+            **({"flops_per_image": subject.flops_doubtful} if subject.flops_doubtful else {}),
         },
+        notes=(*subject.notes, *_surprises(subject, ran, judged, case)),
     )
     with torch.inference_mode():
         return traced(measurement, workspace, step)
@@ -102,13 +118,42 @@ def _cold(subject: Subject, case: Case, times: Timed) -> Cold:
 
 
 def _counts(subject: Subject, breaks: int | None) -> dict[str, Figure]:
-    figures = {
-        "parameters": Figure(value=subject.parameters, unit="parameters", exact=True),
-        "flops_per_image": Figure(value=subject.flops_per_image, unit="FLOP", exact=True),
-    }
+    figures = {"parameters": Figure(value=subject.parameters, unit="parameters", exact=True)}
+    if subject.flops_doubtful is None:
+        figures["flops_per_image"] = Figure(value=subject.flops_per_image, unit="FLOP", exact=True)
     if breaks is not None:
         figures["graph_breaks"] = Figure(value=breaks, unit="breaks", better="lower", exact=True)
     return figures
+
+
+def _why_unjudged(subject: Subject) -> dict[str, str]:
+    reason = subject.untrained or subject.columns.why_not_judged
+    return {"quality": reason} if reason else {}
+
+
+def _surprises(subject: Subject, ran: Ran, judged: Quality | None, case: Case) -> tuple[str, ...]:
+    """What ran otherwise than the row says, and accuracy that no trained network has."""
+    notes = []
+    if case.precision == BASELINE and ran.compute not in (None, "float32"):
+        notes.append(f"this row is {BASELINE}, and most of it ran in {ran.compute}: the network rounds by itself")
+    chance = 1 / len(subject.dataset.classes)
+    if judged is not None and judged.value <= chance + CHANCE_ERRORS * judged.standard_error:
+        notes.append(
+            f"accuracy is that of guessing: are the weights those of this network, are its classes in this order, and "
+            f"is {words_of(subject.normalize)} the normalisation that it was trained with?"
+        )
+    return tuple(notes)
+
+
+def _divergence(network: nn.Module, subject: Subject, case: Case) -> Divergence | None:
+    """Distance from the unconverted network's outputs, for a pretrained one whose classes are not the data set's."""
+    if subject.photographs is None or (case.precision == BASELINE and case.mode == "eager"):
+        return None
+    images = subject.photographs.images.to(subject.device, subject.converted.input_dtype)
+    size = case.batch_size
+    rows = np.resize(np.arange(len(images)), -(-len(images) // size) * size)
+    outputs = torch.cat([network(images[rows[start : start + size]]) for start in range(0, len(rows), size)])
+    return divergence(outputs[: len(images)].float().cpu(), subject.photographs.reference)
 
 
 def _judge(network: nn.Module, subject: Subject, case: Case, workspace: Workspace) -> tuple[Quality | None, str | None]:
@@ -116,7 +161,7 @@ def _judge(network: nn.Module, subject: Subject, case: Case, workspace: Workspac
 
     Labels are predicted once for each weights, precision and mode, then read again.
     """
-    if subject.weights is None:
+    if subject.weights is None or subject.columns.why_not_judged:
         return None, None
     limit = case.option("test_images")
     labels = subject.dataset.test.labels[: int(limit) if limit else None]
@@ -125,6 +170,8 @@ def _judge(network: nn.Module, subject: Subject, case: Case, workspace: Workspac
     if predicted is None:
         predicted = _predict(network, subject, case, len(labels))
     stored, unkept = None, None
+    if subject.random:
+        return quality.accuracy(predicted, np.asarray(labels[: len(predicted)])), RANDOM
     try:
         stored = quality.keep_predictions(predicted, workspace.predictions, name)
     except OSError as error:
@@ -164,7 +211,8 @@ def _predict(network: nn.Module, subject: Subject, case: Case, count: int) -> qu
     begin = 0.0
     predicted = []
     for images, _ in batches:
-        predicted.append(network(images.to(subject.converted.input_dtype)).argmax(1))
+        logits = subject.columns.of(network(images.to(subject.converted.input_dtype)))
+        predicted.append(logits.argmax(1))
         begin = begin or time.perf_counter()  # after the first batch, for which a network may be compiled
         if limit is not None and time.perf_counter() - begin > float(limit):
             break

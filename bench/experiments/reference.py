@@ -36,6 +36,8 @@ class Reference:
     notes: tuple[str, ...] = ()
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     """What each layer multiplies by, by its name."""
+    outputs: Tensor | None = None
+    """Logits for the images that were given."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """Layers whose weight is read outside of their own forward, and what reads it."""
 
@@ -52,8 +54,8 @@ class Reference:
         weights.check_conversion(converted, self.weights, precision)
 
 
-def look_at(build: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> Reference:
-    """Run what ``build`` makes on two black images, several times.
+def look_at(build: Callable[[], nn.Module], image_shape: tuple[int, ...], given: Tensor | None = None) -> Reference:
+    """Run what ``build`` makes on two images of noise, several times, and on those that are ``given``.
 
     Args:
         build: makes the network with its weights, in evaluation mode and settled: the same one at every call.
@@ -66,6 +68,7 @@ def look_at(build: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> Ref
     with torch.no_grad():
         first = network(images)
         differ = not _same(first, network(images))
+        outputs = None if given is None else network(given)
     itself = _frames() > compiles
     notes = ((RANDOM,) if differ else ()) + ((COMPILES_ITSELF,) if itself else ())
     return Reference(
@@ -75,6 +78,7 @@ def look_at(build: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> Ref
         random=differ,
         notes=notes,
         weights=weights.computed_with(network, images),
+        outputs=outputs,
         elsewhere=weights.read_elsewhere(network, images),
     )
 

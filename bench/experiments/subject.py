@@ -19,7 +19,9 @@ from bench.core.records import Case, Peak
 from bench.core.workspace import Workspace, sha256_of
 from bench.data.augmentation import Normalization, normalization
 from bench.data.images import ImageDataset, open_dataset
+from bench.data.photographs import crops
 from bench.data.pipelines import evaluation_batches
+from bench.experiments.outputs import Columns, columns_of
 from bench.experiments.reference import Reference, look_at
 from bench.measure.clock import synchronize
 from bench.measure.memory import peak_of
@@ -30,6 +32,8 @@ from bench.train.artefacts import load_weights
 
 CALIBRATION_IMAGES = 256
 CALIBRATION_BATCH = 32
+PHOTOGRAPH_CROPS = 32
+GREY_IMAGES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,10 @@ class Subject:
     """Whether two calls of the unconverted network on one batch differ."""
     notes: tuple[str, ...]
     """What has to be read with every figure of this network."""
+    columns: Columns
+    """The outputs that stand for the data set's classes."""
+    photographs: Photographs | None
+    """Of a pretrained network whose classes are not the data set's: what it is fed instead."""
     load_seconds: float
     convert_seconds: float | None
     """None where there is nothing to convert."""
@@ -61,6 +69,14 @@ class Subject:
     @property
     def network(self) -> nn.Module:
         return self.converted.network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photographs:
+    """Crops of photographs (N, 3, side, side), normalised, and what the unconverted network gives for them."""
+
+    images: Tensor
+    reference: Tensor
 
 
 def load_subject(case: Case, workspace: Workspace) -> Subject:
@@ -75,7 +91,7 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
     dataset = dataset_of(workspace)
     device = torch.device(case.device)
     precision = PRECISIONS[case.precision]
-    weights = weights_of(case, workspace)
+    spec, weights = spec_of(case), weights_of(case, workspace)
     normalize = normalization_of(case, dataset)
     convert = converter_of(precision)
     setting = Setting(
@@ -90,12 +106,23 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
         begin = time.perf_counter()
         network, said = loaded(case, dataset, weights)
         load_seconds = time.perf_counter() - begin
-        said += settled(network, setting.image_shape)
+        said += settled(network, spec, setting.image_shape, dataset)
         begin = time.perf_counter()
         converted = convert(network, setting)
         synchronize(device)
         convert_seconds = time.perf_counter() - begin
-    reference = look_at(lambda: _settled(loaded(case, dataset, weights)[0], setting.image_shape), setting.image_shape)
+
+    def again() -> nn.Module:
+        given, _ = loaded(case, dataset, weights)
+        settled(given, spec, setting.image_shape, dataset)
+        return given
+
+    columns = columns_of(case, spec, dataset)
+    pieces = _crops(normalize, case.image_size) if columns.why_not_judged else None
+    reference = look_at(again, setting.image_shape, pieces)
+    photographs = None
+    if pieces is not None and reference.outputs is not None:
+        photographs = Photographs(images=pieces, reference=reference.outputs)
     reference.check(converted.network, precision)
     as_it_is = case.precision == BASELINE  # then it was moved to its device, which is a part of loading
     return Subject(
@@ -104,12 +131,14 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
         dataset=dataset,
         normalize=normalize,
         weights=_digest_of(case, weights, reference),
-        untrained=None if weights or spec_of(case).pretrained else workspace.untrained or _why_untrained(case),
+        untrained=None if weights or spec.pretrained else workspace.untrained or _why_untrained(case),
         parameters=reference.parameters,
         flops_per_image=reference.flops_per_image,
         flops_doubtful=reference.flops_doubtful,
         random=reference.random,
-        notes=(*said, *reference.notes),
+        notes=(*said, *columns.said, *_about_normalization(case, spec, normalize), *reference.notes),
+        columns=columns,
+        photographs=photographs,
         load_seconds=load_seconds + convert_seconds if as_it_is else load_seconds,
         convert_seconds=None if as_it_is else convert_seconds,
         peaks=peaks,
@@ -123,21 +152,29 @@ def loaded(case: Case, dataset: ImageDataset, weights: str | None) -> tuple[nn.M
         InputError: the network cannot be built, or the weights do not fit.
     """
     torch.manual_seed(case.seed)
-    network = build(case, dataset, pretrained=weights is None)
+    network = build(case, dataset, pretrained=weights is None, adapted=False)
     said = load_weights(weights, network) if weights else ()
     network.eval()
     return network, said
 
 
-def settled(network: nn.Module, image_shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Fold derived weights in, and let the network return logits alone; says what was done. In place, never timed."""
-    taken = models.adapt(network, image_shape)
-    return (*settle(network), *((f"logits are {taken} that the network returns",) if taken else ()))
+def settled(
+    network: nn.Module, spec: models.ClassifierSpec, image_shape: tuple[int, ...], dataset: ImageDataset
+) -> tuple[str, ...]:
+    """Fold derived weights in, and let the network take and return what others do. In place, never timed.
+
+    Returns:
+        What was done, a clause each.
+    """
+    adapted = models.adapt(network, image_shape, grey=is_grey(dataset)) if is_foreign(spec) else ()
+    return (*adapted, *settle(network))
 
 
-def _settled(network: nn.Module, image_shape: tuple[int, ...]) -> nn.Module:
-    settled(network, image_shape)
-    return network
+def is_grey(dataset: ImageDataset) -> bool:
+    """Whether the images have no colour: three channels alike, by their statistics and by the first few."""
+    few = dataset.test.images[:GREY_IMAGES]
+    alike = len(set(dataset.mean)) == len(set(dataset.std)) == 1
+    return alike and bool((few == few[..., :1]).all())
 
 
 def size_of(build_one: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> tuple[int, int]:
@@ -174,22 +211,31 @@ def spec_of(case: Case) -> models.ClassifierSpec:
         raise InputError(str(error)) from error
 
 
-def build(case: Case, dataset: ImageDataset, *, pretrained: bool = True) -> nn.Module:
+def build(case: Case, dataset: ImageDataset, *, pretrained: bool = True, adapted: bool = True) -> nn.Module:
     """The network that ``case`` names, with as many outputs as it or the data set has classes.
 
     Args:
         pretrained: put in the weights that it comes with, if any; else it is as it is drawn.
+        adapted: let it return logits alone, which costs one image.
 
     Raises:
         InputError: the factory fails, or the network does not take images of that size.
     """
     classes = int(case.option("classes") or len(dataset.classes))
-    spec = spec_of(case)
+    spec, image_shape = spec_of(case), (3, case.image_size, case.image_size)
     try:
         network = spec.build(classes) if pretrained else spec.untrained(classes)
-        return models.whole(network, (3, case.image_size, case.image_size), case.model)
+        network = models.whole(network, image_shape, case.model)
     except models.ModelError as error:
         raise InputError(str(error)) from error
+    if adapted and is_foreign(spec):
+        models.adapt(network, image_shape, grey=is_grey(dataset))
+    return network
+
+
+def is_foreign(spec: models.ClassifierSpec) -> bool:
+    """Whether others wrote the network, who may return something else than logits."""
+    return spec.group in ("user", "pretrained")
 
 
 def weights_of(case: Case, workspace: Workspace) -> str | None:
@@ -231,11 +277,41 @@ def dataset_of(workspace: Workspace) -> ImageDataset:
     return open_dataset(workspace.decoded)
 
 
+def _about_normalization(case: Case, spec: models.ClassifierSpec, normalize: Normalization | None) -> tuple[str, ...]:
+    """What the images of a user's own weights are normalised by, where that was not said on the command line."""
+    if not case.option("weights") or case.option("normalize") or spec.pretrained:
+        return ()
+    return (
+        f"images are normalised by the training images' own statistics ({words_of(normalize)}): weights that were "
+        "trained with others need theirs, by --normalize",
+    )
+
+
+def words_of(normalize: Normalization | None) -> str:
+    """Three means, a slash and three deviations, as ``--normalize`` takes them; ``none`` where pixels stay."""
+    if normalize is None:
+        return "none"
+    return "/".join(",".join(f"{value:.4g}" for value in half) for half in normalize)
+
+
+def _crops(normalize: Normalization | None, image_size: int) -> Tensor:
+    pixels = torch.from_numpy(crops(PHOTOGRAPH_CROPS, image_size)).permute(0, 3, 1, 2).float() / 255
+    if normalize is None:
+        return pixels
+    mean, std = (torch.tensor(half).view(1, 3, 1, 1) for half in normalize)
+    return (pixels - mean) / std
+
+
 def batch_of(subject: Subject, case: Case) -> Tensor:
     """Real test images (batch_size, 3, image_size, image_size), normalised, repeated if there are too few.
 
-    In the number format that the network takes: they lie ready, as they would after an earlier layer.
+    In the number format that the network takes: they lie ready, as they would after an earlier layer. A pretrained
+    network that knows other classes is given photographs.
     """
+    if subject.photographs is not None:
+        images = subject.photographs.images
+        chosen = images[np.resize(np.arange(len(images)), case.batch_size)]
+        return chosen.to(subject.device, subject.converted.input_dtype)
     rows = np.resize(np.arange(len(subject.dataset.test.labels)), case.batch_size)
     images, _ = next(
         evaluation_batches(

@@ -63,14 +63,16 @@ def _fold_hooks(module: nn.Module) -> Iterator[str]:
                 weight = hook.compute_weight(module, do_power_iteration=False)
             else:
                 weight = hook.compute_weight(module)
-            hook.remove(module)  # type: ignore[no-untyped-call]
+            remove: Callable[[nn.Module], None] = hook.remove
+            remove(module)
             del module._forward_pre_hooks[key]
             if isinstance(hook, SpectralNorm):
                 _forget_spectral_hooks(module, hook)
             setattr(module, hook.name, nn.Parameter(weight.detach().clone()))
             yield "weight norm" if isinstance(hook, WeightNorm) else "spectral norm"
         elif isinstance(hook, prune.BasePruningMethod):
-            prune.remove(module, str(name))
+            fold: Callable[[nn.Module, str], object] = prune.remove
+            fold(module, str(name))
             yield "pruning"
 
 
@@ -255,7 +257,7 @@ def expanded(layer: nn.Module) -> Tensor | None:
         codes = weight.CB if getattr(weight, "CB", None) is not None else getattr(state, "CB", None)
         scales = weight.SCB if getattr(weight, "SCB", None) is not None else getattr(state, "SCB", None)
         codes = weight.data if codes is None else codes
-        return None if scales is None else codes.float() * scales.float()[:, None] / 127
+        return None if scales is None else _floating(codes.float() * scales.float()[:, None] / 127)
     if getattr(weight, "quant_state", None) is not None:
         from bitsandbytes.functional import dequantize_4bit
 
@@ -263,11 +265,14 @@ def expanded(layer: nn.Module) -> Tensor | None:
         return found
     scale = getattr(layer, "scale", None)
     if weight.dtype == torch.int8 and isinstance(scale, Tensor):
-        return weight.float() * scale.float()[:, None]
+        return _floating(weight.float() * scale.float()[:, None])
     if hasattr(weight, "dequantize") and type(weight) not in (Tensor, nn.Parameter):
         weight = weight.dequantize()
-    plain: Tensor = weight
-    return plain if plain.is_floating_point() else None
+    return _floating(weight)
+
+
+def _floating(tensor: Tensor) -> Tensor | None:
+    return tensor if tensor.is_floating_point() else None
 
 
 def bound(weight: Tensor, layer: nn.Module, precision: Precision) -> Tensor:

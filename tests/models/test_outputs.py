@@ -60,7 +60,7 @@ def test_an_adapted_network_keeps_its_names_modes_and_numbers() -> None:
     names, images = list(network.state_dict()), torch.randn(2, *SHAPE)
     expected = network(images)["logits"]
     network.layer.eval()
-    assert adapt(network, SHAPE) == "'logits' of the dict"
+    assert adapt(network, SHAPE) == ("the logits are 'logits' of the dict that the network returns",)
     assert torch.equal(network(images), expected)
     assert list(network.state_dict()) == names
     assert (network.training, network.layer.training) == (True, False)
@@ -70,14 +70,24 @@ def test_an_adapted_network_keeps_its_names_modes_and_numbers() -> None:
 
 def test_a_network_that_returns_a_tensor_is_left_alone() -> None:
     network = Returns(lambda logits: logits)
-    assert adapt(network, SHAPE) is None
+    assert adapt(network, SHAPE) == ()
     assert type(network) is Returns
 
 
 def test_a_network_that_raises_is_left_for_who_tries_it() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(7, 2))
-    assert adapt(network, SHAPE) is None
+    assert adapt(network, SHAPE) == ()
     assert type(network) is nn.Sequential
+
+
+def test_a_network_for_one_channel_gets_the_first_of_grey_images() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 2)).eval()
+    images = torch.randn(2, 1, 8, 8).expand(2, 3, 8, 8)
+    expected = network(images[:, :1])
+    assert adapt(network, SHAPE) == ()
+    assert adapt(network, SHAPE, grey=True) == ("the network takes one channel: grey images are given as such",)
+    assert torch.equal(network(images), expected)
 
 
 def test_transformers_own_classifier_gives_its_logits() -> None:
@@ -88,7 +98,8 @@ def test_transformers_own_classifier_gives_its_logits() -> None:
     images = torch.randn(2, *SHAPE)
     with torch.no_grad():
         expected = network(images).logits
-        assert adapt(network, SHAPE) == "'logits' of the ImageClassifierOutput"
+        (said,) = adapt(network, SHAPE)
+        assert "'logits' of the ImageClassifierOutput" in said
         assert torch.equal(network(images), expected)
 
 
