@@ -14,6 +14,7 @@ import pytest
 
 from bench.core.errors import InputError
 from bench.core.records import Case, Measurement
+from bench.plan.options import add_options
 from bench.plan.plan import Plan
 from bench.run.session import BenchSession, cases_requested
 
@@ -28,49 +29,12 @@ ID_FORMATS = {
     "seed": "s{}",
     "width": "w{}",
 }
-"""How a parameter reads in a test's name where its bare value would not tell what it is."""
+"""Forms of parameters in a test's name, where the bare value would not say what it is."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("halfbyte", "what the benchmark cases measure")
-    add = group.addoption
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto, CUDA if there)")
-    add("--dataset", default="auto", help="auto, mnist5k, cifar10, a folder with train/ and test/, or FILE.py:callable")
-    add("--data-dir", default="data", help="folder for data sets (default: data)")
-    add("--budget", help="smoke, quick or full (default: full on CUDA, quick on CPU)")
-    add(
-        "--models",
-        help="names with commas between, FILE.py:callable or package.module:callable (default: the budget's)",
-    )
-    add(
-        "--llm",
-        help="language models with commas between: names, hub ids (OWNER/NAME) or folders (default: the budget's, "
-        "smollm2-135m; none where --models is given)",
-    )
-    add("--text", default="auto", help="python-topics, wikitext-2 or a file: what prompts and perplexity come from")
-    add("--prompt-tokens", help="lengths of prompts with commas between, decode goes on from the shortest")
-    add(
-        "--new-tokens", type=int, help="tokens of a timed generation, and the most of an answer (default: the budget's)"
-    )
-    add("--text-tokens", type=int, help="tokens of the text that perplexity is judged on (default: the budget's)")
-    add("--weights", help="trained weights of the one network that --models names; nothing is trained then")
-    add("--imagenet-weights", help="folder with torchvision's vgg16-*.pth, resnet18-*.pth (default: torch's downloads)")
-    add("--classes", type=int, help="classes of your own network (default: the data set's)")
-    add("--image-size", type=int, help="side in pixels of the images given to the networks (default: their own)")
-    add("--normalize", help="what your weights were trained with: M,M,M/S,S,S, means and standard deviations")
-    add("--precisions", help="names with commas between (default: the budget's)")
-    add("--modes", help="eager, compiled (default: the budget's)")
-    add("--batch-sizes", help="whole numbers with commas between (default: the budget's)")
-    add("--seeds", help="whole numbers with commas between, one training each (default: the budget's)")
-    add("--train-images", type=int, help="images that each training sees, all epochs together (default: the budget's)")
-    add("--test-images", type=int, help="test images that judge accuracy, the first so many (default: the budget's)")
-    add("--repeats", type=int, help="fresh processes for each timed case (default: the budget's)")
-    add("--threads", type=int, help="threads that torch uses on the CPU (default: the cores there are)")
-    add("--track", help="curves of trainings: tensorboard, wandb (with commas between) or none (default: tensorboard)")
-    add("--profile", action="store_true", help="trace each case once, after it was timed, into results/profiles/")
-    add("--isolation", choices=("process", "none"), default="process", help="none runs cases in pytest, for a debugger")
-    add("--case-timeout", type=float, help="seconds after which a case is ended (default: the budget's)")
-    add("--resume", action="store_true", help="take finished cases of the same code, machine and data from the journal")
+    add_options(group.addoption)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -121,7 +85,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 @pytest.fixture
 def plan(pytestconfig: pytest.Config) -> Plan:
-    """What this run measures."""
+    """The plan of this run."""
     return pytestconfig.stash[SESSION].plan
 
 

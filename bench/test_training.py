@@ -1,20 +1,19 @@
-"""Training: every recipe of the run, once a seed. Inference is judged with the weights that these leave behind."""
+"""Training: every recipe of the run, once a seed. Inference is judged with the weights that these leave."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from bench.plan.training_cases import training_case, training_rows
+
 if TYPE_CHECKING:
     from bench.plan.plan import Plan
 
 
 def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
-    for seed in plan.seeds:
-        for model in plan.trained:
-            for recipe in plan.recipes(model):
-                yield {"model": model, "recipe": recipe, "seed": seed}
+    return training_rows(plan)
 
 
 def test_training(measure: Any, plan: Plan, model: str, recipe: str, seed: int) -> None:
-    measure(plan.training(model, recipe=recipe, seed=seed))
+    measure(training_case(plan, model=model, recipe=recipe, seed=seed))

@@ -22,7 +22,7 @@ from torch.utils import benchmark  # noqa: E402
 import models  # noqa: E402
 from bench.core.budgets import Sampling  # noqa: E402
 from bench.measure import clock, machine  # noqa: E402
-from bench.plan.options import available_cores  # noqa: E402
+from bench.plan.command_line import available_cores  # noqa: E402
 
 TOLERANCE = 0.05
 SECONDS = 1.0

@@ -36,7 +36,7 @@ from scipy.stats import binomtest  # noqa: E402
 
 from bench.core.records import Case, Measurement, from_json, to_json  # noqa: E402
 from bench.core.workspace import Workspace  # noqa: E402
-from bench.plan.options import available_cores  # noqa: E402
+from bench.plan.command_line import available_cores  # noqa: E402
 from bench.report.compare.matching import Pair  # noqa: E402
 from bench.report.compare.thresholds import PROCESSES, TIMES  # noqa: E402
 from bench.report.compare.times import TimeChange, tested, too_few  # noqa: E402

@@ -24,7 +24,7 @@ import models  # noqa: E402
 from bench.core.budgets import Sampling  # noqa: E402
 from bench.measure import clock, machine  # noqa: E402
 from bench.measure.state import Watch  # noqa: E402
-from bench.plan.options import available_cores  # noqa: E402
+from bench.plan.command_line import available_cores  # noqa: E402
 from bench.report.statistics import quantile_interval  # noqa: E402
 
 MOST = 1.03

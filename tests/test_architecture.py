@@ -12,31 +12,28 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-ARTEFACTS = {"bench.train.artefacts"}
+WORKER = {"bench.measure", "bench.data", "bench.precision", "bench.runtimes", "bench.train", "bench.experiments"}
+"""Folders that only a worker imports."""
 ALLOWED: dict[str, set[str]] = {
     "models": {"models"},
     "bench/core": {"bench.core"},
-    "bench/plan": {"bench.core", "models", "bench.plan", "bench.train.tracking"},
-    "bench/run": {"bench.core", "bench.plan", "bench.run", "bench.experiments", "bench.measure"} | ARTEFACTS,
+    "bench/plan": {"bench.core", "models", "bench.plan"},
+    "bench/run": {"bench.core", "bench.plan", "bench.run", "bench.experiments", "bench.measure"},
     "conftest.py": {"bench.core", "bench.plan", "bench.run"},
-    "bench/test_*.py": {"bench.plan", "bench.core"},
-    "bench/experiments": {
-        "models",
-        "bench.core",
-        "bench.experiments",
-        "bench.precision",
-        "bench.runtimes",
-        "bench.measure",
-        "bench.train",
-        "bench.data",
-    },
-    "bench/train": {"models", "bench.core", "bench.train", "bench.data", "bench.measure"},
-    "bench/precision": {"bench.core", "bench.precision", "bench.measure"},
-    "bench/runtimes": {"bench.core", "bench.runtimes", "bench.measure"},
+    "bench/test_*.py": {"bench.plan"},
     "bench/measure": {"bench.core", "bench.measure"},
     "bench/data": {"bench.core", "bench.data"},
+    "bench/precision": {"bench.core", "bench.measure", "bench.precision"},
+    "bench/runtimes": {"bench.core", "bench.measure", "bench.precision", "bench.runtimes"},
+    "bench/train": {"models", "bench.core", "bench.data", "bench.measure", "bench.train"},
+    "bench/experiments": {"models", "bench.core", *WORKER},
     "bench/report": {"bench.core", "bench.report"},
+    "bench/export": {"models", "bench.core", "bench.precision", "bench.runtimes", "bench.export"},
 }
+NEW = ("report", "runtimes", "export")
+"""Folders under bench/ that the limit of modules leaves out."""
+MOST_MODULES = 90
+MOST_LINES = 400
 
 
 def sources() -> Iterator[tuple[Path, set[str]]]:
@@ -90,6 +87,67 @@ def test_the_run_reaches_experiments_only_inside_the_worker() -> None:
         assert not {name for name in early if name.startswith(("bench.experiments", "bench.measure"))}, file.name
 
 
+def test_no_two_modules_import_each_other() -> None:
+    """Strongly connected components of what is imported at import time, by Tarjan's algorithm."""
+    graph = {name: early_imports(file) for name, file in modules().items()}
+    graph = {name: targets & set(graph) for name, targets in graph.items()}
+    assert [component for component in components(graph) if len(component) > 1] == []
+
+
+def test_components_find_a_circle() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set[str](), "e": {"a"}}
+    assert sorted(map(sorted, components(graph))) == [["a", "b", "c"], ["d"], ["e"]]
+
+
+def modules() -> dict[str, Path]:
+    """Files of bench/ by the names of their modules, packages apart."""
+    files = [file for file in ROOT.glob("bench/**/*.py") if file.name != "__init__.py"]
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in files}
+
+
+def early_imports(file: Path) -> set[str]:
+    """Modules that importing ``file`` imports, also as names of their package."""
+    names = {name for name, at_import in imports(file) if at_import}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module in names:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def components(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Strongly connected components of ``graph``, whose values are keys of it."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    closed: list[set[str]] = []
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for target in graph[name]:
+            if target not in index:
+                visit(target)
+                low[name] = min(low[name], low[target])
+            elif target in stack:
+                low[name] = min(low[name], index[target])
+        if low[name] == index[name]:
+            place = stack.index(name)
+            closed.append(set(stack[place:]))
+            del stack[place:]
+
+    for name in graph:
+        if name not in index:
+            visit(name)
+    return closed
+
+
+def test_modules_are_few_and_short() -> None:
+    counted = [name for name in modules() if name.split(".")[1] not in NEW]
+    assert len(counted) <= MOST_MODULES
+    long = {name: len(file.read_text().splitlines()) for name, file in modules().items()}
+    assert {name: lines for name, lines in long.items() if lines > MOST_LINES} == {}
+
+
 def loaded_after(statement: str) -> set[str]:
     """Which heavy modules a fresh interpreter holds after ``statement``."""
     heavy = "torch", "torchvision", "numpy", "pandas", "matplotlib"
@@ -103,7 +161,8 @@ def loaded_after(statement: str) -> set[str]:
     [
         "models",
         "bench.plan.plan",
-        "bench.plan.options",
+        "bench.plan.command_line",
+        "bench.core.experiments",
         "bench.run",
         "bench.experiments",
         "bench.core.labels",
@@ -125,3 +184,23 @@ def test_the_report_is_free_of_torch() -> None:
 def test_collecting_imports_no_torch() -> None:
     arguments = ["bench", "--collect-only", "-q", "--dataset", "mnist5k", "-p", "no:cacheprovider"]
     assert loaded_after(f"import pytest\npytest.main({arguments})") == set()
+
+
+def test_what_the_fork_server_imports_leaves_cuda_alone() -> None:
+    """On every device: bitsandbytes and transformers' models ask CUDA for its capability as they are imported."""
+    code = """
+import sys
+import torch
+
+def asked(*arguments, **options):
+    raise AssertionError("CUDA was initialised")
+
+torch.cuda._lazy_init = torch._C._cuda_init = asked
+from importlib import import_module
+from bench.run.process import LANGUAGE_PRELOAD, PRELOAD
+for name in (*PRELOAD, *LANGUAGE_PRELOAD):
+    import_module(name)
+print([name for name in ("bitsandbytes", "transformers.modeling_utils") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr

@@ -1,4 +1,4 @@
-"""How much is measured: which cases, and how many images, repeats and seconds each. Tables only, no logic.
+"""Budgets: which cases a run measures, with how many images, repeats and seconds each. Tables only, no logic.
 
 Work is counted in images, not in epochs, so that a budget takes as long on one data set as on another.
 """
@@ -8,52 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-ALL_PRECISIONS = (
-    "fp32",
-    "tf32",
-    "bf16",
-    "fp16",
-    "bf16_autocast",
-    "int8_static",
-    "int8_dynamic",
-    "int8_linear",
-    "int4_linear",
-    "int8_weights",
-    "nf4_weights",
-    "fp4_weights",
-    "int8_bnb",
-    "int8_bnb_outliers",
-    "nf4",
-    "nf4_double",
-    "fp4",
-)
-"""Of image classifiers."""
-LANGUAGE_PRECISIONS = (
-    "fp32",
-    "tf32",
-    "bf16",
-    "fp16",
-    "int8_packed",
-    "int8_linear_bf16",
-    "int8_bnb",
-    "int8_bnb_outliers",
-    "int4_linear",
-    "nf4",
-    "nf4_bf16",
-    "nf4_double",
-    "nf4_double_bf16",
-    "fp4",
-    "fp4_bf16",
-)
+from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS
+
 COMPILED_KINDS = ("fp32", "int8_static", "int8_weights", "nf4_weights", "int8_bnb")
 """One precision of classifiers for each way in which they compile: the others differ in a number format or a
 constant."""
 COMPILED_LANGUAGE_KINDS = ("fp32", "int8_packed", "int8_linear_bf16", "nf4")
-"""Of language models one for each library and for each way of torch's. bitsandbytes is not compiled there: its row
+"""Precisions of language models, one for each library and each way of torch's. bitsandbytes is not compiled: its row
 says why."""
 BOTH_MODES = ("eager", "compiled")
 CEILING_SIDES = (256, 512, 1024, 2048, 4096, 8192, 16384)
-"""Of matrices that are multiplied for the hardware's limits: a GPU needs large ones."""
+"""Sides of the matrices that are multiplied for the hardware's limits: a GPU needs large ones."""
 FEATURE_SIDE = 16
 """Side, in pixels, of what a single convolution is given."""
 
@@ -76,7 +41,7 @@ TORCHVISION_CLASSIFIERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """When the timing of a case stops: enough samples, enough seconds and a small enough error, or out of time."""
+    """Stopping rule of a timed case: enough samples, enough seconds and a small enough error, or out of time."""
 
     min_samples: int
     min_seconds: float
@@ -111,7 +76,7 @@ class Layers:
 
 @dataclass(frozen=True, kw_only=True)
 class Language:
-    """What is measured of language models. Loading, perplexity and chat: each precision of ``rows`` once, eager."""
+    """Rows of language models. Loading, perplexity and chat: each precision of ``rows`` once, eager."""
 
     models: tuple[str, ...]
     rows: tuple[Rows, ...]
@@ -133,13 +98,13 @@ class Language:
 
 @dataclass(frozen=True, kw_only=True)
 class Ceilings:
-    """How the hardware's limits are measured, once a run."""
+    """Work by which the hardware's limits are measured, once a run."""
 
     cpu_bytes: int
-    """What is copied and summed on a CPU: more than its caches hold."""
+    """Bytes that are copied and summed on a CPU: more than its caches hold."""
     cuda_bytes: int
     sides: tuple[int, ...]
-    """Of the square matrices that are multiplied, in rising order: none after one that takes long or lacks memory."""
+    """Sides of the square matrices, in rising order: none after one that takes long or lacks memory."""
     rounds: int
     """Samples of each, fewer of what takes long."""
 
@@ -168,7 +133,7 @@ class Budget:
     untrained: tuple[str, ...]
     """Classifiers that are timed as they are built: latency and memory, no accuracy."""
     rows: tuple[Rows, ...]
-    """What is timed of the classifiers. Of batch sizes the largest comes first: its predictions serve the others."""
+    """Timed rows of the classifiers. The largest batch size comes first: its predictions serve the others."""
     layers: Layers
     language: Language
     ceilings: Ceilings
@@ -179,7 +144,7 @@ class Budget:
     repeats: int
     sampling: Sampling
     loading: Sampling
-    """Of passes over a data set, each of which is one sample."""
+    """Stopping rule of passes over a data set, each of which is one sample."""
     train_images: int | None
     """Images seen by a training; None is the recipe's epochs over all images."""
     train_images_by_model: Mapping[str, int] = field(default_factory=dict)
@@ -204,13 +169,13 @@ BUDGETS: dict[str, Budget] = {
         untrained=(*NOTES_CLASSIFIERS[1:], *TORCHVISION_CLASSIFIERS),
         rows=(
             # As many images as are judged at once: another batch size would have to be compiled for that.
-            Rows(precisions=ALL_PRECISIONS, modes=("eager",), batch_sizes=(32,), models=("cnn_small",)),
+            Rows(precisions=CLASSIFIER_PRECISIONS, modes=("eager",), batch_sizes=(32,), models=("cnn_small",)),
             Rows(precisions=COMPILED_KINDS, modes=("compiled",), batch_sizes=(32,), models=("cnn_small",)),
             Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(2,)),
         ),
         layers=Layers(
             widths={"linear": (128,), "conv3x3": (16,)},
-            precisions=ALL_PRECISIONS,
+            precisions=CLASSIFIER_PRECISIONS,
             modes=("eager",),
             batch_sizes=(2,),
             sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
@@ -324,12 +289,12 @@ BUDGETS: dict[str, Budget] = {
         held_out=NOTES_CLASSIFIERS,
         untrained=(),
         rows=(
-            Rows(precisions=ALL_PRECISIONS, modes=("eager",), batch_sizes=(256, 128, 32, 1)),
-            Rows(precisions=ALL_PRECISIONS, modes=("compiled",), batch_sizes=(256, 1)),
+            Rows(precisions=CLASSIFIER_PRECISIONS, modes=("eager",), batch_sizes=(256, 128, 32, 1)),
+            Rows(precisions=CLASSIFIER_PRECISIONS, modes=("compiled",), batch_sizes=(256, 1)),
         ),
         layers=Layers(
             widths={"linear": (256, 512, 1024, 2048, 4096), "conv3x3": (32, 64, 128, 256, 512)},
-            precisions=ALL_PRECISIONS,
+            precisions=CLASSIFIER_PRECISIONS,
             modes=BOTH_MODES,
             batch_sizes=(512, 64, 8, 1),
             sampling=Sampling(min_samples=50, min_seconds=0.5, relative_error=0.01, max_seconds=5.0),

@@ -1,4 +1,4 @@
-"""What a precision really converted, from what is stored and what ran."""
+"""Coverage of a precision, counted from the tensors that are stored and the products that ran."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bench.measure import products
 from bench.precision.converted import weights_in
 
 TOLERANCE = 0.01
-"""Share of the FLOPs that a trace may miss, or count twice, before nothing is concluded from it."""
+"""Largest share of the FLOPs that a trace may miss or count twice; beyond it no conclusion is drawn."""
 PADDING = "aten::_weight_int4pack_mm"
-"""What torchao multiplies int4 weights with on CUDA. Its trace tells the padded widths only."""
+"""Operator by which torchao multiplies int4 weights on CUDA. Its trace has the padded widths only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """``compute``: the number format in which most of the arithmetic ran, None where the trace does not tell."""
+    """Coverage and arithmetic of one step; ``compute`` is the number format of most FLOPs, None if unknown."""
 
     coverage: Coverage | None = None
     compute: str | None = None
@@ -29,10 +29,10 @@ class Ran:
 
 
 def precision_of(case: Case) -> Precision:
-    """The precision that ``case`` names.
+    """Precision that ``case`` names.
 
     Raises:
-        Unsupported: it does not run on the device of the case, or not in its mode.
+        Unsupported: it does not run on the device or in the mode of the case.
     """
     precision = PRECISIONS[case.precision]
     reason = why_not(precision, case.device, case.mode)
@@ -50,15 +50,15 @@ def whats_converted(
     flops: int,
     without: Sequence[str] = (),
 ) -> Ran:
-    """Trace ``step`` once, untimed, and count.
+    """Trace ``step`` once, untimed, and count the converted parameters and FLOPs.
 
     Args:
-        parameters: of the network before it was converted.
-        flops: of one step of that network.
-        without: operators whose products are not counted, and are not in ``flops``.
+        parameters: number of parameters of the network before conversion.
+        flops: FLOPs of one step of that network.
+        without: operators whose products are not counted, neither here nor in ``flops``.
     """
     if precision.name == "tf32":
-        return Ran(compute="tf32", absent={"coverage": "a trace does not tell TF32 from float32"})
+        return Ran(compute="tf32", absent={"coverage": "a trace does not distinguish TF32 from float32"})
     device = next((parameter.device.type for parameter in network.parameters()), "cpu")
     ran = [product for product in products.products_of(step, device) if product.operator not in without]
     seen = sum(product.flops for product in ran)
@@ -78,11 +78,11 @@ def whats_converted(
     if accounted:
         return Ran(coverage=coverage, compute=products.main_format(ran))
     if seen > flops and any(product.operator == PADDING for product in ran):
-        reason += ": torchao pads the inputs of int4 layers to a multiple of 1024, and the zeros are multiplied too"
+        reason += ": torchao pads the inputs of int4 layers to a multiple of 1024, and multiplies the zeros too"
     return Ran(coverage=coverage, absent={"coverage FLOPs": reason})
 
 
 def bits_of(precision: Precision) -> dict[str, Figure]:
-    """How wide weights and activations are meant to be, as figures of a row."""
+    """Nominal bits of weights and activations, as figures of a row."""
     bits = {"weight_bits": precision.weight_bits, "activation_bits": precision.activation_bits}
     return {name: Figure(value=value, unit="bit", exact=True) for name, value in bits.items()}

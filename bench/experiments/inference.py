@@ -1,4 +1,4 @@
-"""Inference of a classifier: latency, throughput, memory and accuracy, each in a pass of its own."""
+"""Inference of a classifier: latency, throughput, memory and accuracy, each measured in a pass of its own."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from bench.precision.converted import tensors_as_stored
 from bench.train.evaluate import check_logits
 
 SMALLEST_JUDGING_BATCH = 32
-"""Accuracy is judged in batches of at least this many images: ten thousand calls with one image each take minutes."""
+"""Smallest batch for judging accuracy, since ten thousand calls with one image each take minutes."""
 JUDGING_BATCH = 100
 CHANCE_ERRORS = 2
 """Standard errors above guessing within which accuracy is taken for it."""
 
 
 def run(case: Case, workspace: Workspace) -> Measurement:
-    """Time ``case`` and judge its predictions.
+    """Time the network of ``case`` and judge its predictions.
 
     Raises:
         InputError: weights or network cannot be used.
@@ -157,9 +157,9 @@ def _divergence(network: nn.Module, subject: Subject, case: Case) -> Divergence 
 
 
 def _judge(network: nn.Module, subject: Subject, case: Case, workspace: Workspace) -> tuple[Quality | None, str | None]:
-    """Accuracy on the test set, and why its predicted labels could not be kept, if so: a full disk costs no row.
+    """Accuracy on the test set, and the reason if its labels could not be written: a full disk costs no row.
 
-    Labels are predicted once for each weights, precision and mode, then read again.
+    Labels are predicted once for each set of weights, precision and mode, then read again.
     """
     if subject.weights is None or subject.columns.why_not_judged:
         return None, None
@@ -180,19 +180,19 @@ def _judge(network: nn.Module, subject: Subject, case: Case, workspace: Workspac
 
 
 def _predictions_name(subject: Subject, case: Case, count: int, run: str) -> str:
-    """Hash of all that shapes predictions: not the batch size, nor how they are timed."""
+    """Hash of all that determines the predictions, without batch size and timing."""
     shaping = dataclasses.replace(case, batch_size=1, repeat=0, options=tuple(_without_timing(case)))
     return digest_of({"case": to_json(shaping), "weights": subject.weights, "images": count, "run": run})
 
 
 def _without_timing(case: Case) -> Iterator[tuple[str, Scalar]]:
-    return (pair for pair in case.options if pair[0] not in TIMING_OPTIONS)
+    return (pair for pair in case.options if pair[0] not in SAMPLING_OPTIONS)
 
 
 def _predict(network: nn.Module, subject: Subject, case: Case, count: int) -> quality.Labels:
     """Labels predicted for the first ``count`` test images, or for as many as the case's seconds allow.
 
-    Batches are full, so that no shape but one is compiled.
+    Batches are full, so that only one shape is compiled.
     """
     size = case.batch_size
     if size < SMALLEST_JUDGING_BATCH:

@@ -1,4 +1,4 @@
-"""How a network is run: eager, or compiled by ``torch.compile`` into a cache folder of its own."""
+"""Modes of a network: eager, or compiled by ``torch.compile`` into a cache folder of its own."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bench.core.workspace import Workspace
 
 
 def prepare_mode(network: nn.Module, case: Case, workspace: Workspace, *, may_freeze: bool) -> nn.Module:
-    """``network`` as ``case.mode`` runs it. A compiled one is compiled at its first call, for one input shape.
+    """``network`` in the mode of ``case``. A compiled one is compiled at its first call, for one input shape.
 
     Repeat 0 compiles into an empty cache folder, so that its cold figures are cold; later repeats reuse that folder.
-    On a CPU, weights are frozen if they may be: without that Inductor neither lays them out for oneDNN beforehand nor
-    finds the int8 kernels. It is done at every precision that allows it, so that rows differ in precision alone.
+    On a CPU, weights are frozen if they may be: without that, Inductor neither lays them out for oneDNN beforehand nor
+    finds the int8 kernels. Every precision that allows freezing has it, so that rows differ in precision alone.
 
     Raises:
         Unsupported: nothing can be compiled here.
@@ -55,7 +55,7 @@ def compiled(network: nn.Module) -> nn.Module:
 
 
 def why_not_compiled(device: str) -> str | None:
-    """Why ``torch.compile`` cannot build kernels for ``device`` here, or None if it can."""
+    """Reason why ``torch.compile`` cannot build kernels for ``device`` here; None if it can."""
     import torch._inductor.compile_fx  # noqa: F401  (seconds of import, which are not part of compiling a network)
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
@@ -74,10 +74,10 @@ def why_not_compiled(device: str) -> str | None:
 
 
 def _empty_cache(cache: Path, probed: Path) -> None:
-    """Make ``cache`` a folder that holds nothing but what vector instructions the compiler can use here.
+    """Empty ``cache`` except for the compiler's vector instructions, which torch looks up there.
 
-    torch finds that out by compiling a test program for each kind, which takes seconds and is no part of compiling a
-    network: it is done once into ``probed``.
+    torch finds them by compiling a test program for each kind. That takes seconds and is no part of compiling a
+    network, so that it is done once, into ``probed``.
     """
     from torch._inductor.cpu_vec_isa import pick_vec_isa
 
@@ -97,6 +97,6 @@ def _use_cache(cache: Path) -> None:
 
 
 def graph_breaks() -> int:
-    """How often tracing was given up so far in this process: each one splits the network into separate graphs."""
+    """Number of graph breaks so far in this process. Each splits the network into separate graphs."""
     counters: Any = torch._dynamo.utils.counters
     return sum(counters["graph_break"].values())

@@ -1,4 +1,4 @@
-"""What an inference case times: a network with the right weights on its device, and real images to feed it."""
+"""Subject of an inference case: a network with its weights on its device, and real images as its input."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ GREY_IMAGES = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A network in evaluation mode at the precision of its case, on ``device``, and where its weights came from."""
+    """Network in evaluation mode at the precision of its case, on ``device``, and the origin of its weights."""
 
     converted: Converted
     device: torch.device
     dataset: ImageDataset
     normalize: Normalization | None
     weights: str | None
-    """SHA-256 of the file of trained weights; None: the network is as it was built."""
+    """SHA-256 of the file of trained weights; None if the network is as it was built."""
     untrained: str | None
-    """Why there are no trained weights; None if there are."""
+    """Reason why there are no trained weights; None if there are."""
     parameters: int
-    """Parameters before converting."""
+    """Number of parameters before conversion."""
     flops_per_image: int
     flops_doubtful: str | None
     """Why the FLOPs cannot be relied on; None where a trace agrees with them."""
@@ -63,7 +63,7 @@ class Subject:
     """Of a pretrained network whose classes are not the data set's: what it is fed instead."""
     load_seconds: float
     convert_seconds: float | None
-    """None where there is nothing to convert."""
+    """Seconds of conversion; None if there is nothing to convert."""
     peaks: list[Peak] = field(default_factory=list)
 
     @property
@@ -80,7 +80,7 @@ class Photographs:
 
 
 def load_subject(case: Case, workspace: Workspace) -> Subject:
-    """Build the network of ``case``, load its weights and bring it to its precision and device: timed, with its peak.
+    """Build the network of ``case``, load its weights and convert it on its device: timed, with its peak.
 
     The peak is that of loading and converting together, since some formats need both copies of the weights at once.
 
@@ -271,7 +271,7 @@ def normalization_of(case: Case, dataset: ImageDataset) -> Normalization | None:
 
 
 def dataset_of(workspace: Workspace) -> ImageDataset:
-    """The data set that was decoded before any case ran."""
+    """Data set that was decoded before any case ran."""
     if workspace.decoded is None:
         raise RuntimeError("prepare the data set first")
     return open_dataset(workspace.decoded)

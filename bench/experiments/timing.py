@@ -1,8 +1,7 @@
-"""Timing one step: its first call, its samples, its blocks and its peak of memory, each in a pass of its own."""
+"""Timing of one step: first call, samples, blocks and peak of memory, each in a pass of its own."""
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,32 +9,30 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.core.budgets import BUDGETS, Sampling
+from bench.core.experiments import sampling_of
 from bench.core.records import Case, Figure, Peak
 from bench.measure import clock, memory
 from bench.measure.energy import ENERGY_SECONDS, STOOD_STILL, Meter, meter_of
 from bench.measure.state import Watch
 from bench.precision.converted import tensors_as_stored
 
-NO_BLOCKS = "metered over blocks of calls, which are not taken here"
-TIMING_OPTIONS = ("max_seconds", "min_samples")
-"""Options of a case that change how long it is timed, and nothing of what it computes."""
+NO_BLOCKS = "measured over blocks of calls, which this experiment does not take"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """What came of one step, timed."""
+    """Result of timing one step."""
 
     output: Tensor
-    """Of the first call."""
+    """Output of the first call."""
     first_seconds: float
     latencies: clock.Latencies
     blocks: clock.Blocks | None
-    """None where no throughput was asked for."""
+    """Blocks of calls; None if no throughput is measured."""
     peaks: tuple[Peak, ...]
     watch: Watch
     joules: float | None
-    """Of one call."""
+    """Joules of one call; None with the reason in ``why_no_energy``."""
     why_no_energy: str | None
 
     @property
@@ -43,7 +40,7 @@ class Timed:
         return statistics.median(self.latencies.seconds)
 
     def figures(self, items_per_step: int) -> dict[str, Figure]:
-        """Throughput, and how it and the latencies were come by."""
+        """Throughput, and the facts behind it and the latencies."""
         found = {"criterion_met": Figure(value=float(self.latencies.criterion_met), unit="yes=1")}
         if self.blocks:
             per_second = self.blocks.steps * items_per_step / statistics.median(self.blocks.seconds)
@@ -60,7 +57,7 @@ class Timed:
         return None if self.joules is None else self.joules / items_per_step
 
     def absent(self, device: torch.device) -> dict[str, str]:
-        """Why there are no device times, peaks, clocks or energy."""
+        """Reasons for missing device times, peaks, clocks or energy."""
         reasons = {
             "device_seconds": None if device.type == "cuda" else "on a CPU the wall time is the device time",
             "device_state": self.watch.why_absent,
@@ -72,9 +69,9 @@ class Timed:
 def timed(
     step: Callable[[], Tensor], case: Case, *, check: Callable[[Tensor], None] | None = None, throughput: bool
 ) -> Timed:
-    """Call ``step`` for the first time, let ``check`` look at what it gives, warm up, and take samples.
+    """Call ``step`` for the first time, ``check`` its output, warm up, and take samples.
 
-    Blocks of calls, which give a throughput and the energy, are timed on demand.
+    Blocks of calls, for throughput and energy, are timed only if ``throughput`` is set.
     """
     device = torch.device(case.device)
     begin = clock.now(device)
@@ -85,7 +82,7 @@ def timed(
     clock.warm_up(step, device)
     watch = Watch(device)
     watch()
-    latencies = clock.latencies(step, device, sampling(case), watch)
+    latencies = clock.latencies(step, device, sampling_of(case), watch)
     watch.last()
     blocks = clock.blocks(step, device, statistics.median(latencies.seconds)) if throughput else None
     watch.last()
@@ -103,7 +100,7 @@ def timed(
 
 
 def _energy(step: Callable[[], Tensor], device: torch.device, steps: int) -> tuple[float | None, str | None]:
-    """Joules of one call, or why they are unknown: over blocks of ``steps`` calls that are not timed."""
+    """Joules of one call, or the reason why unknown, over blocks of ``steps`` calls that are not timed."""
     meter = meter_of(device)
     if not meter.counters:
         return None, meter.why_absent
@@ -119,26 +116,11 @@ def _energy(step: Callable[[], Tensor], device: torch.device, steps: int) -> tup
 
 
 def why_no_energy(meter: Meter, joules: float | None) -> str | None:
-    """Why ``meter`` gave no ``joules``; None if it did."""
+    """Reason why ``meter`` has no ``joules``; None if it has."""
     return None if joules is not None else meter.why_absent or STOOD_STILL
 
 
-def sampling(case: Case) -> Sampling:
-    """The stopping rule of ``case``: the budget's for its experiment, with what the command line changed of it."""
-    budget = BUDGETS[case.budget]
-    own = {
-        "layers": budget.layers.sampling,
-        "noise": budget.noise.sampling,
-        "loading": budget.loading,
-        "prefill": budget.language.sampling,
-        "decode": budget.language.sampling,
-    }
-    rule = own.get(case.experiment, budget.sampling)
-    changed = {name: case.option(name) for name in TIMING_OPTIONS if case.option(name) is not None}
-    return dataclasses.replace(rule, **changed)  # type: ignore[arg-type]  # checked by pytest-benchmark's own options
-
-
 def fewest_bytes(network: nn.Module, inputs: Tensor, output: Tensor) -> Figure:
-    """What a step has to move at least: weights as stored and inputs read, outputs written, nothing in between."""
+    """Fewest bytes that a step moves: weights as stored and inputs read, outputs written, nothing in between."""
     size = memory.bytes_of(tensors_as_stored(network)) + inputs.nbytes + output.nbytes
     return Figure(value=size, unit="B", exact=True)

@@ -1,9 +1,9 @@
-"""The cases that compare trainings: parameters of their tests, and the case of each. No torch."""
+"""The cases of trainings and of their comparisons: parameters of their tests, and the case of each. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import models
 from bench.core.comparisons import (
@@ -19,27 +19,56 @@ from bench.core.comparisons import (
 )
 from bench.core.recipes import RECIPES, recipe_for
 from bench.core.records import Case, Scalar
+from bench.plan.cases import make_case, recipes_of
+from bench.plan.plan import Plan
 from models.ablations import ABLATIONS
-
-if TYPE_CHECKING:
-    from bench.plan.plan import Plan
 
 LADDER_EPOCHS = 4
 """A ladder's trainings are cut into so many, each of them a sample of its speed."""
 IMAGENET_SIZE = 224
-TRAININGS = ("training", "ladder", "pretraining", "transfer", "ablation", "speedrun")
-"""Experiments that train, and may take as long as a training."""
 
 
 def arithmetic_options(arithmetic: Arithmetic) -> dict[str, Scalar]:
-    """What of ``arithmetic`` are options of a case; pipeline, mode and precision have fields of their own."""
-    given = {name: getattr(arithmetic, name) for name in ("workers", "channels_last", "products", "fused")}
-    return {name: value for name, value in given.items() if value is not None and value is not False}
+    """Options of a case that state ``arithmetic``; pipeline, mode and precision have fields of their own."""
+    named = {name: getattr(arithmetic, name) for name in ("workers", "channels_last", "products", "fused")}
+    return {name: value for name, value in named.items() if value is not None and value is not False}
 
 
 def usual_arithmetic(model: str) -> Arithmetic:
-    """What ``model`` is trained with where nothing is compared."""
+    """Arithmetic of a training where nothing is compared."""
     return CAUTIOUS if ":" in model else FAST
+
+
+def training_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+    for seed in plan.seeds:
+        for model in plan.trained:
+            for recipe in recipes_of(plan, model):
+                yield {"model": model, "recipe": recipe, "seed": seed}
+
+
+def training_case(plan: Plan, *, model: str, recipe: str, seed: int) -> Case:
+    """The training of ``model`` whose weights inference reads. Its repeats are its seeds."""
+    images = plan.train_images or plan.budget.train_images_by_model.get(model, plan.budget.train_images)
+    epochs = plan.budget.epochs
+    options: dict[str, Scalar] = {
+        "epoch_images": -(-images // epochs) if images and epochs else None,
+        "classes": plan.user.classes,
+        "normalize": plan.user.normalize,
+    }
+    size = plan.image_size(model)
+    return _training(
+        plan, "training", model, usual_arithmetic(model), seed, images, options, recipe=recipe, image_size=size
+    )
+
+
+def needed_training(plan: Plan, model: str, image_size: int) -> Case | None:
+    """The training whose weights ``model`` is judged with at ``image_size``.
+
+    None where weights are given, nothing is trained, or the images have another size than in training.
+    """
+    if plan.user.weights or model not in plan.trained or image_size != plan.image_size(model):
+        return None
+    return training_case(plan, model=model, recipe=recipes_of(plan, model)[0], seed=plan.seeds[0])
 
 
 def ladder_rows(plan: Plan) -> Iterator[dict[str, Any]]:
@@ -66,8 +95,8 @@ def step_rows(plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def step_case(plan: Plan, *, model: str, rung: int, repeat: int) -> Case:
-    """The training step of ``model``, taken apart."""
-    return _case(plan, "training_step", model, LADDER[rung][1], repeat=repeat, options=dict(plan.sampling))
+    """The training step of ``model``, timed by phases."""
+    return _fed(plan, "training_step", model, LADDER[rung][1], repeat=repeat, options=dict(plan.sampling))
 
 
 def loading_rows(plan: Plan) -> Iterator[dict[str, Any]]:
@@ -88,22 +117,17 @@ def loading_case(plan: Plan, *, source: str, items: int, model: str, feeder: str
     recipe = recipe_for("cnn_small" if model == "none" else model)
     workers = int(feeder.removeprefix("workers")) if feeder != "tensor" else None
     pipeline = "tensor" if workers is None else "dataloader"
-    given: dict[str, Scalar] = {"source": source, "items": items, **dict(plan.sampling)}
-    if workers is not None:
-        given["workers"] = workers
-    return Case(
-        experiment="loading",
+    options = {"source": source, "items": items, "workers": workers, **dict(plan.sampling)}
+    return make_case(
+        plan,
+        "loading",
         model=model,
-        dataset=plan.dataset,
         image_size=32,
-        device=plan.device,
-        threads=plan.threads,
-        budget=plan.budget.name,
         recipe=recipe.name,
         pipeline=pipeline,
         batch_size=recipe.batch_size,
         repeat=repeat,
-        options=tuple(sorted(given.items())),
+        options=options,
     )
 
 
@@ -122,9 +146,9 @@ def transfer_case(plan: Plan, *, model: str, source: str, scope: str, seed: int)
     options: dict[str, Scalar] = {"source": source, "scope": scope}
     images = plan.train_images or _of(plan).transfer
     if source == "imagenet":
-        given = plan.imagenet[model].options if model in plan.imagenet else {}
+        weights = plan.imagenet[model].options if model in plan.imagenet else {}
         size = {"image_size": IMAGENET_SIZE, "recipe": "note2_transfer"}
-        return _training(plan, "transfer", model, FAST, seed, images, {**options, **given}, **size)
+        return _training(plan, "transfer", model, FAST, seed, images, {**options, **weights}, **size)
     recipe, half = _transfer_recipe(model), {**options, "half": 2}
     return _training(plan, "transfer", model, FAST, seed, images, half, recipe=recipe)
 
@@ -185,32 +209,37 @@ def _training(
     arithmetic: Arithmetic,
     seed: int,
     images: int | None,
-    options: dict[str, Scalar],
+    options: Mapping[str, Scalar],
     **fields: Any,
 ) -> Case:
-    given = {"train_images": images, "test_images": plan.test_images or plan.budget.test_images}
-    kept: dict[str, Scalar] = {name: value for name, value in given.items() if value is not None}
-    return _case(plan, experiment, model, arithmetic, seed=seed, options={**kept, **options}, **fields)
+    judged = {"train_images": images, "test_images": plan.test_images or plan.budget.test_images}
+    return _fed(plan, experiment, model, arithmetic, seed=seed, options={**judged, **options}, **fields)
 
 
-def _case(
-    plan: Plan, experiment: str, model: str, arithmetic: Arithmetic, *, options: dict[str, Scalar], **fields: Any
+def _fed(
+    plan: Plan,
+    experiment: str,
+    model: str,
+    arithmetic: Arithmetic,
+    *,
+    options: Mapping[str, Scalar],
+    recipe: str | None = None,
+    image_size: int | None = None,
+    **fields: Any,
 ) -> Case:
-    recipe = fields.pop("recipe", None) or plan.recipes(model)[0]
-    return Case(
-        experiment=experiment,
+    """A case whose batches are fed and computed by ``arithmetic``, of ``recipe`` or of the network's own."""
+    chosen = recipe or recipes_of(plan, model)[0]
+    return make_case(
+        plan,
+        experiment,
         model=model,
-        dataset=plan.dataset,
-        image_size=fields.pop("image_size", None) or models.classifier(model).image_size,
-        device=plan.device,
-        threads=plan.threads,
-        budget=plan.budget.name,
-        recipe=recipe,
+        image_size=image_size or models.classifier(model).image_size,
+        recipe=chosen,
         pipeline=arithmetic.pipeline,
         precision=arithmetic.precision,
         mode=arithmetic.mode,
-        batch_size=RECIPES[recipe].batch_size,
-        options=tuple(sorted({**options, **arithmetic_options(arithmetic)}.items())),
+        batch_size=RECIPES[chosen].batch_size,
+        options={**options, **arithmetic_options(arithmetic)},
         **fields,
     )
 

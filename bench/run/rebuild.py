@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.core.errors import InputError
 from bench.core.records import Measurement, to_json
-from bench.run.journal import Contents, Entry, Journal, RunStart, Taken, Tried, told
+from bench.run.journal import Contents, Entry, Journal, RunStart, Taken, Tried, in_words
 from bench.run.result import bare, summary, write_whole
 
 NOTHING_FINISHED = 3
@@ -28,15 +28,15 @@ def rebuild(contents: Contents, results: Path, run: str | None = None) -> dict[s
         results: the folder that predicted labels are read from.
 
     Raises:
-        NothingFinished: nothing came of the run.
+        NothingFinished: the run has no finished case.
         InputError: the journal has no such run.
     """
     start = _start(contents, run)
     own: list[Entry | Taken] = [
         line for line in contents.lines if isinstance(line, Entry | Taken) and line.run == start.run
     ]
-    found = {line.case: _source(line, contents.finished) for line in own if isinstance(line, Taken)}
-    taken = {case: entry for case, entry in found.items() if entry and entry.run != start.run}
+    sources = {line.case: _source(line, contents.finished) for line in own if isinstance(line, Taken)}
+    taken = {case: entry for case, entry in sources.items() if entry and entry.run != start.run}
     measured = {line.outcome.case.id: line for line in own if isinstance(line, Entry)}
     entries: dict[str, Entry | Tried] = {**taken, **measured}
     if not entries:
@@ -78,12 +78,12 @@ def _others(contents: Contents, run: str) -> str:
 
 
 def _damage(contents: Contents) -> str:
-    return "".join(f"; {line}" for line in told(contents.damaged))
+    return "".join(f"; {line}" for line in in_words(contents.damaged))
 
 
 def _source(taken: Taken, entries: Sequence[Entry | Tried]) -> Entry | Tried | None:
-    found = [entry for entry in entries if entry.run == taken.source and entry.outcome.case.id == taken.case]
-    return found[-1] if found else None
+    matching = [entry for entry in entries if entry.run == taken.source and entry.outcome.case.id == taken.case]
+    return matching[-1] if matching else None
 
 
 def _case(line: Entry | Taken) -> str:

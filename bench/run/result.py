@@ -26,14 +26,14 @@ PROBE_BYTES = 64 * 1024
 
 
 class ResultFile:
-    """Where ``--benchmark-json`` goes; no path where none is asked for."""
+    """The file of ``--benchmark-json``; no path where none is asked for."""
 
     def __init__(self, path: Path | None, folder: Path) -> None:
         self.path = path
         self.folder = folder
         self.written = False
         self.problem: str | None = None
-        """Why it could not be written."""
+        """Reason why it could not be written; None if it was, or was not tried."""
         self._lock: int | None = None
 
     def check(self) -> None:
@@ -103,7 +103,7 @@ class ResultFile:
 
 
 class Elsewhere(os.PathLike[str]):
-    """What pytest-benchmark writes to, under the name of the file that the session writes itself."""
+    """The null device, under the name of the file that the session writes itself: for pytest-benchmark."""
 
     def __init__(self, shown: Path) -> None:
         self.shown = shown
@@ -175,14 +175,14 @@ def summary(
 
 def predictions(outcomes: Iterable[Outcome], results: Path) -> dict[str, str]:
     """Predicted labels of all outcomes by their digest, each once, for a report to pair rows by."""
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for outcome in outcomes:
         stored = outcome.quality.predictions if isinstance(outcome, Measurement) and outcome.quality else None
-        if stored and stored.sha256 not in found:
+        if stored and stored.sha256 not in labels:
             packed = packed_labels(stored, results)
             if packed is not None:  # a row without its labels is still a row
-                found[stored.sha256] = packed
-    return found
+                labels[stored.sha256] = packed
+    return labels
 
 
 def packed_labels(stored: Predictions, results: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""What a run may take from earlier ones: fingerprints of code, machine and data, measurements, trained weights."""
+"""Results that a run takes from earlier ones, and the fingerprint of code, machine and data. No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.core.errors import CodeChanged
 from bench.core.records import Failure, Machine, Measurement, Scalar, digest_of, to_json
 from bench.core.workspace import sha256_of
-from bench.run.journal import Contents, Entry, RunStart, Tried, told
+from bench.run.journal import Contents, Entry, RunStart, Tried, in_words
 
 ROOT = Path(__file__).resolve().parents[2]
 UNMEASURED = ("report",)
@@ -107,12 +107,12 @@ def _shaping(root: Path) -> list[Path]:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """When a file was last written, and its size; None if it is not there."""
+    """Time of a file's last change and its size; None if it is not there."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +121,9 @@ class Weights:
 
     artefact: str | None = None
     sha256: str | None = None
-    """Of the file ``artefact``: its name tells how they were trained, not what came of it."""
+    """Digest of the file ``artefact``: its name says how the weights were trained, not what they are."""
     untrained: str | None = None
-    """Why there is no file although the case needs one."""
+    """Reason why there is no file although the case needs one; None where it needs none."""
     fresh: bool = True
     """Whether they were trained in this run, so that no earlier measurement can have used them."""
 
@@ -143,8 +143,8 @@ class Artefacts:
         """Digest of the file ``name``; None if it is not there."""
         file = self.folder / name
         try:
-            found = file.stat()
-            seen = (name, found.st_mtime_ns, found.st_size)
+            status = file.stat()
+            seen = (name, status.st_mtime_ns, status.st_size)
             if seen not in self._known:
                 self._known[seen] = sha256_of(file)
         except OSError:
@@ -155,8 +155,8 @@ class Artefacts:
         """Whether the file that a measurement speaks of is there and as it was then."""
         if measurement.artefact is None:
             return True
-        found = self.sha256(measurement.artefact)
-        return found is not None and found == measurement.weights_sha256
+        digest = self.sha256(measurement.artefact)
+        return digest is not None and digest == measurement.weights_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,17 +166,17 @@ class Adoption:
     entries: Mapping[str, Entry | Tried] = field(default_factory=dict)
     starts: Mapping[str, RunStart] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """How many cases, by reason."""
+    """Number of cases, by reason."""
     damaged: tuple[str, ...] = ()
     """Lines of the journal that are none, and why."""
 
     def lines(self) -> list[str]:
         """For people: what can be taken from which runs, and what cannot."""
         runs = Counter(entry.run for entry in self.entries.values())
-        origins = "; ".join(f"{count} of run {run}{self._begun(run)}" for run, count in runs.items())
-        found = f"resuming: {len(self.entries)} measurements of this code, machine and data"
+        origins = "; ".join(f"{number} of run {run}{self._begun(run)}" for run, number in runs.items())
+        count = f"resuming: {len(self.entries)} measurements of this code, machine and data"
         return [
-            f"{found} ({origins})" if origins else found,
+            f"{count} ({origins})" if origins else count,
             *(f"left out: {count} {reason}" for reason, count in self.left_out.items()),
             *(f"left out: {line}" for line in self.damaged),
         ]
@@ -206,7 +206,7 @@ def adopt(contents: Contents, marks: Mapping[str, str], whole: Callable[[Measure
         entries=taken,
         starts=contents.starts,
         left_out=Counter(reason for case, reason in left_out.items() if case not in taken),
-        damaged=tuple(told(contents.damaged)),
+        damaged=tuple(in_words(contents.damaged)),
     )
 
 

@@ -1,7 +1,4 @@
-"""Trained weights as files: what they are called, and how a file of weights gets into a network.
-
-Imports no torch until weights are read: names are worked out where there is none.
-"""
+"""Files of trained weights, read into a network. Imports no torch until weights are read."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import models
 from bench.core.errors import InputError, Unsupported
-from bench.core.recipes import Recipe, recipe, recipe_for
-from bench.core.records import Case, digest_of, word
 
 if TYPE_CHECKING:
     import torch
@@ -30,57 +25,6 @@ TRAINING_SOURCES = (
     "bench/experiments/comparisons.py",
 )
 _SHOWN = 3
-_TESTING_OPTIONS = {"test_images"}
-"""Options of a case that change how the weights are judged, not the weights."""
-
-
-def recipe_of(case: Case) -> Recipe:
-    """The recipe that a training case names, or the one that reproduces its network, with the case's normalisation.
-
-    Raises:
-        InputError: there is no such recipe, or it is for another network.
-    """
-    chosen = recipe(case.recipe) if case.recipe else recipe_for(case.model)
-    if chosen.model not in (None, case.model):
-        raise InputError(f"recipe '{chosen.name}' trains {chosen.model}, not '{case.model}': name it with that network")
-    normalize = case.option("normalize")
-    return chosen if normalize is None else dataclasses.replace(chosen, normalize=str(normalize))
-
-
-def artefact_name(case: Case, data_digest: str, code: str) -> str:
-    """File name of the weights that the training ``case`` gives, under ``results/artefacts``.
-
-    Those of the counted epoch: the chosen one (``…-best.pt``) where the recipe chooses, else the last (``….pt``).
-
-    Args:
-        data_digest: content of the data set (``ImageDataset.digest``).
-        code: ``training_code`` as it was when the run began. The code of a network of the user's own is in the options.
-    """
-    chosen = recipe_of(case)
-    shaping = {
-        "model": case.model,
-        "recipe": _plain(dataclasses.asdict(chosen)),
-        "data": data_digest,
-        "image_size": case.image_size,
-        "experiment": case.experiment,
-        "arithmetic": [case.pipeline, case.mode, case.precision],
-        "seed": case.seed,
-        "budget": case.budget,
-        "options": [list(pair) for pair in case.options if pair[0] not in _TESTING_OPTIONS],
-        "device": case.device.partition(":")[0],
-        "code": code,
-    }
-    stem = f"{word(case.model)}-{digest_of(shaping)}"
-    return f"{stem}-best.pt" if chosen.select == "validation" else f"{stem}.pt"
-
-
-def training_code() -> str:
-    """Hash of our source that shapes trained weights."""
-    total = hashlib.sha256()
-    for path in (path for name in TRAINING_SOURCES for path in _python_files(ROOT / name)):
-        name = path.relative_to(ROOT).as_posix()
-        total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return total.hexdigest()[:16]
 
 
 def load_weights(given: Path | str, network: nn.Module) -> tuple[str, ...]:
@@ -102,10 +46,10 @@ def load_weights(given: Path | str, network: nn.Module) -> tuple[str, ...]:
 
 
 def imagenet_file(model: str) -> Path:
-    """torchvision's first ImageNet weights of ``model``, where torch keeps what it downloaded. Nothing is downloaded.
+    """Path of torchvision's first ImageNet weights of ``model`` among torch's downloads. Nothing is downloaded.
 
     Raises:
-        Unsupported: the file is not there.
+        Unsupported: the file is missing.
     """
     import torch
     import torchvision.models
@@ -114,7 +58,7 @@ def imagenet_file(model: str) -> Path:
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not file.is_file():
         raise Unsupported(
-            f"the ImageNet weights of {model} are not there: put {file.name} into {file.parent}, "
+            f"the ImageNet weights of {model} are missing: put {file.name} into {file.parent}, "
             "or name its folder with --imagenet-weights"
         )
     return file
@@ -131,7 +75,7 @@ def fit(network: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> t
             take something else for; the message names the first few.
     """
     own = network.state_dict()
-    # Counts batches for a momentum that nobody here uses; files from before PyTorch 0.4.1 lack it.
+    # A count of batches for a momentum that is not used here; files from before PyTorch 0.4.1 lack it.
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in own]
     shared = [key for key in own if key in state]
@@ -172,13 +116,6 @@ def _kind(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _python_files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-    else:
-        yield from sorted(path.rglob("*.py"))
-
-
 def _first(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
@@ -186,9 +123,3 @@ def _first(names: list[str]) -> str:
 
 def _shape(tensor: torch.Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a single number"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench.core.budgets import COMPILED_KINDS
+from bench.core.experiments import LANGUAGE_EXPERIMENTS
 from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS
 from bench.core.records import Measurement, from_json
-from bench.plan.language_cases import LANGUAGE_EXPERIMENTS
-from bench.plan.options import gpu_count
+from bench.plan.command_line import gpu_count
 
 ROOT = Path(__file__).resolve().parents[2]
 OF_A_GPU = [name for name in CLASSIFIER_PRECISIONS if "cuda" in PRECISIONS[name].devices]
@@ -25,6 +25,7 @@ ROWS = [
 
 pytestmark = [
     pytest.mark.cuda,
+    pytest.mark.slow,
     pytest.mark.skipif(gpu_count() == 0, reason="no CUDA GPU here"),
 ]
 

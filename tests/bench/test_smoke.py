@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from bench.core.budgets import BUDGETS, COMPILED_KINDS, COMPILED_LANGUAGE_KINDS
+from bench.core.experiments import EXPERIMENTS, LANGUAGE_EXPERIMENTS
 from bench.core.labels import unpack
 from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
 from bench.core.records import Measurement, from_json
-from bench.plan.language_cases import LANGUAGE_EXPERIMENTS
-from bench.plan.training_cases import TRAININGS
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = BUDGETS["smoke"]
@@ -177,7 +178,7 @@ def test_inference_is_judged_with_the_weights_of_the_training(measurements: list
 def test_every_row_has_its_samples_and_figures(measurements: list[Measurement]) -> None:
     for found in measurements:
         assert found.flags["threads"]
-        if found.case.experiment not in (*TRAININGS, "load", "perplexity", "chat", "ceilings"):
+        if EXPERIMENTS[found.case.experiment].sampling:
             assert len(found.seconds) >= SMOKE.sampling.min_samples
         if found.case.experiment not in ("ceilings", "loading"):
             assert found.weight_bytes

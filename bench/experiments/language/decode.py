@@ -1,4 +1,4 @@
-"""Decoding: the time between tokens and new tokens a second, and what a step has to move and multiply at least."""
+"""Decoding: time between tokens, new tokens per second, and the least work of a step in bytes and FLOPs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.core.experiments import sampling_of
 from bench.core.records import Case, Cold, Figure, Measurement
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import Ran, whats_converted
@@ -23,7 +24,7 @@ from bench.experiments.language.generation import (
     warm_up,
 )
 from bench.experiments.language.subject import Subject, load_model, measured, unwatched
-from bench.experiments.timing import sampling, why_no_energy
+from bench.experiments.timing import why_no_energy
 from bench.measure import clock, memory
 from bench.measure.energy import ENERGY_SECONDS, Reading, meter_of
 from bench.measure.state import Watch
@@ -31,18 +32,18 @@ from bench.measure.trace import traced
 from bench.precision.converted import tensors_as_stored
 
 BLOCKS = 6
-"""Of each generation: the fewest of which a median has an interval of 95 %."""
+"""Blocks of each generation: the smallest number whose median has an interval of 95 %."""
 OF_ATTENTION = ("aten::bmm", "aten::baddbmm")
-"""Products of activations with one another: no weight is in them, and their number grows with the context."""
+"""Products of activations with each other: they involve no weight and grow with the context."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """Generations of one model, timed until the case's criterion was met."""
+    """Samples of generations, timed until the case's criterion is met."""
 
     gaps: tuple[float, ...]
     block_seconds: tuple[float, ...]
-    """Of blocks of steps that follow one another."""
+    """Seconds of blocks of consecutive steps."""
     steps_per_block: int
     criterion_met: bool
 
@@ -62,7 +63,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     def step() -> Generation:
         return generate(subject.model, prompts, tokens, arguments)
 
-    with torch.no_grad():  # as `generate` itself has it, and its users with it
+    with torch.no_grad():  # as in `generate` itself
         first = step()
         check_compiled(subject, case)
         watch = Watch(subject.device)
@@ -105,14 +106,14 @@ def run(case: Case, workspace: Workspace) -> Measurement:
 
 
 def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded:
-    """Every generation has the same number of gaps, and so of blocks."""
+    """Time generations until the criterion is met. All have the same number of gaps and blocks."""
     generations: list[tuple[float, ...]] = []
 
     def gaps() -> tuple[float, ...]:
         generations.append(step().gaps)
         return generations[-1]
 
-    found = clock.several_until(gaps, sampling(case), watch)
+    found = clock.several_until(gaps, sampling_of(case), watch)
     steps = max(1, len(generations[0]) // BLOCKS)
     return Decoded(
         gaps=found.seconds,
@@ -123,18 +124,18 @@ def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded
 
 
 def _one_token(subject: Subject, prompts: Tensor) -> Callable[[], object]:
-    """A decode step alone, after the prompt, for a trace. The compiled one runs only inside of ``generate``."""
+    """Single decode step after the prompt, for a trace. A compiled step runs only inside of ``generate``."""
     kept = subject.model(prompts, use_cache=True).past_key_values
     return lambda: subject.model(prompts[:, -1:], past_key_values=kept, use_cache=True)
 
 
 def block_sums(gaps: Sequence[float], steps: int) -> list[float]:
-    """Seconds of whole blocks of ``steps`` gaps; what is left over at the end is in none."""
+    """Seconds of whole blocks of ``steps`` gaps; the rest at the end is left out."""
     return [sum(gaps[begin : begin + steps]) for begin in range(0, len(gaps) - steps + 1, steps)]
 
 
 def _figures(case: Case, decoded: Decoded, prompt_tokens: int, new_tokens: int) -> dict[str, Figure]:
-    """The first new token belongs to prefill: neither its time nor itself is in a block."""
+    """Throughput and its facts. The first new token belongs to prefill and is in no block."""
     per_second = case.batch_size * decoded.steps_per_block / statistics.median(decoded.block_seconds)
     return {
         "throughput": Figure(value=per_second, unit="tokens/s", better="higher"),
@@ -148,7 +149,7 @@ def _figures(case: Case, decoded: Decoded, prompt_tokens: int, new_tokens: int) 
 def _energy(
     subject: Subject, prompts: Tensor, tokens: int, arguments: Mapping[str, Any]
 ) -> tuple[float | None, str | None]:
-    """Joules of a decode step, or why they are unknown: from generations that are not timed, prefill left out."""
+    """Joules of a decode step, or the reason why unknown, from untimed generations without their prefill."""
     meter = meter_of(subject.device)
     if not meter.counters:
         return None, meter.why_absent
@@ -163,7 +164,7 @@ def _energy(
 
 
 def _least_work(subject: Subject, prompts: Tensor) -> dict[str, Figure]:
-    """What a step cannot do without: bytes to read, and multiply-adds with weights."""
+    """Least work of a step: bytes to read, and FLOPs of products with weights."""
     size = bytes_per_step(subject.model, subject.config, *prompts.shape)
     flops = 2 * subject.size.in_products * len(prompts)
     return {
@@ -173,9 +174,9 @@ def _least_work(subject: Subject, prompts: Tensor) -> dict[str, Figure]:
 
 
 def bytes_per_step(model: Any, config: Any, sequences: int, context: int) -> int:
-    """The fewest bytes that a decode step has to read: weights as stored, and keys and values of the context.
+    """Fewest bytes that a decode step reads: weights as stored, and keys and values of the context.
 
-    Of an embedding that is not the output head as well, only one row a sequence is read.
+    Of an embedding that is not also the output head, only one row per sequence is read.
     """
     size = memory.bytes_of(tensors_as_stored(model))
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
@@ -188,7 +189,7 @@ def bytes_per_step(model: Any, config: Any, sequences: int, context: int) -> int
 
 
 def _converted(subject: Subject, prompts: Tensor, case: Case) -> Ran:
-    """From one eager step for one token a sequence: the same products with weights as in decoding."""
+    """Coverage of one eager step with one token per sequence, which has the same products with weights as decoding."""
     found = whats_converted(
         lambda: subject.model(prompts[:, :1], use_cache=False),
         subject.precision,

@@ -1,4 +1,4 @@
-"""Perplexity of a language model on a text: how well it foretells each token from those before it."""
+"""Quality of a language model: perplexity on a text, and the conversation of note 0."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_perplexity(case: Case, workspace: Workspace) -> Measurement:
     places = windows(len(ids), context, stride)
     if len(places) < FEWEST_WINDOWS:
         raise InputError(
-            f"text {case.dataset} has {len(ids)} tokens, which is less than two windows of {context}: name a longer one"
+            f"text {case.dataset} has {len(ids)} tokens, fewer than two windows of {context}; name a longer text"
         )
     nats: list[float] = []
     seconds = []
@@ -72,7 +72,7 @@ def run_perplexity(case: Case, workspace: Workspace) -> Measurement:
 
 
 def begin_of_text(workspace: Workspace) -> list[int]:
-    """The token that this model was trained to see before any text, where its tokenizer puts one there."""
+    """Token that the model's tokenizer puts before any text; empty if it puts none."""
     tokenizer: Any = AutoTokenizer.from_pretrained(str(folder_of(workspace)), local_files_only=True)
     ids: list[int] = tokenizer("")["input_ids"]
     return ids if ids == [tokenizer.bos_token_id] else []
@@ -81,9 +81,9 @@ def begin_of_text(workspace: Workspace) -> list[int]:
 def score(
     model: Any, ids: Sequence[int], batch: Sequence[Window], device: torch.device, before: Sequence[int] = ()
 ) -> list[float]:
-    """Nats of each window of ``batch``, run together, with the tokens ``before`` in front of each, unscored.
+    """Nats of each window of ``batch``, run together, each after the unscored tokens ``before``.
 
-    Shorter ones are padded at their end, where nothing looks.
+    Shorter windows are padded at their end, which no scored token sees.
     """
     lengths = [len(before) + window.end - window.begin for window in batch]
     padded = torch.zeros(len(batch), max(lengths), dtype=torch.long)
@@ -107,20 +107,22 @@ USER = (
 
 
 def run_chat(case: Case, workspace: Workspace) -> Measurement:
-    """Talk. The note samples with the model's own settings; greedy answers can be compared token by token.
+    """Hold a conversation of two turns through transformers' pipeline, with the first answer in the second turn.
+
+    The note samples with the model's own settings; greedy answers can be compared token by token.
 
     Raises:
         TooLittleMemory: the model does not fit.
         Unsupported: the tokenizer has no chat template, or the model cannot be loaded at the case's precision.
     """
     subject = load_model(case, workspace)
-    # What pipeline("text-generation", model=NAME, device_map="auto") does first, timed and checked as everywhere here.
-    # Without a device it would go to the first GPU that there is, unless accelerate spread the model over several.
+    # pipeline("text-generation", model=NAME, device_map="auto") would load first; here loading is timed and checked.
+    # Without a device the pipeline would use the first GPU, unless accelerate spread the model over several.
     placed = {} if getattr(subject.model, "hf_device_map", None) else {"device": subject.model.device}
     talker: Any = pipeline("text-generation", model=subject.model, tokenizer=str(folder_of(workspace)), **placed)
     check_place(talker.model, subject.device)
     if not talker.tokenizer.chat_template:
-        raise Unsupported("the tokenizer has no chat template: this model was not made for conversations")
+        raise Unsupported("the tokenizer has no chat template, so that this model is not made for conversations")
     most = int(case.option("new_tokens") or 0)
     messages = [{"role": "system", "content": SYSTEM}]
     texts = {"system": SYSTEM}

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from bench.core.errors import InputError, Unsupported
-from bench.core.experiments import EXPERIMENTS
 from bench.core.recipes import RECIPES
 from bench.core.records import Case, Measurement, Peak, from_json, to_json
 from bench.core.workspace import Workspace, sha256_of
@@ -250,14 +249,14 @@ def test_what_cannot_be_trained_is_named(workspace: Workspace, tmp_path: Path) -
     mine = replace(CASE, recipe=None)
     refusals = {
         replace(CASE, recipe="note2_cnn_vgg"): "recipe 'note2_cnn_vgg' trains cnn_vgg",
-        replace(mine, model=f"{file}:small"): r"returns shape \(2, 4\) for 2 images: .* K 10 or more",
+        replace(mine, model=f"{file}:small"): r"returns shape \(2, 4\) for 2 images: .* K at least 10",
         replace(mine, model=f"{file}:wrong"): "raises RuntimeError on 2 images of 3x32x32",
         replace(mine, options=(("train_images", 0),)): "option train_images of a training is 0",
     }
     for case, said in refusals.items():
         with pytest.raises(InputError, match=said):
             training.run(case, workspace)
-    with pytest.raises(Unsupported, match="training at bf16 is not part of the suite: fp32, tf32, bf16_autocast are"):
+    with pytest.raises(Unsupported, match=r"training at bf16 .* fp32, tf32, bf16_autocast"):
         training.run(replace(CASE, precision="bf16"), workspace)
 
 
@@ -272,8 +271,3 @@ def test_the_users_own_network_is_trained_by_the_users_recipe(workspace: Workspa
     values = _values(found)
     assert values["test_accuracy_as_noted"] == values["test_accuracy_chosen"]
     assert values["training_images"] == 3_500
-
-
-def test_every_experiment_is_a_module_and_a_function() -> None:
-    assert EXPERIMENTS["training"] == "bench.experiments.training:run"
-    assert all(target.startswith("bench.experiments.") and ":" in target for target in EXPERIMENTS.values())

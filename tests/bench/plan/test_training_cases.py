@@ -11,7 +11,8 @@ from bench.core.budgets import BUDGETS
 from bench.core.comparisons import COMPARISONS, CUDA_LADDER, LADDER, SCOPES
 from bench.core.errors import InputError
 from bench.core.recipes import RECIPES
-from bench.plan.options import make_plan
+from bench.plan.command_line import make_plan
+from bench.plan.inference_cases import largest_case
 from bench.plan.plan import Plan
 from bench.plan.training_cases import (
     ladder_case,
@@ -45,7 +46,7 @@ def test_a_pretraining_sees_the_images_that_were_asked_for() -> None:
 
 
 def test_a_ladder_sees_more_images_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.plan.options.gpu_count", lambda: 1)
+    monkeypatch.setattr("bench.plan.command_line.gpu_count", lambda: 1)
     on_cpu, on_gpu = (
         ladder_case(make(device=device), model="resnet18", rung=0, seed=0).option("train_images")
         for device in ("cpu", "cuda")
@@ -85,11 +86,11 @@ def test_fine_tuning_has_a_gentle_rate_and_the_pixels_of_the_training_before_it(
 
 def test_images_are_decoded_for_transfers_from_imagenet_and_for_large_inference() -> None:
     assert largest_compared(make(models="resnet18_cifar")) == 0
-    assert make(models="resnet18_cifar").largest_case().image_size == 32
-    assert (largest_compared(make(models="vgg16")), make(models="vgg16").largest_case().image_size) == (224, 224)
-    assert make(models="vgg16", image_size=64).largest_case().image_size == 224  # of the transfer
-    assert make(models="alexnet,cnn_small").largest_case().image_size == 224  # large_image_sizes
-    assert make(budget="quick").largest_case().image_size == 32
+    assert largest_case(make(models="resnet18_cifar")).image_size == 32
+    assert (largest_compared(make(models="vgg16")), largest_case(make(models="vgg16")).image_size) == (224, 224)
+    assert largest_case(make(models="vgg16", image_size=64)).image_size == 224  # of the transfer
+    assert largest_case(make(models="alexnet,cnn_small")).image_size == 224  # large_image_sizes
+    assert largest_case(make(budget="quick")).image_size == 32
 
 
 def test_given_imagenet_weights_are_part_of_the_case(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import psutil
 import pytest
 
 from bench.core.records import Case
+from bench.core.workspace import TRACKERS as NAMES
 from bench.core.workspace import Workspace
 from bench.train.loop import train
-from bench.train.tracking import TensorBoard, Tracker, WeightsAndBiases, curve, tracker_of
+from bench.train.tracking import TRACKERS, TensorBoard, Tracker, WeightsAndBiases, curve, tracker_of
 from bench.train.training import Training
 
 CASE = Case(
@@ -136,8 +137,6 @@ def test_curves_that_cannot_be_written_do_not_end_a_training(
     asked, lines = [], []
 
     class Full:
-        package = "none"
-
         def __init__(self, case: Case, workspace: Workspace) -> None:
             """Nothing is opened yet."""
 
@@ -152,7 +151,11 @@ def test_curves_that_cannot_be_written_do_not_end_a_training(
     assert len(train(make(track=track)).history["seconds"]) == 4
     assert asked == [1, 2]
     assert len(lines) == 1
-    assert "no more curves in full (OSError" in lines[0]
+    assert "curves in full stop here (OSError" in lines[0]
+
+
+def test_every_name_of_the_options_has_a_tracker() -> None:
+    assert set(TRACKERS) == set(NAMES)
 
 
 @needs_wandb

@@ -7,12 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.budgets import BUDGETS, COMPILED_KINDS, COMPILED_LANGUAGE_KINDS
+from bench.core.experiments import LANGUAGE_EXPERIMENTS
 from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS
-from bench.plan.language_cases import LANGUAGE_EXPERIMENTS, language_case, language_rows
-from bench.plan.options import make_plan
+from bench.plan.cases import time_limit
+from bench.plan.command_line import make_plan
+from bench.plan.inference_cases import (
+    ceilings_case,
+    image_sizes,
+    inference_case,
+    language_case,
+    language_rows,
+    largest_case,
+    layer_case,
+    noise_case,
+    rows_of,
+    user_cases,
+)
 from bench.plan.plan import Plan
+from bench.plan.training_cases import needed_training, training_case
 
 DEFAULTS: dict[str, Any] = {"device": "cpu", "dataset": "mnist5k", "data_dir": "data"}
+
+
+ROW: dict[str, Any] = {"image_size": 32, "mode": "eager", "batch_size": 1, "precision": "fp32", "repeat": 0}
 
 
 def make(**given: Any) -> Plan:
@@ -21,15 +38,15 @@ def make(**given: Any) -> Plan:
 
 def test_inference_needs_the_training_that_the_run_does() -> None:
     made = make(models="cnn_small", seeds="5,6")
-    needed = made.needed_training("cnn_small")
-    assert needed == made.training("cnn_small", recipe="note4_cnn_small", seed=5)
+    needed = needed_training(made, "cnn_small", 32)
+    assert needed == training_case(made, model="cnn_small", recipe="note4_cnn_small", seed=5)
 
 
 def test_with_weights_nothing_is_trained() -> None:
     made = make(models="resnet18", weights=__file__)
     assert (made.trained, made.untrained) == ((), ("resnet18",))
-    assert made.needed_training("resnet18") is None
-    case = made.inference("resnet18", image_size=32, mode="eager", batch_size=1, precision="fp32", repeat=0)
+    assert needed_training(made, "resnet18", 32) is None
+    case = inference_case(made, model="resnet18", **ROW)
     assert case.option("weights") == str(Path(__file__).resolve())
 
 
@@ -38,7 +55,9 @@ def test_weights_with_other_contents_are_another_case(tmp_path: Path) -> None:
 
     def case_id() -> str:
         made = make(models="resnet18", weights=str(weights))
-        return made.inference("resnet18", image_size=32, mode="eager", batch_size=1, precision="fp32", repeat=0).id
+        return inference_case(
+            made, model="resnet18", image_size=32, mode="eager", batch_size=1, precision="fp32", repeat=0
+        ).id
 
     weights.write_bytes(b"one")
     first = case_id()
@@ -50,46 +69,49 @@ def test_a_network_whose_file_changed_is_another_case(tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     model = f"{file}:network"
     file.write_text("network = 1")
-    first = make(models=model).training(model, recipe="user", seed=0).id
+    first = training_case(make(models=model), model=model, recipe="user", seed=0).id
     file.write_text("network = 2")
     again = make(models=model)
-    assert again.training(model, recipe="user", seed=0).id != first
+    assert training_case(again, model=model, recipe="user", seed=0).id != first
     whole = dataclasses.replace(again, sources={model: "hash of own.py and what it imports"})
-    assert whole.training(model, recipe="user", seed=0).option("source") == "hash of own.py and what it imports"
+    assert (
+        training_case(whole, model=model, recipe="user", seed=0).option("source")
+        == "hash of own.py and what it imports"
+    )
 
 
 def test_data_are_decoded_for_the_largest_images() -> None:
-    assert make(models="cnn_small,inception_v3,alexnet").largest_case().image_size == 75
+    assert largest_case(make(models="cnn_small,inception_v3,alexnet")).image_size == 75
 
 
 def test_every_network_of_the_user_is_tried_at_its_own_size(tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     file.write_text("")
     made = make(models=f"inception_v3,{file}:network")
-    assert [(case.model, case.image_size) for case in made.user_cases()] == [(f"{file}:network", 32)]
+    assert [(case.model, case.image_size) for case in user_cases(made)] == [(f"{file}:network", 32)]
 
 
 def test_large_images_are_for_torchvision_networks() -> None:
     made = make(budget="full")
-    assert made.image_sizes("resnet18") == (32, 224)
-    assert made.image_sizes("cnn_small") == (32,)
+    assert image_sizes(made, "resnet18") == (32, 224)
+    assert image_sizes(made, "cnn_small") == (32,)
 
 
 def test_smoke_compiles_only_its_smallest_network() -> None:
     made = make(budget="smoke")
-    assert {mode for mode, _, _ in made.rows_of("cnn_small")} == {"eager", "compiled"}
-    assert made.rows_of("resnet18") == [("eager", 2, "fp32")]
+    assert {mode for mode, _, _ in rows_of(made, "cnn_small")} == {"eager", "compiled"}
+    assert rows_of(made, "resnet18") == [("eager", 2, "fp32")]
 
 
 def test_smoke_runs_every_precision_and_each_way_to_compile() -> None:
-    rows = {(mode, precision) for mode, _, precision in make(budget="smoke").rows_of("cnn_small")}
+    rows = {(mode, precision) for mode, _, precision in rows_of(make(budget="smoke"), "cnn_small")}
     eager = {("eager", precision) for precision in CLASSIFIER_PRECISIONS}
     assert rows == eager | {("compiled", precision) for precision in COMPILED_KINDS}
 
 
 def test_what_is_compared_runs_side_by_side() -> None:
     """All precisions of one batch size, then those of the next smaller one; no row twice."""
-    rows = make(models="cnn_small", precisions="fp32,nf4", modes="eager", batch_sizes="1,8").rows_of("cnn_small")
+    rows = rows_of(make(models="cnn_small", precisions="fp32,nf4", modes="eager", batch_sizes="1,8"), "cnn_small")
     assert rows == [("eager", 8, "fp32"), ("eager", 8, "nf4"), ("eager", 1, "fp32"), ("eager", 1, "nf4")]
 
 
@@ -97,7 +119,7 @@ def test_both_modes_of_a_batch_size_run_before_the_next_batch_size() -> None:
     """Rows are held against fp32 in their mode and against fp32 eager: neither is hours away."""
     given = {"precisions": "fp32,nf4", "modes": "eager,compiled", "batch_sizes": "1,8"}
     one_size = [("eager", "fp32"), ("eager", "nf4"), ("compiled", "fp32"), ("compiled", "nf4")]
-    rows = make(models="cnn_small", **given).rows_of("cnn_small")
+    rows = rows_of(make(models="cnn_small", **given), "cnn_small")
     assert rows == [(mode, size, precision) for size in (8, 1) for mode, precision in one_size]
     decode = [row for row in language(**given) if row[0] == "decode"]
     assert [(row[3], row[4], row[2]) for row in decode] == [
@@ -107,27 +129,26 @@ def test_both_modes_of_a_batch_size_run_before_the_next_batch_size() -> None:
 
 def test_noise_and_ceilings_are_cases_of_the_machine() -> None:
     made = make(models="cnn_small", benchmark_max_time=3.0)
-    a, b = (made.noise("cnn_small", batch_size=8, side=side, repeat=2) for side in "AB")
+    a, b = (noise_case(made, model="cnn_small", batch_size=8, side=side, repeat=2) for side in "AB")
     assert dataclasses.replace(a, options=b.options) == b
     assert (a.option("side"), b.option("side"), a.option("max_seconds")) == ("A", "B", 3.0)
-    assert made.ceilings().experiment == "ceilings"
+    assert ceilings_case(made).experiment == "ceilings"
 
 
 def test_named_networks_are_measured_in_every_row() -> None:
     """The budget times bf16 on two small networks; the one that is asked for has it all the same."""
-    assert "bf16" not in {precision for _, _, precision in make().rows_of("cnn_vgg")}
-    assert "bf16" in {precision for _, _, precision in make(models="cnn_vgg").rows_of("cnn_vgg")}
+    assert "bf16" not in {precision for _, _, precision in rows_of(make(), "cnn_vgg")}
+    assert "bf16" in {precision for _, _, precision in rows_of(make(models="cnn_vgg"), "cnn_vgg")}
 
 
 def test_images_of_a_training_can_be_given() -> None:
-    training = make(train_images=600).training("cnn_vgg", recipe="note2_cnn_vgg", seed=0)
+    training = training_case(make(train_images=600), model="cnn_vgg", recipe="note2_cnn_vgg", seed=0)
     assert (training.option("train_images"), training.option("epoch_images")) == (600, 100)
 
 
 def test_images_that_judge_can_be_given_and_then_take_their_time() -> None:
     def options(**given: Any) -> tuple[object, object]:
-        row = {"image_size": 32, "mode": "eager", "batch_size": 1, "precision": "fp32", "repeat": 0}
-        case = make(**given).inference("cnn_small", **row)
+        case = inference_case(make(**given), model="cnn_small", **ROW)
         return case.option("test_images"), case.option("judging_seconds")
 
     quick = BUDGETS["quick"]
@@ -137,20 +158,22 @@ def test_images_that_judge_can_be_given_and_then_take_their_time() -> None:
 
 
 def test_a_layer_is_a_case_of_its_width() -> None:
-    case = make().layer("conv3x3", width=64, mode="eager", batch_size=2, precision="nf4_weights", repeat=0)
+    case = layer_case(make(), kind="conv3x3", width=64, mode="eager", batch_size=2, precision="nf4_weights", repeat=0)
     assert (case.experiment, case.model, case.option("width"), case.image_size) == ("layers", "conv3x3", 64, 16)
 
 
 def test_time_limits() -> None:
     made = make()
-    training = made.training("cnn_small", recipe="note4_cnn_small", seed=0)
-    assert made.time_limit(training) == BUDGETS["quick"].training_timeout
-    assert make(case_timeout=7.0).time_limit(training) == 7.0
+    training = training_case(made, model="cnn_small", recipe="note4_cnn_small", seed=0)
+    assert time_limit(made, training) == BUDGETS["quick"].training_timeout
+    assert time_limit(make(case_timeout=7.0), training) == 7.0
 
 
 def test_limits_of_pytest_benchmark_reach_the_stopping_rule() -> None:
     made = make(benchmark_max_time=3.0)
-    case = made.inference("cnn_small", image_size=32, mode="eager", batch_size=1, precision="fp32", repeat=0)
+    case = inference_case(
+        made, model="cnn_small", image_size=32, mode="eager", batch_size=1, precision="fp32", repeat=0
+    )
     assert case.option("max_seconds") == 3.0
 
 
@@ -191,20 +214,20 @@ def test_random_weights_are_not_asked_for_answers() -> None:
 
 def test_precisions_are_for_classifiers_or_language_models_or_both() -> None:
     made = make(precisions="int8_static,nf4_bf16,fp32")
-    assert {row[2] for row in made.rows_of("cnn_small")} == {"int8_static", "fp32"}
+    assert {row[2] for row in rows_of(made, "cnn_small")} == {"int8_static", "fp32"}
     assert {row["precision"] for row in language_rows(made)} == {"nf4_bf16", "fp32"}
 
 
 def test_a_language_case_says_what_shapes_it() -> None:
     made = make(new_tokens=7, text_tokens=99)
     row = {"model": "smollm2-135m", "precision": "nf4", "mode": "eager", "batch_size": 2, "repeat": 0}
-    decode = language_case(made, "decode", prompt=16, **row)
+    decode = language_case(made, experiment="decode", prompt=16, **row)
     assert (decode.option("prompt_tokens"), decode.option("new_tokens")) == (16, 7)
     assert decode.option("text_digest") == made.text.digest
-    perplexity = language_case(made, "perplexity", prompt=0, **row)
+    perplexity = language_case(made, experiment="perplexity", prompt=0, **row)
     assert perplexity.option("text_tokens") == 99
-    assert language_case(made, "chat", prompt=0, **row).option("new_tokens") == 7
-    assert dict(language_case(made, "load", prompt=0, **row).options) == {}
+    assert language_case(made, experiment="chat", prompt=0, **row).option("new_tokens") == 7
+    assert dict(language_case(made, experiment="load", prompt=0, **row).options) == {}
 
 
 def test_other_weights_under_a_name_are_another_case() -> None:
@@ -212,7 +235,11 @@ def test_other_weights_under_a_name_are_another_case() -> None:
     row: dict[str, Any] = {"model": "smollm2-135m", "precision": "nf4", "mode": "eager", "batch_size": 1}
     cases = [
         language_case(
-            dataclasses.replace(made, model_digests={"smollm2-135m": digest}), "load", prompt=0, repeat=0, **row
+            dataclasses.replace(made, model_digests={"smollm2-135m": digest}),
+            experiment="load",
+            prompt=0,
+            repeat=0,
+            **row,
         )
         for digest in ("a", "b")
     ]

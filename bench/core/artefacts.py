@@ -1,0 +1,89 @@
+"""Names of the files of trained weights: a hash of all that shapes a training. Standard library only."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import InputError
+from bench.core.recipes import Recipe, recipe, recipe_for
+from bench.core.records import Case, digest_of, word
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINING_SOURCES = (
+    "models",
+    "bench/core/artefacts.py",
+    "bench/core/recipes.py",
+    "bench/train",
+    "bench/data",
+    "bench/experiments/training.py",
+    "bench/experiments/comparisons.py",
+)
+"""Code that shapes trained weights."""
+_TESTING_OPTIONS = {"test_images"}
+"""Options of a case that change how the weights are judged, not the weights."""
+
+
+def recipe_of(case: Case) -> Recipe:
+    """The recipe that a training case names, or the one that reproduces its network, with the case's normalisation.
+
+    Raises:
+        InputError: there is no such recipe, or it is for another network.
+    """
+    chosen = recipe(case.recipe) if case.recipe else recipe_for(case.model)
+    if chosen.model not in (None, case.model):
+        raise InputError(f"recipe '{chosen.name}' trains {chosen.model}, not '{case.model}': name it with that network")
+    normalize = case.option("normalize")
+    return chosen if normalize is None else dataclasses.replace(chosen, normalize=str(normalize))
+
+
+def artefact_name(case: Case, data_digest: str, code: str) -> str:
+    """File name of the weights that the training ``case`` gives, under ``results/artefacts``.
+
+    Those of the counted epoch: the chosen one (``…-best.pt``) where the recipe chooses, else the last (``….pt``).
+
+    Args:
+        data_digest: content of the data set (``ImageDataset.digest``).
+        code: ``training_code`` as it was when the run began. The code of a network of the user's own is in the options.
+    """
+    chosen = recipe_of(case)
+    shaping = {
+        "model": case.model,
+        "recipe": _plain(dataclasses.asdict(chosen)),
+        "data": data_digest,
+        "image_size": case.image_size,
+        "experiment": case.experiment,
+        "arithmetic": [case.pipeline, case.mode, case.precision],
+        "seed": case.seed,
+        "budget": case.budget,
+        "options": [list(pair) for pair in case.options if pair[0] not in _TESTING_OPTIONS],
+        "device": case.device.partition(":")[0],
+        "code": code,
+    }
+    stem = f"{word(case.model)}-{digest_of(shaping)}"
+    return f"{stem}-best.pt" if chosen.select == "validation" else f"{stem}.pt"
+
+
+def training_code() -> str:
+    """Hash of our source that shapes trained weights."""
+    total = hashlib.sha256()
+    for path in (path for name in TRAINING_SOURCES for path in _python_files(ROOT / name)):
+        name = path.relative_to(ROOT).as_posix()
+        total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def _python_files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    else:
+        yield from sorted(path.rglob("*.py"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

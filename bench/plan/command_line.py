@@ -1,0 +1,244 @@
+"""From the command line to a Plan: names looked up, numbers checked, gaps filled in from the budget. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import itertools
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import models
+from bench.core import datasets
+from bench.core.budgets import BUDGETS, Budget, Language
+from bench.core.comparisons import COMPARISONS
+from bench.core.errors import InputError, unknown_name
+from bench.core.records import Scalar
+from bench.core.text import load_text
+from bench.core.workspace import TRACKERS
+from bench.plan.options import read
+from bench.plan.plan import ImageNetWeights, Plan, PromptText, UserNetwork, file_digest
+from bench.plan.values import split
+
+DEFAULT_BUDGET = {"cpu": "quick", "cuda": "full"}
+DATA_DIR = Path(__file__).resolve().parents[2] / "data"
+"""Folder of data sets where none is named: the checkout's, wherever pytest was started."""
+
+
+def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
+    """The plan that the command line asks for.
+
+    Args:
+        value_of: gives the value of an option by its key, None where it is missing.
+        offline: do not look whether a data set could be downloaded (when only listing the cases).
+
+    Raises:
+        InputError: a name is unknown, a number is out of range, data are missing or the device is not there.
+    """
+    values = read(value_of)
+    device = choose_device(values["device"])
+    budget = _budget(values["budget"], device)
+    data_dir = values["data_dir"] or DATA_DIR
+    weights = values["weights"]
+    user = UserNetwork(
+        weights=weights,
+        weights_digest=file_digest(weights) if weights else None,
+        classes=values["classes"],
+        image_size=values["image_size"],
+        normalize=values["normalize"],
+    )
+    named = values["models"]
+    trained, untrained = _models(named, budget, user)
+    asked = {name: values[name] for name in ("precisions", "modes", "batch_sizes") if values[name]}
+    if named:
+        asked["models"] = None  # what is named is measured in every row, whichever networks the budget chose for it
+    return Plan(
+        device=device,
+        dataset=_dataset(values["dataset"], data_dir, offline=offline),
+        data_dir=data_dir,
+        budget=budget,
+        trained=trained,
+        untrained=untrained,
+        rows=tuple(dataclasses.replace(rows, **asked) for rows in budget.rows),
+        layers=None if named else dataclasses.replace(budget.layers, **asked),
+        language=_language(values, budget, asked),
+        text=_text(values["text"], data_dir),
+        seeds=values["seeds"] or budget.seeds,
+        seeds_asked=values["seeds"] is not None,
+        imagenet=_imagenet(values["imagenet_weights"], COMPARISONS[budget.name].imagenet, budget),
+        repeats=values["repeats"] or budget.repeats,
+        threads=values["threads"] or available_cores(),
+        user=user,
+        train_images=values["train_images"],
+        test_images=values["test_images"],
+        case_timeout=values["case_timeout"],
+        track=_track(values["track"]),
+        sampling=_sampling(value_of),
+    )
+
+
+def _language(values: Mapping[str, Any], budget: Budget, asked: dict[str, Any]) -> Language | None:
+    """Rows of language models; None where classifiers alone were named."""
+    named = values["llm"]
+    if named is None and values["models"]:
+        return None
+    references = split("--llm", named) if named else budget.language.models
+    for reference in references:
+        try:
+            models.language_model(reference)
+        except KeyError:
+            raise InputError(
+                f"{unknown_name('language model', reference, models.LANGUAGE_MODELS)} "
+                "A folder, or a hub id like OWNER/NAME, will also do."
+            ) from None
+        except models.ModelError as error:
+            raise InputError(str(error)) from error
+    changed: dict[str, Any] = {
+        "models": references,
+        "rows": tuple(dataclasses.replace(rows, **asked) for rows in budget.language.rows),
+        "prompt_tokens": values["prompt_tokens"],
+        "new_tokens": values["new_tokens"],
+        "chat_tokens": values["new_tokens"],
+        "text_tokens": values["text_tokens"],
+    }
+    return dataclasses.replace(budget.language, **{name: value for name, value in changed.items() if value})
+
+
+def _text(asked: str, data_dir: Path) -> PromptText:
+    text = load_text(asked, data_dir)
+    file = Path(asked).expanduser()
+    return PromptText(
+        name=text.name,
+        digest=text.digest,
+        characters=len(text.content),
+        file=file.resolve() if file.is_file() else None,
+    )
+
+
+def choose_device(asked: str) -> str:
+    """``cpu``, ``cuda`` or ``cuda:N``. ``auto`` is CUDA where the driver finds a GPU.
+
+    Raises:
+        InputError: another name, or a GPU that is not there.
+    """
+    kind, _, index = asked.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
+        raise InputError(f"unknown device '{asked}'. Known: auto, cpu, cuda, cuda:N.")
+    count = gpu_count() if kind != "cpu" else 0
+    if kind == "auto":
+        return "cuda" if count else "cpu"
+    if kind == "cuda" and int(index or 0) >= count:
+        raise InputError(f"--device {asked} was asked for, but the driver finds {count} CUDA GPUs; use --device cpu.")
+    return asked
+
+
+def gpu_count() -> int:
+    """Number of CUDA GPUs that the driver finds and ``CUDA_VISIBLE_DEVICES`` leaves; asked without torch."""
+    import pynvml
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    with suppress(pynvml.NVMLError):
+        pynvml.nvmlInit()
+        count = int(pynvml.nvmlDeviceGetCount())
+        return count if visible is None else min(count, _visible(visible))
+    return 0
+
+
+def _visible(listed: str) -> int:
+    """Devices that ``CUDA_VISIBLE_DEVICES`` leaves: CUDA reads it up to the first name that is none, like ``-1``."""
+    names = [name.strip() for name in listed.split(",")]
+    return len(list(itertools.takewhile(lambda name: name and not name.startswith("-"), names)))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _budget(asked: str | None, device: str) -> Budget:
+    name = asked or DEFAULT_BUDGET[device.partition(":")[0]]
+    if name not in BUDGETS:
+        raise unknown_name("budget", name, BUDGETS)
+    return BUDGETS[name]
+
+
+def _dataset(asked: str, data_dir: Path, *, offline: bool) -> str:
+    spec = asked if offline else datasets.resolve(asked, data_dir)
+    datasets.check(spec, data_dir)
+    return spec
+
+
+def _models(asked: str | None, budget: Budget, user: UserNetwork) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if asked is None:
+        if user.options or user.image_size:
+            raise InputError(
+                "--weights, --classes, --image-size and --normalize describe a network: name it with --models."
+            )
+        return budget.trained, budget.untrained
+    names = split("--models", asked)
+    for name in names:
+        try:
+            models.classifier(name, user.image_size)
+        except KeyError:
+            raise unknown_name("model", name, [*models.CLASSIFIERS, "FILE.py:callable"]) from None
+        except ValueError as error:
+            raise InputError(str(error)) from error
+    if user.weights and len(names) > 1:
+        raise InputError(f"--weights {user.weights} fits one network; --models names {len(names)}: give one of them.")
+    if user.weights:
+        return (), names
+    if budget.untrained:
+        kept = tuple(name for name in names if name not in budget.untrained)
+        return kept, tuple(name for name in names if name not in kept)
+    return names, ()
+
+
+def _imagenet(asked: str | None, names: tuple[str, ...], budget: Budget) -> dict[str, ImageNetWeights]:
+    """torchvision's file of each network that is there: ``NAME-*.pth`` in the folder ``asked``."""
+    if asked is None:
+        return {}
+    if not names:
+        raise InputError(f"--imagenet-weights: budget {budget.name} has no transfer from ImageNet; give --budget full.")
+    folder = Path(asked).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"--imagenet-weights {asked} is no folder; give one with {_imagenet_files(names)}.")
+    files_of = {name: sorted(folder.glob(f"{name}-*.pth")) for name in names}
+    for name, files in files_of.items():
+        if len(files) > 1:
+            raise InputError(f"--imagenet-weights {asked} holds {len(files)} files {name}-*.pth; leave one of them.")
+    if not any(files_of.values()):
+        raise InputError(f"--imagenet-weights {asked} holds no {_imagenet_files(names)}, as torchvision names them.")
+    return {
+        name: ImageNetWeights(file=files[0].resolve(), digest=file_digest(files[0]))
+        for name, files in files_of.items()
+        if files
+    }
+
+
+def _imagenet_files(names: Iterable[str]) -> str:
+    return " or ".join(f"{name}-*.pth" for name in names)
+
+
+def _track(names: tuple[str, ...]) -> tuple[str, ...]:
+    if "none" in names:
+        if len(names) > 1:
+            raise InputError(
+                f"--track {','.join(names)} names a tracker beside none; give none alone, or leave it out."
+            )
+        return ()
+    for name in names:
+        if importlib.util.find_spec(TRACKERS[name]) is None:
+            raise InputError(
+                f"--track {name} needs the package {TRACKERS[name]}, which is not installed: "
+                "install it, or give --track none."
+            )
+    return names
+
+
+def _sampling(value_of: Callable[[str], Any]) -> tuple[tuple[str, Scalar], ...]:
+    """pytest-benchmark's own limits, where asked, go to the worker's stopping rule, under its names."""
+    asked = {"max_seconds": value_of("benchmark_max_time"), "min_samples": value_of("benchmark_min_rounds")}
+    return tuple((name, value) for name, value in sorted(asked.items()) if value is not None)

@@ -1,0 +1,232 @@
+"""The cases of inference: networks, single layers, language models, and the machine that runs them. No torch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import models
+from bench.core.budgets import FEATURE_SIDE, Language
+from bench.core.experiments import EXPERIMENTS, LANGUAGE_EXPERIMENTS
+from bench.core.precisions import PRECISIONS
+from bench.core.records import Case, Scalar
+from bench.plan.cases import NO_DATA, make_case, recipes_of
+from bench.plan.plan import Plan
+from bench.plan.training_cases import largest_compared
+
+
+def inference_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+    for repeat in range(plan.repeats):
+        for model in plan.models:
+            for image_size in image_sizes(plan, model):
+                for mode, batch_size, precision in rows_of(plan, model):
+                    yield {
+                        "model": model,
+                        "image_size": image_size,
+                        "precision": precision,
+                        "mode": mode,
+                        "batch_size": batch_size,
+                        "repeat": repeat,
+                    }
+
+
+def rows_of(plan: Plan, model: str) -> list[tuple[str, int, str]]:
+    """Mode, batch size and precision of each row of ``model``, each once.
+
+    All modes and precisions of one batch size run together, since they are compared. The largest batch size comes
+    first, since its predictions serve the others.
+    """
+    of_model = [rows for rows in plan.rows if rows.models is None or model in rows.models]
+    places = {
+        (mode, size, precision): None
+        for rows in of_model
+        for mode in rows.modes
+        for size in rows.batch_sizes
+        for precision in rows.precisions
+        if PRECISIONS[precision].convert
+    }
+    modes = list(dict.fromkeys(mode for mode, _, _ in places))
+    return sorted(places, key=lambda row: (-row[1], modes.index(row[0])))
+
+
+def image_sizes(plan: Plan, model: str) -> tuple[int, ...]:
+    """Image sizes at which ``model`` is timed: its own, and the large ones of the budget for torchvision's."""
+    own = plan.image_size(model)
+    if plan.user.image_size or models.classifier(model).group != "torchvision":
+        return (own,)
+    return (own, *(size for size in plan.budget.large_image_sizes if size != own))
+
+
+def inference_case(
+    plan: Plan, *, model: str, image_size: int, mode: str, batch_size: int, precision: str, repeat: int
+) -> Case:
+    """The case that times ``model`` and, where its weights were trained, judges it."""
+    return make_case(
+        plan,
+        "inference",
+        model=model,
+        image_size=image_size,
+        recipe=None if plan.user.weights else recipes_of(plan, model)[0],
+        precision=precision,
+        mode=mode,
+        batch_size=batch_size,
+        repeat=repeat,
+        options={
+            **dict(plan.sampling),
+            **plan.user.options,
+            "test_images": plan.test_images or plan.budget.test_images,
+            "judging_seconds": None if plan.test_images else plan.budget.judging_seconds,
+        },
+    )
+
+
+def largest_case(plan: Plan) -> Case:
+    """A case with the largest images: the data set is decoded at that size, which serves the smaller ones."""
+    sides = {max(image_sizes(plan, model)): model for model in plan.models}
+    return _first_case(plan, sides[max(sides)], max(*sides, largest_compared(plan)))
+
+
+def user_cases(plan: Plan) -> list[Case]:
+    """One case for each network that is the user's own, or has the user's weights."""
+    own = [model for model in plan.models if ":" in model or plan.user.options]
+    return [_first_case(plan, model, plan.image_size(model)) for model in own]
+
+
+def _first_case(plan: Plan, model: str, size: int) -> Case:
+    return inference_case(plan, model=model, image_size=size, precision="fp32", mode="eager", batch_size=2, repeat=0)
+
+
+def layer_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+    layers = plan.layers
+    if layers is None:
+        return
+    for repeat in range(plan.repeats):
+        for kind, widths in layers.widths.items():
+            for width, batch_size, mode in itertools.product(widths, layers.batch_sizes, layers.modes):
+                for precision in layers.precisions:
+                    yield {
+                        "kind": kind,
+                        "width": width,
+                        "precision": precision,
+                        "mode": mode,
+                        "batch_size": batch_size,
+                        "repeat": repeat,
+                    }
+
+
+def layer_case(plan: Plan, *, kind: str, width: int, mode: str, batch_size: int, precision: str, repeat: int) -> Case:
+    """The case that times one layer of ``kind``, with ``width`` inputs and outputs."""
+    return make_case(
+        plan,
+        "layers",
+        model=kind,
+        image_size=1 if kind == "linear" else FEATURE_SIDE,
+        precision=precision,
+        mode=mode,
+        batch_size=batch_size,
+        repeat=repeat,
+        options={**dict(plan.sampling), "width": width},
+    )
+
+
+def ceilings_case(plan: Plan) -> Case:
+    """The case that measures the limits of the hardware."""
+    return make_case(plan, "ceilings", model="hardware", dataset=NO_DATA, image_size=0)
+
+
+def noise_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+    noise = plan.budget.noise
+    for repeat, batch_size, side in itertools.product(range(noise.processes), noise.batch_sizes, "AB"):
+        yield {"model": noise.model, "batch_size": batch_size, "side": side, "repeat": repeat}
+
+
+def noise_case(plan: Plan, *, model: str, batch_size: int, side: str, repeat: int) -> Case:
+    """One of the processes that measure the same, named ``side``."""
+    return make_case(
+        plan,
+        "noise",
+        model=model,
+        dataset=NO_DATA,
+        image_size=models.classifier(model).image_size,
+        batch_size=batch_size,
+        repeat=repeat,
+        options={**dict(plan.sampling), "side": side},
+    )
+
+
+def language_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+    """Parameters of each language case, those that will be compared one after another.
+
+    What does not depend on chance (perplexity, chat) is measured once; prefill is never compiled: see there.
+    """
+    language = plan.language
+    if language is None:
+        return
+    for repeat, model in itertools.product(range(plan.repeats), language.models):
+        random = models.language_model(model).random
+        for experiment in LANGUAGE_EXPERIMENTS:
+            if EXPERIMENTS[experiment].answers and (random or repeat):
+                continue
+            for mode, size, prompt, precision in _language_rows(language, experiment):
+                yield {
+                    "experiment": experiment,
+                    "model": model,
+                    "precision": precision,
+                    "mode": mode,
+                    "batch_size": size,
+                    "prompt": prompt,
+                    "repeat": repeat,
+                }
+
+
+def language_case(
+    plan: Plan, *, experiment: str, model: str, precision: str, mode: str, batch_size: int, prompt: int, repeat: int
+) -> Case:
+    """The case of one language experiment. ``prompt`` is the prompt's length in tokens, 0 where there is none."""
+    assert plan.language is not None
+    return make_case(
+        plan,
+        experiment,
+        model=model,
+        dataset=plan.text.name,
+        image_size=0,
+        precision=precision,
+        mode=mode,
+        batch_size=batch_size,
+        repeat=repeat,
+        options={**_options(plan, plan.language, experiment, prompt), "model_digest": plan.model_digests.get(model)},
+    )
+
+
+def _options(plan: Plan, language: Language, experiment: str, prompt: int) -> dict[str, Scalar]:
+    text = {"text_digest": plan.text.digest, "text": str(plan.text.file) if plan.text.file else None}
+    timed = {**text, **dict(plan.sampling), "prompt_tokens": prompt}
+    windows = {"context": language.context, "stride": language.stride, "text_tokens": language.text_tokens}
+    options: dict[str, dict[str, Scalar]] = {
+        "prefill": timed,
+        "decode": {**timed, "new_tokens": language.new_tokens},
+        "perplexity": {**text, **windows},
+        "chat": {"new_tokens": language.chat_tokens},
+    }
+    return options.get(experiment, {})
+
+
+def _language_rows(language: Language, experiment: str) -> list[tuple[str, int, int, str]]:
+    """Mode, batch size, prompt length and precision of each row, each once."""
+    prompts: tuple[int, ...] = (0,)
+    if experiment == "prefill":
+        prompts = language.prompt_tokens
+    if experiment == "decode":
+        prompts = language.prompt_tokens[:1]
+    once = experiment not in ("prefill", "decode")
+    places = {
+        (mode, size, prompt, precision): None
+        for rows in language.rows
+        for mode in (rows.modes if experiment == "decode" else ("eager",))
+        for size in ((1,) if once else rows.batch_sizes)
+        for prompt in prompts
+        for precision in rows.precisions
+        if PRECISIONS[precision].load
+    }
+    return sorted(places, key=lambda row: (row[1], row[2], row[0] != "eager"))

@@ -1,0 +1,96 @@
+"""Values of options: from the text of the command line to checked values. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import InputError, unknown_name
+
+Parse = Callable[[str, Any], Any]
+"""From an option's name and its value to the value that the plan uses; raises InputError."""
+
+
+def names(what: str, known: Iterable[str]) -> Parse:
+    """Names with commas between, each of them known."""
+
+    def parse(option: str, value: str) -> tuple[str, ...]:
+        for name in split(option, value):
+            if name not in known:
+                raise unknown_name(what, name, known)
+        return split(option, value)
+
+    return parse
+
+
+def split(option: str, value: str) -> tuple[str, ...]:
+    """Parts of ``value`` between commas, each once.
+
+    Raises:
+        InputError: there is none.
+    """
+    parts = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+    if not parts:
+        raise InputError(f"{option} '{value}' names nothing; give one name, or several with commas between them.")
+    return parts
+
+
+def numbers(least: int, *, falling: bool = False) -> Parse:
+    """Whole numbers with commas between, none below ``least``, sorted."""
+
+    def parse(option: str, value: str) -> tuple[int, ...]:
+        try:
+            each = tuple(dict.fromkeys(int(text) for text in split(option, value)))
+        except ValueError:
+            raise InputError(f"{option} {value} is not a list of whole numbers, like 1,32.") from None
+        for number in each:
+            at_least(least)(option, number)
+        return tuple(sorted(each, reverse=falling))
+
+    return parse
+
+
+def at_least(least: int) -> Parse:
+    """A number that is not below ``least``."""
+
+    def parse(option: str, value: int) -> int:
+        if value < least:
+            raise InputError(f"{option} {value} is below {least}; give {least} or more.")
+        return value
+
+    return parse
+
+
+def seconds(option: str, value: float) -> float:
+    """A finite time above 0."""
+    if not (value > 0 and math.isfinite(value)):
+        raise InputError(f"{option} {value} is no time limit; give seconds above 0.")
+    return value
+
+
+def path(option: str, value: str) -> Path:
+    """A path, ``~`` being the user's home."""
+    return Path(value).expanduser()
+
+
+def file(option: str, value: str) -> Path:
+    """A file that is there."""
+    named = path(option, value)
+    if not named.is_file():
+        raise InputError(f"{option} {value} is no file; give a file that torch.save wrote from a state dict.")
+    return named.resolve()
+
+
+def statistics(option: str, value: str) -> str:
+    """Three means and three standard deviations, as given."""
+    with suppress(ValueError):
+        halves = [[float(number) for number in half.split(",")] for half in value.split("/")]
+        if [len(half) for half in halves] == [3, 3] and all(number > 0 for number in halves[1]):
+            return value
+    raise InputError(
+        f"{option} {value} is not three means, a slash and three standard deviations above 0, "
+        "like 0.485,0.456,0.406/0.229,0.224,0.225."
+    )
