@@ -52,7 +52,7 @@ def read_weights(path: Path) -> Any:
         ModelError: the file is missing, truncated, or holds more than tensors and plain values.
     """
     if not path.is_file():
-        raise ModelError(f"{path} is not there: give a file that torch.save wrote")
+        raise ModelError(f"{path} is missing: give a file that torch.save wrote")
     if path.name.endswith(".index.json"):
         return _shards(path)
     try:

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.core.experiments import SAMPLING_OPTIONS
 from bench.core.precisions import BASELINE
 from bench.core.records import Case, Cold, Divergence, Figure, Measurement, Quality, Scalar, digest_of, to_json
 from bench.core.workspace import Workspace
 from bench.data.pipelines import evaluation_batches
 from bench.experiments.conversion import Ran, bits_of, precision_of, whats_converted
 from bench.experiments.modes import compiled, graph_breaks, prepare_mode
-from bench.experiments.outputs import divergence
-from bench.experiments.reference import RANDOM
+from bench.experiments.reference import RANDOM, divergence
 from bench.experiments.subject import Subject, batch_of, load_subject, words_of
-from bench.experiments.timing import TIMING_OPTIONS, Timed, fewest_bytes, timed
+from bench.experiments.timing import Timed, fewest_bytes, timed
 from bench.measure import machine, memory, quality
 from bench.measure.trace import traced
 from bench.precision.converted import tensors_as_stored

@@ -20,9 +20,9 @@ from bench.core.workspace import Workspace
 from bench.data.augmentation import CIFAR10_MEAN, CIFAR10_STD, training_augmentation
 from bench.data.images import ImageDataset, dataset_folder, load_dataset
 from bench.data.pipelines import augmented_grid_png
-from bench.experiments.outputs import check_columns, columns_of
+from bench.experiments.reference import check_columns, columns_of
 from bench.experiments.subject import build, spec_of, weights_of
-from bench.train.artefacts import ROOT, load_weights
+from bench.train.artefacts import load_weights
 from bench.train.evaluate import check_network
 
 PICTURED_RECIPE = "note2_cnn_vgg"

@@ -21,11 +21,10 @@ from bench.data.augmentation import Normalization, normalization
 from bench.data.images import ImageDataset, open_dataset
 from bench.data.photographs import crops
 from bench.data.pipelines import evaluation_batches
-from bench.experiments.outputs import Columns, columns_of
-from bench.experiments.reference import Reference, look_at
+from bench.experiments.reference import Columns, Reference, columns_of, look_at
 from bench.measure.clock import synchronize
 from bench.measure.memory import peak_of
-from bench.measure.work import flops_of_network
+from bench.measure.products import flops_of_network
 from bench.precision.converted import Converted, Setting, converter_of
 from bench.precision.weights import settle
 from bench.train.artefacts import load_weights

@@ -26,6 +26,7 @@ from bench.core.precisions import Precision
 
 MULTIPLYING = (functional.linear, functional.conv1d, functional.conv2d, functional.conv3d)
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+FUSED = "torch's fused encoder layer"
 SLACK = 1.02
 """Room for the rounding of scales, which are numbers of few bits themselves."""
 BLOCK = 64
@@ -87,9 +88,15 @@ def _forget_spectral_hooks(module: nn.Module, hook: SpectralNorm) -> None:
 def _fold_parametrizations(module: nn.Module) -> Iterator[str]:
     if not parametrize.is_parametrized(module):
         return
-    for name in list(module.parametrizations):  # type: ignore[arg-type]
-        kinds = [type(each).__name__.strip("_") for each in module.parametrizations[name]]  # type: ignore[index]
+    lists: Any = module.parametrizations
+    for name in list(lists):
+        kinds = [type(each).__name__.strip("_") for each in lists[name]]
+        learnt = any(True for _ in lists[name].parameters(recurse=False))
         parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+        if learnt and name not in module._parameters:  # without gradients torch takes the result for a buffer
+            whole = getattr(module, name).detach().clone()
+            delattr(module, name)
+            module.register_parameter(name, nn.Parameter(whole))
         yield " and ".join(kinds)
 
 
@@ -156,8 +163,10 @@ def read_elsewhere(network: nn.Module, images: Tensor) -> dict[str, str]:
     replaced layer stores, which is no matrix of floating point.
     """
     layers = {name: module for name, module in network.named_modules() if isinstance(module, LAYERS)}
+    fused = (name for name, module in network.named_modules() if isinstance(module, nn.TransformerEncoderLayer))
     owners = {id(module._parameters.get("weight")): name for name, module in layers.items()}
-    seen: dict[str, str] = {}
+    # The fused operator of these is not taken while torch functions are watched.
+    seen = {f"{name}.{layer}": FUSED for name in fused for layer in ("linear1", "linear2")}
 
     def see(func: Callable[..., Any], given: Sequence[Tensor], layer: str | None) -> None:
         own = id(layers[layer].weight) if layer is not None else None
@@ -229,6 +238,7 @@ def check_conversion(network: nn.Module, expected: Mapping[str, Tensor], precisi
     return compared
 
 
+@torch.no_grad()
 def check_weight(name: str, stored: Tensor, weight: Tensor, layer: nn.Module, precision: Precision) -> None:
     """See that ``stored`` is ``weight`` rounded.
 

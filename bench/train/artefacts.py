@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import models
 from bench.core.errors import InputError, Unsupported
@@ -15,15 +13,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-ROOT = Path(__file__).resolve().parents[2]
-TRAINING_SOURCES = (
-    "models",
-    "bench/core/recipes.py",
-    "bench/train",
-    "bench/data",
-    "bench/experiments/training.py",
-    "bench/experiments/comparisons.py",
-)
 _SHOWN = 3
 
 
@@ -80,12 +69,12 @@ def fit(network: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> t
     unexpected = [key for key in state if key not in own]
     shared = [key for key in own if key in state]
     differing = [
-        f"{key} is {_shape(state[key])} there and {_shape(own[key])} here"
+        f"{key} is {_shape(state[key])} in the file and {_shape(own[key])} in the network"
         for key in shared
         if state[key].shape != own[key].shape
     ]
     foreign = [
-        f"{key} is {_kind(state[key])} there and {_kind(own[key])} here"
+        f"{key} is {_kind(state[key])} in the file and {_kind(own[key])} in the network"
         for key in shared
         if own[key].is_floating_point() and not state[key].is_floating_point()
     ]
