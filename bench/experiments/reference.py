@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import models
 from bench.core.errors import InputError
 from bench.core.precisions import BASELINE, Precision
-from bench.core.records import Case, Divergence
+from bench.core.records import Case
 from bench.data.images import ImageDataset
 from bench.measure import products
 from bench.precision import weights
@@ -43,8 +43,6 @@ class Reference:
     notes: tuple[str, ...] = ()
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     """What each layer multiplies by, by its name."""
-    outputs: Tensor | None = None
-    """Logits for the images that were given."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """Layers whose weight is read outside of their own forward, and what reads it."""
 
@@ -61,8 +59,8 @@ class Reference:
         weights.check_conversion(converted, self.weights, precision)
 
 
-def look_at(build: Callable[[], nn.Module], image_shape: tuple[int, ...], given: Tensor | None = None) -> Reference:
-    """Run what ``build`` makes on two images of noise, several times, and on those that are ``given``.
+def look_at(build: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> Reference:
+    """Run what ``build`` makes on two images of noise, several times.
 
     Args:
         build: makes the network with its weights, in evaluation mode and settled: the same one at every call.
@@ -75,7 +73,6 @@ def look_at(build: Callable[[], nn.Module], image_shape: tuple[int, ...], given:
     with torch.no_grad():
         first = network(images)
         differ = not _same(first, network(images))
-        outputs = None if given is None else network(given)
     itself = _frames() > compiles
     notes = ((RANDOM,) if differ else ()) + ((COMPILES_ITSELF,) if itself else ())
     return Reference(
@@ -85,7 +82,6 @@ def look_at(build: Callable[[], nn.Module], image_shape: tuple[int, ...], given:
         random=differ,
         notes=notes,
         weights=weights.computed_with(network, images),
-        outputs=outputs,
         elsewhere=weights.read_elsewhere(network, images),
     )
 
@@ -194,26 +190,6 @@ def check_columns(case: Case, spec: models.ClassifierSpec, dataset: ImageDataset
             f"'{case.model}' has {outputs:,} outputs and data set {dataset.name} {len(dataset.classes)} classes: say "
             f"which output is which class with --class-map FILE, JSON like {_example(dataset.classes)}"
         )
-
-
-def divergence(outputs: Tensor, reference: Tensor) -> Divergence:
-    """KL divergence of the reference's probabilities from those of ``outputs``, both logits (N, classes), in nats.
-
-    Raises:
-        ValueError: there are fewer than two samples.
-    """
-    if len(outputs) < 2:
-        raise ValueError("a divergence needs two samples or more for its standard error")
-    known = torch.log_softmax(reference.double(), 1)
-    found = torch.log_softmax(outputs.double(), 1)
-    nats = (known.exp() * (known - found)).sum(1).clamp(min=0)  # below 0 only by rounding
-    return Divergence(
-        kl_mean=float(nats.mean()),
-        kl_standard_error=float(nats.std() / len(nats) ** 0.5),
-        kl_p99=float(nats.quantile(0.99)),
-        same_top=float((outputs.argmax(1) == reference.argmax(1)).double().mean()),
-        samples=len(nats),
-    )
 
 
 def _example(classes: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import models
 from bench.core.errors import InputError
-from bench.core.precisions import BASELINE, PRECISIONS
+from bench.core.precisions import PRECISIONS
 from bench.core.recipes import recipe
 from bench.core.records import Case, Peak
 from bench.core.workspace import Workspace, sha256_of
@@ -21,12 +21,12 @@ from bench.data.augmentation import Normalization, normalization
 from bench.data.images import ImageDataset, open_dataset
 from bench.data.photographs import crops
 from bench.data.pipelines import evaluation_batches
+from bench.experiments.modes import TorchRoute
 from bench.experiments.reference import Columns, Reference, columns_of, look_at
-from bench.measure.clock import synchronize
-from bench.measure.memory import peak_of
+from bench.measure.memory import memory_limit, peak_of
 from bench.measure.products import flops_of_network
-from bench.precision.converted import Converted, Setting, converter_of
 from bench.precision.weights import settle
+from bench.runtimes.route import Order, Route, preparer_of
 from bench.train.artefacts import load_weights
 
 CALIBRATION_IMAGES = 256
@@ -37,9 +37,9 @@ GREY_IMAGES = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """Network in evaluation mode at the precision of its case, on ``device``, and the origin of its weights."""
+    """A network in evaluation mode on the route of its case, and where its weights came from."""
 
-    converted: Converted
+    route: Route
     device: torch.device
     dataset: ImageDataset
     normalize: Normalization | None
@@ -51,81 +51,57 @@ class Subject:
     """Number of parameters before conversion."""
     flops_per_image: int
     flops_doubtful: str | None
-    """Why the FLOPs cannot be relied on; None where a trace agrees with them."""
+    """Reason why the FLOPs cannot be relied on; None where a trace agrees with them."""
     random: bool
     """Whether two calls of the unconverted network on one batch differ."""
     notes: tuple[str, ...]
-    """What has to be read with every figure of this network."""
+    """Facts to read with every figure of this network."""
     columns: Columns
-    """The outputs that stand for the data set's classes."""
-    photographs: Photographs | None
-    """Of a pretrained network whose classes are not the data set's: what it is fed instead."""
+    """Outputs that stand for the data set's classes."""
+    photographs: Tensor | None
+    """Crops (N, 3, side, side), normalised, for a pretrained network whose classes are not the data set's."""
     load_seconds: float
-    convert_seconds: float | None
-    """Seconds of conversion; None if there is nothing to convert."""
     peaks: list[Peak] = field(default_factory=list)
-
-    @property
-    def network(self) -> nn.Module:
-        return self.converted.network
-
-
-@dataclass(frozen=True, kw_only=True)
-class Photographs:
-    """Crops of photographs (N, 3, side, side), normalised, and what the unconverted network gives for them."""
-
-    images: Tensor
-    reference: Tensor
 
 
 def load_subject(case: Case, workspace: Workspace) -> Subject:
-    """Build the network of ``case``, load its weights and convert it on its device: timed, with its peak.
+    """Build the network of ``case``, load its weights and prepare its route: timed, with its peak of memory.
 
     The peak is that of loading and converting together, since some formats need both copies of the weights at once.
+    A conversion that would take the memory of others ends by a limit.
 
     Raises:
         InputError: the weights do not fit, or the network cannot be built.
         Unsupported: the network cannot be converted, or this machine cannot run the result.
+        MemoryError: converting takes more memory than there is.
     """
     dataset = dataset_of(workspace)
     device = torch.device(case.device)
-    precision = PRECISIONS[case.precision]
     spec, weights = spec_of(case), weights_of(case, workspace)
     normalize = normalization_of(case, dataset)
-    convert = converter_of(precision)
-    setting = Setting(
-        device=device,
-        batch_size=case.batch_size,
-        image_shape=(3, case.image_size, case.image_size),
-        calibration=lambda: calibration_batches(dataset, normalize, case.image_size),
-    )
-    torch.zeros(1, device=device)  # makes the CUDA context, which is no part of loading
+    prepare = preparer_of(case)
+    torch.zeros(1, device=device)  # creates the CUDA context, which is no part of loading
     peaks: list[Peak] = []
-    with peak_of("load", device, peaks):
+    with peak_of("load", device, peaks), memory_limit():
         begin = time.perf_counter()
-        network, said = loaded(case, dataset, weights)
+        network, said = _loaded(case, dataset, weights)
         load_seconds = time.perf_counter() - begin
-        said += settled(network, spec, setting.image_shape, dataset)
+        said += _settled(network, case, dataset)
         begin = time.perf_counter()
-        converted = convert(network, setting)
-        synchronize(device)
-        convert_seconds = time.perf_counter() - begin
-
-    def again() -> nn.Module:
-        given, _ = loaded(case, dataset, weights)
-        settled(given, spec, setting.image_shape, dataset)
-        return given
-
+        order = Order(
+            case=case,
+            workspace=workspace,
+            network=network,
+            calibration=lambda: calibration_batches(dataset, normalize, case.image_size),
+        )
+        route = prepare(order)
+        seconds = load_seconds + time.perf_counter() - begin
+    reference = look_at(lambda: _network(case, dataset, weights), order.image_shape)
+    if isinstance(route, TorchRoute):
+        reference.check(route.network, PRECISIONS[case.precision])
     columns = columns_of(case, spec, dataset)
-    pieces = _crops(normalize, case.image_size) if columns.why_not_judged else None
-    reference = look_at(again, setting.image_shape, pieces)
-    photographs = None
-    if pieces is not None and reference.outputs is not None:
-        photographs = Photographs(images=pieces, reference=reference.outputs)
-    reference.check(converted.network, precision)
-    as_it_is = case.precision == BASELINE  # then it was moved to its device, which is a part of loading
     return Subject(
-        converted=converted,
+        route=route,
         device=device,
         dataset=dataset,
         normalize=normalize,
@@ -137,15 +113,25 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
         random=reference.random,
         notes=(*said, *columns.said, *_about_normalization(case, spec, normalize), *reference.notes),
         columns=columns,
-        photographs=photographs,
-        load_seconds=load_seconds + convert_seconds if as_it_is else load_seconds,
-        convert_seconds=None if as_it_is else convert_seconds,
+        photographs=_crops(normalize, case.image_size) if columns.why_not_judged else None,
+        load_seconds=seconds - (route.convert_seconds or 0.0) - (route.compile_seconds or 0.0),
         peaks=peaks,
     )
 
 
-def loaded(case: Case, dataset: ImageDataset, weights: str | None) -> tuple[nn.Module, tuple[str, ...]]:
-    """The network of ``case`` with its weights, in evaluation mode, and what was done to find them in their file.
+def reference_network(case: Case, workspace: Workspace) -> nn.Module:
+    """The network of ``case`` as the reference route runs it: its weights in float32, on its device."""
+    return _network(case, dataset_of(workspace), weights_of(case, workspace)).to(case.device)
+
+
+def _network(case: Case, dataset: ImageDataset, weights: str | None) -> nn.Module:
+    network, _ = _loaded(case, dataset, weights)
+    _settled(network, case, dataset)
+    return network
+
+
+def _loaded(case: Case, dataset: ImageDataset, weights: str | None) -> tuple[nn.Module, tuple[str, ...]]:
+    """Network of ``case`` with its weights, in evaluation mode, and what was done to find them in their file.
 
     Raises:
         InputError: the network cannot be built, or the weights do not fit.
@@ -157,15 +143,15 @@ def loaded(case: Case, dataset: ImageDataset, weights: str | None) -> tuple[nn.M
     return network, said
 
 
-def settled(
-    network: nn.Module, spec: models.ClassifierSpec, image_shape: tuple[int, ...], dataset: ImageDataset
-) -> tuple[str, ...]:
+def _settled(network: nn.Module, case: Case, dataset: ImageDataset) -> tuple[str, ...]:
     """Fold derived weights in, and let the network take and return what others do. In place, never timed.
 
     Returns:
         What was done, a clause each.
     """
-    adapted = models.adapt(network, image_shape, grey=is_grey(dataset)) if is_foreign(spec) else ()
+    image_shape = (3, case.image_size, case.image_size)
+    foreign = _is_foreign(spec_of(case))
+    adapted = models.adapt(network, image_shape, grey=is_grey(dataset)) if foreign else ()
     return (*adapted, *settle(network))
 
 
@@ -177,7 +163,7 @@ def is_grey(dataset: ImageDataset) -> bool:
 
 
 def size_of(build_one: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Parameters, and the FLOPs of one input. The networks that ``build_one`` gives are spoilt by that."""
+    """Number of parameters, and FLOPs of one input. The networks of ``build_one`` cannot be used afterwards."""
     parameters = sum(parameter.numel() for parameter in build_one().parameters())
     return parameters, flops_of_network(build_one, image_shape)
 
@@ -227,12 +213,12 @@ def build(case: Case, dataset: ImageDataset, *, pretrained: bool = True, adapted
         network = models.whole(network, image_shape, case.model)
     except models.ModelError as error:
         raise InputError(str(error)) from error
-    if adapted and is_foreign(spec):
+    if adapted and _is_foreign(spec):
         models.adapt(network, image_shape, grey=is_grey(dataset))
     return network
 
 
-def is_foreign(spec: models.ClassifierSpec) -> bool:
+def _is_foreign(spec: models.ClassifierSpec) -> bool:
     """Whether others wrote the network, who may return something else than logits."""
     return spec.group in ("user", "pretrained")
 
@@ -304,13 +290,12 @@ def _crops(normalize: Normalization | None, image_size: int) -> Tensor:
 def batch_of(subject: Subject, case: Case) -> Tensor:
     """Real test images (batch_size, 3, image_size, image_size), normalised, repeated if there are too few.
 
-    In the number format that the network takes: they lie ready, as they would after an earlier layer. A pretrained
-    network that knows other classes is given photographs.
+    They are in the number format that the network takes, like the output of an earlier layer. A pretrained network that
+    knows other classes is given photographs.
     """
     if subject.photographs is not None:
-        images = subject.photographs.images
-        chosen = images[np.resize(np.arange(len(images)), case.batch_size)]
-        return chosen.to(subject.device, subject.converted.input_dtype)
+        rows = np.resize(np.arange(len(subject.photographs)), case.batch_size)
+        return subject.photographs[rows].to(subject.device, subject.route.input_dtype)
     rows = np.resize(np.arange(len(subject.dataset.test.labels)), case.batch_size)
     images, _ = next(
         evaluation_batches(
@@ -322,7 +307,7 @@ def batch_of(subject: Subject, case: Case) -> Tensor:
             indices=rows,
         )
     )
-    return images.to(subject.converted.input_dtype)
+    return images.to(subject.route.input_dtype)
 
 
 def _why_untrained(case: Case) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from bench.core.errors import InputError, Unsupported
 from bench.core.precisions import PRECISIONS
@@ -17,8 +18,9 @@ from bench.core.records import Case, Measurement
 from bench.core.workspace import Workspace
 from bench.data.images import load_dataset
 from bench.experiments import inference
+from bench.experiments.modes import TorchRoute
 from bench.experiments.preparation import prepare
-from bench.experiments.subject import load_subject
+from bench.experiments.subject import Subject, load_subject
 from bench.measure import memory, products
 from bench.precision.converted import tensors_as_stored, weights_in
 from tests.bench import networks
@@ -51,6 +53,11 @@ def ready(workspace: Workspace) -> Workspace:
     assert len(dataset.classes) == 10
     decoded = next((workspace.data_dir / "cache").glob("mnist5k-*"))
     return replace(workspace, decoded=decoded)
+
+
+def network_of(subject: Subject) -> nn.Module:
+    assert isinstance(subject.route, TorchRoute)
+    return subject.route.network
 
 
 @pytest.fixture
@@ -87,7 +94,7 @@ def test_derived_weights_are_converted_as_they_are_computed_with(
     with torch.no_grad():
         expected = own.eval()(images)
         subject = load_subject(case_of(name, precision, weights=str(file)), ready)
-        found = subject.network(images.to(subject.converted.input_dtype)).float()
+        found = network_of(subject)(images.to(subject.route.input_dtype)).float()
     error = float((found - expected).norm() / expected.norm())
     assert error < (0.2 if precision == "nf4" else 0.03)
     assert any("folded in" in note for note in subject.notes)
@@ -98,13 +105,13 @@ def test_derived_weights_are_converted_as_they_are_computed_with(
 def test_a_shared_parameter_is_counted_converted_and_stored_once(name: str, precision: str, ready: Workspace) -> None:
     subject = load_subject(case_of(name, precision), ready)
     with torch.no_grad():
-        subject.network(torch.zeros(2, 3, 32, 32, dtype=subject.converted.input_dtype))
+        network_of(subject)(torch.zeros(2, 3, 32, 32, dtype=subject.route.input_dtype))
     parameters, linear, convolution = 128 * 128 + 8 * 27 + 8 + 1290, 128 * 128 + 1280, 8 * 27
     assert subject.parameters == parameters
     converted = {"bf16": parameters, "int8_weights": linear + convolution, "nf4_weights": linear + convolution}
     bits = PRECISIONS[precision].low_bits
-    assert weights_in(subject.network, bits) == converted.get(precision, linear)
-    assert memory.bytes_of(tensors_as_stored(subject.network)) < parameters * 4
+    assert weights_in(network_of(subject), bits) == converted.get(precision, linear)
+    assert memory.bytes_of(tensors_as_stored(network_of(subject))) < parameters * 4
 
 
 @pytest.mark.parametrize(
@@ -160,9 +167,9 @@ def test_usable_networks_give_what_they_give_in_torch(
         case = case_of(name, weights=str(ready.results / "own.pt"))
         prepare(case, ready, users=[case])
         subject = load_subject(case, ready)
-        found = subject.network(images)
+        found = network_of(subject)(images)
     assert torch.allclose(found, getattr(expected, "logits", expected), atol=1e-6)
-    assert subject.network.train() is subject.network
+    assert network_of(subject).train() is network_of(subject)
     if name == "hf_vit":
         assert any("'logits' of the ImageClassifierOutput" in note for note in subject.notes)
     if name == "one_channel":
@@ -176,7 +183,7 @@ def test_a_hook_stays_where_it_was(ready: Workspace) -> None:
     torch.manual_seed(0)
     expected, images = networks.hooked(10).eval(), torch.rand(16, 3, 32, 32)
     with torch.no_grad():
-        error = (subject.network(images) - expected(images)).norm() / expected(images).norm()
+        error = (network_of(subject)(images) - expected(images)).norm() / expected(images).norm()
     assert float(error) < 0.03
 
 
@@ -192,7 +199,7 @@ def test_layers_that_fused_operators_read_keep_their_matrix_elsewhere(precision:
     torch.manual_seed(0)
     expected, images = networks.EncoderLayers(10).eval(), torch.rand(16, 3, 32, 32)
     with torch.no_grad():
-        found = subject.network(images.to(subject.converted.input_dtype)).float()
+        found = network_of(subject)(images.to(subject.route.input_dtype)).float()
         error = (found - expected(images)).norm() / expected(images).norm()
     assert float(error) < 0.2
 

@@ -24,6 +24,8 @@ from bench.train.evaluate import evaluate_split
 from bench.train.state import begin
 from models import classifier
 
+pytestmark = pytest.mark.slow
+
 CASE = Case(
     experiment="training",
     model="cnn_small",

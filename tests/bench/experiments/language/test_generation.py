@@ -23,6 +23,8 @@ from bench.experiments.language.generation import generate, new_token_counts, pr
 from bench.experiments.language.subject import load_model
 from bench.measure.energy import Counter, Meter
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Any]
 
 
