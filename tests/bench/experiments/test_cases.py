@@ -235,6 +235,7 @@ def test_accuracy_of_guessing_and_the_normalisation_are_said(run: Run, weights: 
     assert not any("own statistics" in note for note in own.notes)
 
 
+@pytest.mark.slow
 def test_a_pretrained_network_is_compared_on_photographs(ready: Workspace) -> None:
     case = replace(case_of("plain", "int8_weights"), model="efficientnet_lite0", image_size=224, batch_size=4)
     found = inference.run(case, ready)
