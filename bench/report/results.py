@@ -6,6 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 from bench.core.records import Case, Failure, Measurement, Scalar, digest_of, to_json
@@ -83,7 +84,7 @@ class Result:
     def first(self) -> Measurement:
         return self.measurements[0]
 
-    @property
+    @cached_property
     def route(self) -> Route:
         return Route(self.case.runtime, self.case.precision, self.case.mode)
 
@@ -92,13 +93,13 @@ class Result:
         """What results share that a general statement may count together."""
         return (self.machine, self.code, self.case.device, self.case.threads, self.case.budget)
 
-    @property
+    @cached_property
     def network(self) -> tuple[object, ...]:
         """What routes share that are alternatives to one another at some batch size."""
         case = self.case
         return (case.model, self.dataset, case.image_size, case.seed, *self.place)
 
-    @property
+    @cached_property
     def scene(self) -> tuple[object, ...]:
         """All of the identity but the route; repeated measurements of the reference are the same scene."""
         case = self.case
