@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from bench.core.records import Case, Failure, Measurement, Scalar, digest_of, to_json
 from bench.core.runtimes import RUNTIMES
+from bench.core.turns import TWIN, is_twin
 from bench.report.beside import Beside, Limits
 from bench.report.disturbance import disturbances
 from bench.report.load import Run
@@ -23,8 +24,6 @@ TITLES = {name: runtime.title for name, runtime in RUNTIMES.items()}
 """Runtimes as their makers write them."""
 HARDLY = 0.05
 """Shares of parameters and of FLOPs below which a precision has converted hardly anything of a network."""
-TWIN = "twin"
-"""Option of the reference named again in the sets, to see how good ratios are."""
 LANGUAGE = ("load", "prefill", "decode", "perplexity", "chat")
 OF_MACHINE = ("ceilings", "noise")
 Item = TypeVar("Item")
@@ -114,7 +113,7 @@ class Result:
 
     @property
     def is_twin(self) -> bool:
-        return bool(self.case.option(TWIN))
+        return is_twin(self.case)
 
     @property
     def meaningless(self) -> bool:
