@@ -1,4 +1,4 @@
-"""A route of each runtime in whole runs and on broken ground: resumed, refused by its operator, on a full disk, killed."""
+"""Routes of each runtime resumed, refused by their operator, on a full disk and killed, in whole runs and in part."""
 
 from __future__ import annotations
 
