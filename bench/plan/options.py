@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.core.precisions import PRECISIONS
+from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import TRACKERS
-from bench.plan.values import Parse, at_least, file, names, numbers, path, seconds, statistics, weights
+from bench.plan.values import Parse, at_least, file, margin, names, numbers, path, seconds, statistics, weights
 
 MODES = ("eager", "compiled")
 FEWEST_NEW_TOKENS = 2
@@ -161,6 +162,13 @@ OPTIONS: tuple[Option, ...] = (
         parse=statistics,
     ),
     Option(
+        name="--runtimes",
+        values=f"{', '.join(RUNTIMES)}; commas between",
+        help="libraries to run the models in",
+        shown=BUDGETS_OWN,
+        parse=names("runtime", RUNTIMES),
+    ),
+    Option(
         name="--precisions",
         values="names from docs/method.md, commas between",
         help="precisions to measure",
@@ -246,6 +254,13 @@ OPTIONS: tuple[Option, ...] = (
         shown=BUDGETS_OWN,
         type=float,
         parse=seconds,
+    ),
+    Option(
+        name="--max-drop",
+        values="points of accuracy, or points/per cent of perplexity",
+        help="losses that do not count where the report picks a route",
+        shown="1/2",
+        parse=margin,
     ),
     Option(
         name="--resume",

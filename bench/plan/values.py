@@ -11,6 +11,7 @@ from typing import Any
 
 import models
 from bench.core.errors import InputError, unknown_name
+from bench.core.margins import margins_from
 
 Parse = Callable[[str, Any], Any]
 """From an option's name and its value to the value that the plan uses; raises InputError."""
@@ -72,6 +73,12 @@ def seconds(option: str, value: float) -> float:
     """A finite time above 0."""
     if not (value > 0 and math.isfinite(value)):
         raise InputError(f"{option} {value} is no time limit; give seconds above 0.")
+    return value
+
+
+def margin(option: str, value: str) -> str:
+    """Margins of quality, as they were written."""
+    margins_from(option, value)
     return value
 
 
