@@ -132,3 +132,12 @@ def test_what_the_driver_counts_for_this_process(
     expected = {"cuda_allocated": 1, "cuda_reserved": 2}
     assert sizes == (expected if told is None else {**expected, "device_process": told})
     assert list(memory.absent_peaks(CUDA)) == (["peaks.device_process"] if told is None else [])
+
+
+def test_memory_beyond_what_is_free_is_refused_inside_of_the_limit_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 2**28)
+    with memory.memory_limit():
+        assert bytearray(2**26)
+        with pytest.raises(MemoryError):
+            bytearray(2**29)
+    assert bytearray(2**29)
