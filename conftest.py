@@ -29,7 +29,7 @@ ID_FORMATS = {
     "seed": "s{}",
     "width": "w{}",
 }
-"""How a parameter reads in a test's name where its bare value would not tell what it is."""
+"""Forms of parameters in a test's name, where the bare value would not say what it is."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,7 +85,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 @pytest.fixture
 def plan(pytestconfig: pytest.Config) -> Plan:
-    """What this run measures."""
+    """The plan of this run."""
     return pytestconfig.stash[SESSION].plan
 
 

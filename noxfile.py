@@ -32,7 +32,7 @@ CODE_CHANGED = 6
 NOTHING_FINISHED = 3
 """Exit status of bench.run.rebuild where no case was finished."""
 RUN_BEGINS = re.compile(rb'^{"schema":\d+,"kind":"run","run":"(\w+)"', re.MULTILINE)
-"""How a line of the journal begins that tells of a run's begin."""
+"""Begin of a line of the journal that says that a run begins."""
 
 
 @nox.session(venv_backend="none")
@@ -61,7 +61,7 @@ def bench(session: nox.Session) -> None:
 
 
 def changed(file: Path) -> int | None:
-    """When ``file`` was last written, in nanoseconds; None if it is not there."""
+    """Time of the last change of ``file``, in nanoseconds; None if it is not there."""
     return file.stat().st_mtime_ns if file.exists() else None
 
 

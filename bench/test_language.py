@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from bench.plan.language_cases import language_case, language_rows
+from bench.plan.inference_cases import language_case, language_rows
 
 if TYPE_CHECKING:
     from bench.plan.plan import Plan

@@ -11,8 +11,15 @@ import pytest
 import torch
 from torch import nn
 
+from bench.core.budgets import BUDGETS
+from bench.core.experiments import EXPERIMENTS, Experiment, group_of
 from bench.core.recipes import Recipe
+from bench.core.records import Measurement
+from bench.core.workspace import Workspace
 from bench.data.images import load_dataset
+from bench.experiments.timing import timed
+from bench.plan.cases import make_case
+from bench.plan.command_line import make_plan
 from bench.precision.converted import Converted, Setting, layers_of, replace_module
 from bench.precision.language_loading import Loading
 from models import ClassifierSpec, classifier
@@ -39,7 +46,8 @@ def file(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 def test_every_block_is_run() -> None:
     run_here = {"mine.py", "data.py", "a row of CLASSIFIERS", "a recipe", "a precision of classifiers"}
-    assert set(BLOCKS) == run_here | {"a precision of language models"}
+    run_here |= {"a precision of language models"}
+    assert set(BLOCKS) == run_here | {f"an experiment's {part}" for part in ("row", "cases", "module")}
 
 
 @pytest.mark.parametrize("file", ["mine.py"], indirect=True)
@@ -87,3 +95,15 @@ def test_a_precision_converts_what_it_says() -> None:
 def test_a_precision_of_language_models_tells_how_to_load() -> None:
     loading = run("a precision of language models", Loading=Loading, torch=torch)["my_loading"](torch.device("cpu"))
     assert loading.arguments == {"dtype": torch.float16}
+
+
+def test_an_experiment_is_planned_and_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    row = run("an experiment's row", Experiment=Experiment)["row"]
+    monkeypatch.setitem(EXPERIMENTS, row.name, row)
+    cases = run("an experiment's cases", make_case=make_case)
+    plan = make_plan({"device": "cpu", "dataset": "mnist5k", "budget": "smoke", "threads": 1}.get)
+    planned = [cases["product_case"](plan, **values) for values in cases["product_rows"](plan)]
+    assert [(case.option("side"), group_of(case)) for case in planned] == [(64, "products b1"), (128, "products b1")]
+    module = run("an experiment's module", torch=torch, timed=timed, Measurement=Measurement)
+    measured = module["run"](planned[0], Workspace(results=tmp_path, data_dir=tmp_path))
+    assert len(measured.seconds) >= BUDGETS["smoke"].sampling.min_samples

@@ -1,4 +1,4 @@
-"""How much is measured: which cases, and how many images, repeats and seconds each. Tables only, no logic.
+"""Budgets: which cases a run measures, with how many images, repeats and seconds each. Tables only, no logic.
 
 Work is counted in images, not in epochs, so that a budget takes as long on one data set as on another.
 """
@@ -14,11 +14,11 @@ COMPILED_KINDS = ("fp32", "int8_static", "int8_weights", "nf4_weights", "int8_bn
 """One precision of classifiers for each way in which they compile: the others differ in a number format or a
 constant."""
 COMPILED_LANGUAGE_KINDS = ("fp32", "int8_packed", "int8_linear_bf16", "nf4")
-"""Of language models one for each library and for each way of torch's. bitsandbytes is not compiled there: its row
+"""Precisions of language models, one for each library and each way of torch's. bitsandbytes is not compiled: its row
 says why."""
 BOTH_MODES = ("eager", "compiled")
 CEILING_SIDES = (256, 512, 1024, 2048, 4096, 8192, 16384)
-"""Of matrices that are multiplied for the hardware's limits: a GPU needs large ones."""
+"""Sides of the matrices that are multiplied for the hardware's limits: a GPU needs large ones."""
 FEATURE_SIDE = 16
 """Side, in pixels, of what a single convolution is given."""
 
@@ -41,7 +41,7 @@ TORCHVISION_CLASSIFIERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """When the timing of a case stops: enough samples, enough seconds and a small enough error, or out of time."""
+    """Stopping rule of a timed case: enough samples, enough seconds and a small enough error, or out of time."""
 
     min_samples: int
     min_seconds: float
@@ -76,7 +76,7 @@ class Layers:
 
 @dataclass(frozen=True, kw_only=True)
 class Language:
-    """What is measured of language models. Loading, perplexity and chat: each precision of ``rows`` once, eager."""
+    """Rows of language models. Loading, perplexity and chat: each precision of ``rows`` once, eager."""
 
     models: tuple[str, ...]
     rows: tuple[Rows, ...]
@@ -98,13 +98,13 @@ class Language:
 
 @dataclass(frozen=True, kw_only=True)
 class Ceilings:
-    """How the hardware's limits are measured, once a run."""
+    """Work by which the hardware's limits are measured, once a run."""
 
     cpu_bytes: int
-    """What is copied and summed on a CPU: more than its caches hold."""
+    """Bytes that are copied and summed on a CPU: more than its caches hold."""
     cuda_bytes: int
     sides: tuple[int, ...]
-    """Of the square matrices that are multiplied, in rising order: none after one that takes long or lacks memory."""
+    """Sides of the square matrices, in rising order: none after one that takes long or lacks memory."""
     rounds: int
     """Samples of each, fewer of what takes long."""
 
@@ -133,7 +133,7 @@ class Budget:
     untrained: tuple[str, ...]
     """Classifiers that are timed as they are built: latency and memory, no accuracy."""
     rows: tuple[Rows, ...]
-    """What is timed of the classifiers. Of batch sizes the largest comes first: its predictions serve the others."""
+    """Timed rows of the classifiers. The largest batch size comes first: its predictions serve the others."""
     layers: Layers
     language: Language
     ceilings: Ceilings
@@ -144,7 +144,7 @@ class Budget:
     repeats: int
     sampling: Sampling
     loading: Sampling
-    """Of passes over a data set, each of which is one sample."""
+    """Stopping rule of passes over a data set, each of which is one sample."""
     train_images: int | None
     """Images seen by a training; None is the recipe's epochs over all images."""
     train_images_by_model: Mapping[str, int] = field(default_factory=dict)

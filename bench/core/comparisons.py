@@ -1,4 +1,4 @@
-"""What is compared about training: how fast it can be made, how images are loaded, what helps a network to learn.
+"""Comparisons of trainings: their speed, the loading of images, and what helps a network to learn.
 
 Tables only, no logic. Trainings are counted in images, as in ``budgets``.
 """
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Arithmetic:
-    """How a training is fed and computed. The defaults are those of the notes' loops."""
+    """Feeding and arithmetic of a training. The defaults are those of the notes' loops."""
 
     pipeline: str = "dataloader"
     workers: int | None = None
-    """Of the loader; None is the recipe's number."""
+    """Workers of the loader; None is the recipe's number."""
     channels_last: bool = False
     products: bool = False
     fused: bool = False
@@ -24,9 +24,9 @@ class Arithmetic:
 
 
 FAST = Arithmetic(pipeline="tensor", channels_last=True, products=True, fused=True)
-"""What the suite's own trainings use: float32, and nothing to compile."""
+"""Arithmetic of the suite's own trainings: float32, and nothing to compile."""
 CAUTIOUS = Arithmetic(pipeline="tensor", fused=True)
-"""What a network of the user's own is trained with: it may depend on how its maps lie in memory."""
+"""Arithmetic of a network of the user's own: it may depend on how its maps lie in memory."""
 
 LADDER: tuple[tuple[int, Arithmetic], ...] = (
     (0, Arithmetic(workers=0)),
@@ -57,21 +57,21 @@ CUDA_LADDER = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Comparisons:
-    """How much of each is run in one budget."""
+    """Amounts of each comparison in one budget."""
 
     seeds: tuple[int, ...]
     ladder: Mapping[str, int]
     """Network -> images that each training of its ladder sees."""
     steps: tuple[str, ...]
-    """Networks whose training step is taken apart, with the notes' arithmetic and with the fast one."""
+    """Networks whose training step is timed by phases, with the notes' arithmetic and with the fast one."""
     workers: tuple[int, ...]
-    """Of the notes' loader; the tensor pipeline stands beside them."""
+    """Numbers of workers of the notes' loader; the tensor pipeline is always measured too."""
     items: tuple[int, ...]
     """Sizes of note 3's random data sets."""
     loading_images: int
     """Images of a pass over the data set."""
     loading_steps: tuple[str, ...]
-    """Networks of which a training step follows each batch, besides loading alone."""
+    """Networks of which a training step follows each batch, in addition to loading alone."""
     pretraining: Mapping[str, int]
     """Network -> images that its training on the first half of the classes sees."""
     transfer: int
@@ -87,9 +87,9 @@ class Comparisons:
 
 
 SCOPES = ("scratch", "head", "all")
-"""What learns in a transfer: all of a network that was never trained, the new head alone, all of a trained one."""
+"""Parts that learn in a transfer: all of a network that was never trained, the new head alone, all of a trained one."""
 TARGET_ACCURACY = 0.94
-"""Of a speedrun."""
+"""Test accuracy at which a speedrun ends, from 0 to 1."""
 
 COMPARISONS: dict[str, Comparisons] = {
     "smoke": Comparisons(

@@ -1,4 +1,4 @@
-"""Where images come from: names, folders and callables told apart and checked, without decoding. No torch, no numpy."""
+"""Sources of images: names, folders and callables, recognised and checked without decoding. No torch, no numpy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LAYOUT = "a data folder holds train/<class>/<image> and test/<class>/<image>"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A data set as the user named it, parsed. ``identity`` tells two sources of one ``name`` apart."""
+    """A data set as the user named it, parsed. ``identity`` differs between two sources of one ``name``."""
 
     kind: Literal["auto", "mnist5k", "cifar10", "folder", "callable"]
     name: str
@@ -58,7 +58,7 @@ class FolderListing:
 
 
 def parse(spec: str) -> Source:
-    """What ``spec`` means: a name of DATASETS, a folder, or ``FILE.py:callable``.
+    """Meaning of ``spec``: a name of DATASETS, a folder, or ``FILE.py:callable``.
 
     Raises:
         InputError: it is none of them, or the folder or file is not there.

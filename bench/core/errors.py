@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class InputError(Exception):
-    """What the user gave cannot be used. The message is one line: what was given, what is allowed, what to do."""
+    """Input that cannot be used. The message is one line: what was given, what is allowed, what to do."""
 
 
 class Unsupported(Exception):
@@ -19,7 +19,7 @@ class CodeChanged(InputError):
 
 
 class TooLittleMemory(MemoryError):
-    """What the case needs does not fit; the message says how much there is. Told before anything is loaded."""
+    """Too little memory for the case, found before anything is loaded; the message says how much there is."""
 
 
 def unknown_name(what: str, given: str, known: Iterable[str]) -> InputError:

@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 BASELINE = "fp32"
-"""What the other precisions are compared with."""
+"""Precision that the others are compared with."""
 Library = Literal["torch", "bitsandbytes", "torchao"]
 EAGER_STATIC = (
     "static int8 runs in int8 only when it is compiled: run eagerly, its graph computes in fp32 between rounding steps"
@@ -40,9 +40,9 @@ class Precision:
     library: Library
     summary: str
     weight_bits: int
-    """Bits of one weight as stored, scales apart."""
+    """Bits of one weight as stored, without its scales."""
     activation_bits: int
-    """Bits of what a weight is multiplied by, as this precision means it; a row's coverage tells what ran."""
+    """Bits of what a weight is multiplied by, as this precision means it; a row's coverage shows what ran."""
     layers: str = "all layers"
     convert: str | None = None
     """``module:function`` under ``bench.precision`` that converts an image classifier; imported by its worker.
@@ -50,14 +50,14 @@ class Precision:
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     """Keyword arguments of that function."""
     load: str | None = None
-    """``module:function`` under ``bench.precision`` that tells how transformers loads a language model at it. None: it
+    """``module:function`` under ``bench.precision`` that says how transformers loads a language model at it. None: it
     is for image classifiers only."""
     load_settings: Mapping[str, Scalar] = field(default_factory=dict)
     """Keyword arguments of that function."""
     devices: tuple[str, ...] = ("cpu", "cuda")
     modes: tuple[str, ...] = ("eager", "compiled")
     reasons: Mapping[str, str] = field(default_factory=dict)
-    """Why it does not run on a device or in a mode that is not listed, where that needs saying."""
+    """Reasons why it does not run on a device or in a mode that is not listed, by their names."""
 
     @property
     def low_bits(self) -> int:
@@ -303,7 +303,7 @@ PRECISIONS: dict[str, Precision] = {
         load_settings={"quant_type": "fp4", "nested": False, "compute": "bfloat16"},
     ),
 }
-"""Every precision by its name. Linear-only ones leave convolutions as they are: coverage tells how much that is.
+"""Every precision by its name. Linear-only ones leave convolutions as they are: coverage shows how much that is.
 
 Of language models, 4 bit with products in float32 and LLM.int8() with a threshold of 6 are what ``load_in_4bit=True``
 and ``load_in_8bit=True`` alone mean (``fp4``, ``int8_bnb_outliers``): a note's own settings. What is not quantised
@@ -314,7 +314,7 @@ LANGUAGE_PRECISIONS = tuple(name for name, precision in PRECISIONS.items() if pr
 
 
 def why_not(precision: Precision, device: str, mode: str) -> str | None:
-    """Why ``precision`` cannot run on ``device`` (``cpu``, ``cuda``, ``cuda:N``) in ``mode``, or None if it may.
+    """Reason why ``precision`` cannot run on ``device`` (``cpu``, ``cuda``, ``cuda:N``) in ``mode``, or None if it may.
 
     What only torch can tell (a GPU too old, an operation that is not there) the conversion itself says, by raising
     ``Unsupported``.

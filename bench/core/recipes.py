@@ -1,4 +1,4 @@
-"""What a training does, as data: the recipes of the notes, their held-out twins and one for the user's own network.
+"""Recipes of trainings, as data: the recipes of the notes, their held-out twins and one for the user's own network.
 
 Standard library only: the pytest process names recipes without importing torch.
 
@@ -16,7 +16,7 @@ from bench.core.errors import unknown_name
 
 @dataclass(frozen=True, kw_only=True)
 class TestFaults:
-    """What a note does wrong when it tests. Only the accuracy "as the note measured" has these on."""
+    """Faults of a note's testing. Only the accuracy "as the note measured" has these on."""
 
     __test__ = False  # its name begins with Test: pytest is not to collect it
 
@@ -36,7 +36,7 @@ class TestFaults:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained. Learning rates are per step, ``milestones`` are epochs counted from 0."""
+    """Recipe of a training. Learning rates are per step, ``milestones`` are epochs counted from 0."""
 
     name: str
     note: int | None
@@ -54,7 +54,7 @@ class Recipe:
     after it (L. Smith, *Super-Convergence*, 2018)."""
     label_smoothing: float = 0.0
     averaging: float | None = None
-    """What counts is a running mean of the weights; this is the share of it that stays at each step."""
+    """Share of a running mean of the weights that stays at each step; the mean is what counts. None: no mean."""
     batch_size: int
     test_batch_size: int | None = None
     """Images a batch when testing as the note does; None is ``batch_size``."""
@@ -68,7 +68,7 @@ class Recipe:
     """``none``, ``usual`` (CIFAR-10's constants), ``half`` or ``computed`` (from the training images), or three means,
     a slash and three standard deviations."""
     select: Literal["last", "validation"] = "last"
-    """Which epoch counts: the last, or the best on held-out training images."""
+    """The epoch that counts: the last, or the best on held-out training images."""
     patience: int | None = None
     """Stop early after so many epochs, from the last milestone on, in which the loss on held-out images has not fallen
     below its lowest."""

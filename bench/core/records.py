@@ -20,17 +20,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 SCHEMA = 2
-"""Of results: 1 had neither runtimes nor turns."""
+"""Version of results: 1 had neither runtimes nor turns."""
 
 Scalar = str | int | float | bool | None
 Better = Literal["lower", "higher"]
 FailureKind = Literal["unsupported", "out_of_memory", "timed_out", "crashed", "error"]
 
 NAMED_OPTIONS = ("width", "prompt_tokens", "rung", "workers", "scope", "question", "variant")
-"""Options of a case that its name tells: those that set it apart from its neighbours."""
+"""Options of a case that its name contains: those in which neighbours differ."""
 
 TRACE = "trace: "
-"""How the note of a case begins that names the file of its trace, or says why there is none."""
+"""Begin of the note that names the file of a case's trace, or says why there is none."""
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What sets it apart at a glance, fit for a folder's name. Repeats share it, and so may others: see ``id``."""
+        """Readable name, fit for a folder. Repeats share it, and so may other cases: see ``id``."""
         trained = (self.recipe, self.pipeline, f"s{self.seed}") if self.pipeline else ()
         side = f"{self.image_size}px" if self.image_size else None
         options = [f"{name}_{value}" for name, value in self.options if name in NAMED_OPTIONS]
@@ -95,7 +95,7 @@ class Turn:
     round: int
     """Number of the round within the set, from 0."""
     samples: int
-    """How many of the row's samples, in their order, belong to this turn."""
+    """Number of the row's samples, in their order, that belong to this turn."""
     reference_seconds: float | None = None
     """Median seconds of a call of the reference in the same set and round. None: the reference took no turn then."""
 
@@ -111,7 +111,7 @@ class Peak:
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """What a precision really converted, counted from what ran."""
+    """Share that a precision really converted, counted from what ran."""
 
     quantized_parameters: int
     total_parameters: int
@@ -191,21 +191,21 @@ class DeviceState:
     watts: float | None = None
     throttle: str | None = None
     foreign_processes: int | None = None
-    """Processes besides the case's own that compute on the GPU."""
+    """Processes other than the case's own that compute on the GPU."""
     foreign_cores: float | None = None
     """Cores that others kept busy on average since the reading before, of those that the case may use."""
     reference_seconds: float | None = None
-    """What a fixed small piece of work took then, on the threads of the case: what changes it is the machine."""
+    """Seconds of a fixed small piece of work then, on the threads of the case: only the machine changes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one case gave, as raw samples: every statistic is derived from them later."""
+    """Result of one case, as raw samples: every statistic is derived from them later."""
 
     case: Case
     seconds: tuple[float, ...]
     turns: tuple[Turn, ...] = ()
-    """Where the samples were taken in turns: which belong to which. Empty: all in one stretch of one process."""
+    """Turns to which the samples belong, in order. Empty: all were taken in one stretch of one process."""
     device_seconds: tuple[float, ...] | None = None
     items_per_step: int = 1
     cold: Cold = field(default_factory=Cold)
@@ -241,18 +241,18 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a case gave no measurement. It stands in the report, with its reason."""
+    """Reason why a case has no measurement. The report shows it."""
 
     case: Case
     kind: FailureKind
     message: str
     fitted: Measurement | None = None
-    """Where memory did not suffice: the same case at the largest batch, of those halved, that did fit. No row."""
+    """Same case at the largest halved batch that fits, where memory was short; it is no row. None: none fits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where a run took place, at which versions."""
+    """Machine of a run, with the versions of its packages."""
 
     device: str
     device_name: str

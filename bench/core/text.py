@@ -32,7 +32,7 @@ def load_text(given: str, data_dir: Path) -> Text:
     """The text of that name, or in that file; ``auto`` is ``wikitext-2`` if it is there, else ``python-topics``.
 
     That is the help that Python carries (``pydoc_data.topics``), in the order of its keys. It differs
-    between versions of Python: its digest tells them apart.
+    between versions of Python: its digest differs then.
 
     Raises:
         InputError: there is no such text, or it cannot be read.

@@ -1,4 +1,4 @@
-"""Where the files of a run lie, and how a running case tells what it is doing. Standard library only."""
+"""Folders of a run, and the channel for the progress of a running case. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
-"""Who can draw the curves of trainings -> the package that it needs."""
+"""Tracker that can draw the curves of trainings -> the package that it needs."""
 
 
 def _silent(line: str) -> None:
@@ -37,7 +37,7 @@ class Workspace:
     artefact: Path | None = None
     """The file of trained weights that this case reads, if it needs one."""
     untrained: str | None = None
-    """Why there is no such file although the case needs one."""
+    """Reason why there is no such file although the case needs one; None where it needs none."""
     model_folder: Path | None = None
     """The folder that the language model of this case is loaded from."""
     fingerprint: str = ""
@@ -47,7 +47,7 @@ class Workspace:
     profile: bool = False
     """Whether a case is traced after all that is timed of it."""
     track: tuple[str, ...] = ()
-    """Who draws the curves of a training while it goes on: names in ``TRACKERS``."""
+    """Trackers that draw the curves of a training while it runs: names in ``TRACKERS``."""
     progress: Callable[[str], None] = _silent
     spent: Callable[[Path], None] = _remove
     """Told of a file that is of no use once the outcome of the case is kept: the engine removes it after that."""
@@ -64,7 +64,7 @@ class Workspace:
 
     @property
     def logs(self) -> Path:
-        """What each worker wrote to its standard output and error."""
+        """Standard output and error of each worker."""
         return self.results / "logs"
 
     @property

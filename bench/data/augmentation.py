@@ -1,4 +1,4 @@
-"""What happens to an image on its way into a batch, and what an epoch draws for it at random."""
+"""Augmentation of images on their way into a batch, and its random draws of one epoch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Normalization = tuple[Triple, Triple]
 CIFAR10_MEAN: Triple = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD: Triple = (0.247, 0.243, 0.261)
 USUAL: Normalization = (CIFAR10_MEAN, CIFAR10_STD)
-"""The constants that notes 1 and 2 normalise CIFAR-10 by."""
+"""Constants by which notes 1 and 2 normalise CIFAR-10."""
 HALF: Normalization = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-"""The constants of note 4: pixels from -1 to 1."""
+"""Constants of note 4: pixels from -1 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What happens to an image on its way into a batch, in the notes' order: resize, crop, flip, normalise.
+    """Steps from an image to its place in a batch, in the notes' order: resize, crop, flip, normalise.
 
     ``crop_padding`` black pixels are put on each side and a crop of the image size is taken at random; ``None`` does
     not crop. ``flip`` mirrors left and right with probability one half. Without ``normalize`` pixels are in [0, 1].
@@ -35,16 +35,17 @@ class Augmentation:
     crop_padding: int | None = None
     flip: bool = False
     alternate: bool = False
-    """The flip is drawn once for each image, which is then mirrored in every other epoch (K. Jordan, *94 % on CIFAR-10
-    in 3.29 Seconds on a Single GPU*, 2024)."""
+    """Flips drawn once an image, which is then mirrored in every other epoch (K. Jordan, *94 % on CIFAR-10 in 3.29
+    Seconds on a Single GPU*, 2024)."""
     normalize: Normalization | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """All that is random in one epoch over n images. Row i is the i-th of the epoch's images before shuffling.
+    """Random draws of one epoch over n images. Row i belongs to the i-th of the epoch's images before shuffling.
 
-    ``order`` int64 (n,): which row comes when. ``corners`` int64 (n, 2): top and left of a crop. ``flips`` bool (n,).
+    ``order`` int64 (n,): rows in the order of the epoch. ``corners`` int64 (n, 2): top and left of a crop. ``flips``
+    bool (n,).
     """
 
     order: Tensor
@@ -55,10 +56,10 @@ class Draws:
 def draw(
     indices: NDArray[np.int64], augmentation: Augmentation, *, shuffle: bool, seed: int, epoch: int
 ) -> tuple[Draws, torch.Generator]:
-    """The draws of one epoch over the images ``indices``, and the generator that they leave behind.
+    """Draw one epoch over the images ``indices``; return the draws and the generator as they leave it.
 
-    They depend on ``seed`` and ``epoch`` alone, and neither read nor move torch's global generator: so a training that
-    was interrupted resumes at any epoch as if it had not been, and every pipeline sees the same images.
+    The draws depend on ``seed`` and ``epoch`` alone, and neither read nor move torch's global generator. So an
+    interrupted training resumes at any epoch with the same images, and every pipeline sees the same ones.
     """
     generator, count = _generator(seed, epoch), len(indices)
     order = torch.randperm(count, generator=generator) if shuffle else torch.arange(count)
@@ -80,34 +81,34 @@ def _generator(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(mixed[0] >> np.uint64(1)))
 
 
-def normalization(given: str, dataset: ImageDataset) -> Normalization | None:
-    """Channel means and standard deviations, in units where white is 1; None where pixels stay as they are.
+def normalization(choice: str, dataset: ImageDataset) -> Normalization | None:
+    """Return channel means and standard deviations, in units where white is 1; None where pixels stay as they are.
 
     Args:
-        given: ``none``, ``usual`` (CIFAR-10's), ``half``, ``computed`` (from the training images), or the six numbers:
+        choice: ``none``, ``usual`` (CIFAR-10's), ``half``, ``computed`` (from the training images), or the six numbers:
             ``0.5,0.5,0.5/0.25,0.25,0.25``.
 
     Raises:
-        InputError: ``given`` is neither such a name nor such numbers.
+        InputError: ``choice`` is neither such a name nor such numbers.
     """
     constants = {"none": None, "usual": USUAL, "half": HALF, "computed": (dataset.mean, dataset.std)}
-    return constants[given] if given in constants else _numbers(given)
+    return constants[choice] if choice in constants else _numbers(choice)
 
 
-def _numbers(given: str) -> Normalization:
+def _numbers(choice: str) -> Normalization:
     try:
-        mean, std = ([float(number) for number in half.split(",")] for half in given.split("/"))
+        mean, std = ([float(number) for number in half.split(",")] for half in choice.split("/"))
         (red, green, blue), (red_std, green_std, blue_std) = mean, std
     except ValueError:
         raise InputError(
-            f"normalisation '{given}' is unknown: give none, usual, half, computed, or three means, a slash and three "
-            "standard deviations"
+            f"normalisation '{choice}' is unknown: give none, usual, half, computed, or numbers as in "
+            "0.5,0.5,0.5/0.25,0.25,0.25 (means/standard deviations)"
         ) from None
     return (red, green, blue), (red_std, green_std, blue_std)
 
 
 def training_augmentation(recipe: Recipe, dataset: ImageDataset) -> Augmentation:
-    """What the recipe does to training images. A data set whose images have a right way round is never flipped."""
+    """Return the recipe's augmentation of training images; without its flip where mirroring changes the class."""
     return Augmentation(
         crop_padding=recipe.crop_padding,
         flip=recipe.flip and dataset.flip,
@@ -117,7 +118,7 @@ def training_augmentation(recipe: Recipe, dataset: ImageDataset) -> Augmentation
 
 
 def noted_test_augmentation(recipe: Recipe, dataset: ImageDataset) -> Augmentation:
-    """What the note does to test images, which is a fault of it."""
+    """Return the augmentation that the note applies to test images: one of its faults."""
     return Augmentation(
         crop_padding=recipe.faults.crop_padding,
         flip=recipe.faults.flip and dataset.flip,

@@ -1,7 +1,8 @@
-"""Decoded data sets on disk, one folder each: found whole, or built beside and renamed.
+"""Decoded data sets on disk, one folder each: opened where whole, else built under another name and renamed.
 
-A folder is ``<name>-<edge>-<stamp>`` and holds ``{train,test}-{images,labels}.npy`` and ``meta.json``. A process that
-is killed leaves only a folder that nobody takes for whole; of two that build the same one, the second finds it there.
+A folder is ``<name>-<edge>-<stamp>`` and holds ``{train,test}-{images,labels}.npy`` and ``meta.json``. A killed process
+leaves only an unfinished folder, which is never opened. Of two processes that build the same one, the second uses the
+folder of the first.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bench.core.records import from_json, to_json
 from bench.data.decode import Labels, Pixels, array_files
 
 FORMAT = 1
-"""Changes when the same source would be stored in another way."""
+"""Number of the storage format. Raised when the same source would be stored in another way."""
 ABANDONED_SECONDS = 6 * 3600
 
 _BUILDING = ".building-"
@@ -32,9 +33,9 @@ _BUILDING = ".building-"
 
 @dataclass(frozen=True, kw_only=True)
 class Meta:
-    """What ``meta.json`` says of the arrays beside it. ``natural``: the images are of the size that they came in.
+    """Content of ``meta.json``. ``natural``: the images have the size that they have in their source.
 
-    ``source`` tells which data set it is; ``spec`` is how the user named it when it was decoded.
+    ``source`` identifies the data set; ``spec`` is the user's name for it when it was decoded.
     """
 
     format: int
@@ -53,7 +54,7 @@ class Meta:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A decoded data set, its arrays mapped from ``folder``."""
+    """Decoded data set, its arrays mapped from ``folder``."""
 
     folder: Path
     meta: Meta
@@ -62,7 +63,10 @@ class Stored:
 
 
 def find(cache: Path, source: Source, stamp: str, edge: int) -> Stored | None:
-    """The arrays of ``source`` as it is now: natural and no larger than ``edge``, or resized to ``edge``; else None."""
+    """Return the arrays of ``source`` in its present state, or None.
+
+    They are natural and no larger than ``edge``, or resized to ``edge``.
+    """
     for folder in sorted(cache.glob(f"{cache_name(source)}-*-{stamp}")):
         stored = open_folder(folder)
         if stored is None or stored.meta.source != source.identity:
@@ -74,7 +78,7 @@ def find(cache: Path, source: Source, stamp: str, edge: int) -> Stored | None:
 
 @contextmanager
 def building(cache: Path) -> Iterator[Path]:
-    """An empty folder to decode into, gone at the end unless ``publish`` has moved it."""
+    """Yield an empty folder to decode into. It is removed at the end unless ``publish`` has moved it."""
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / f"{_BUILDING}{uuid.uuid4().hex}"
     folder.mkdir()
@@ -85,10 +89,10 @@ def building(cache: Path) -> Iterator[Path]:
 
 
 def publish(folder: Path, source: Source, meta: Meta) -> Stored:
-    """Gives the arrays in ``folder`` their place beside it and maps them from there.
+    """Rename ``folder`` to its final name and map its arrays from there.
 
     Raises:
-        OSError: the place cannot be written.
+        OSError: the final folder cannot be written.
     """
     (folder / "meta.json").write_text(json.dumps(to_json(meta), indent=1), encoding="utf-8")
     for file in folder.iterdir():
@@ -111,7 +115,7 @@ def publish(folder: Path, source: Source, meta: Meta) -> Stored:
 
 
 def remove_stale(cache: Path, source: Source, stamp: str) -> None:
-    """Removes what was decoded from an earlier state of ``source``, and what killed processes left long ago."""
+    """Remove folders decoded from an earlier state of ``source``, and those that killed processes left hours ago."""
     for folder in cache.glob(f"{cache_name(source)}-*"):
         meta = _read_meta(folder)
         if meta is not None and meta.source == source.identity and meta.stamp != stamp:
@@ -122,7 +126,7 @@ def remove_stale(cache: Path, source: Source, stamp: str) -> None:
 
 
 def open_folder(folder: Path) -> Stored | None:
-    """The arrays in ``folder``, or None if it is not whole: a file missing, cut short or not fitting the others."""
+    """Open the arrays in ``folder``; None if it is not whole: a file is missing, truncated or misfits the others."""
     meta = _read_meta(folder)
     if meta is None:
         return None

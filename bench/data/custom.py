@@ -1,4 +1,4 @@
-"""The user's own Datasets: ``FILE.py:callable`` returns the training and the test one, maybe a collate function."""
+"""Datasets of the user's own: ``FILE.py:callable`` returns a training and a test one, maybe a collate function."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _ALLOWED = "a PIL image, uint8 pixels or a float tensor (3, H, W) from 0 to 1 (n
 
 
 def custom(source: Source) -> Supply:
-    """What the callable of ``source`` returns: ``(train, test)`` or ``(train, test, collate_fn)``.
+    """Call the user's function in ``source``: it returns ``(train, test)`` or ``(train, test, collate_fn)``.
 
-    Both have a length and give pairs of image and label; an image is a PIL image, uint8 pixels (grey, or with 1 or 3
-    channels) or a float tensor (3, H, W) from 0 to 1, a label an int from 0. With a collate function, the batches
-    (images, labels) that it makes are used, and may be smaller than what went in. Each item is read once and kept:
-    augmenting is the suite's part.
+    Both Datasets have a length and give pairs of image and label. An image is a PIL image, uint8 pixels (grey, or with
+    1 or 3 channels) or a float tensor (3, H, W) from 0 to 1; a label is an int from 0. With a collate function, its
+    batches (images, labels) are used, and may be smaller than their input. Each item is read once and stored: the
+    suite does the augmentation.
 
     Raises:
-        InputError: their code raises, or gives something else.
+        InputError: the user's code raises, or returns something else.
     """
     with _blamed(source):
         returned = _load(source)()
@@ -64,12 +64,12 @@ def _load(source: Source) -> Callable[[], Any]:
     function = getattr(module, source.attribute, None)
     if not callable(function):
         raise InputError(f"{source.path.name} defines no callable '{source.attribute}'")
-    return function  # type: ignore[no-any-return]  # whatever it returns is looked at
+    return function  # type: ignore[no-any-return]  # its result is checked
 
 
 @contextmanager
 def _blamed(source: Source) -> Iterator[None]:
-    """Errors of the user's code become one line; their neighbours can be imported meanwhile."""
+    """Turn errors of the user's code into one line. Modules in its folder can be imported meanwhile."""
     sys.path.insert(0, str(source.path.parent))
     try:
         yield
@@ -78,8 +78,8 @@ def _blamed(source: Source) -> Iterator[None]:
     except InputError as error:
         raise InputError(f"{_who(source)}: {error}") from error
     except Exception as error:
-        told = " ".join(str(error).split())
-        raise InputError(f"{_who(source)} raised {type(error).__name__}: {told}") from error
+        message = " ".join(str(error).split())
+        raise InputError(f"{_who(source)} raised {type(error).__name__}: {message}") from error
     finally:
         sys.path.remove(str(source.path.parent))
 
@@ -88,7 +88,7 @@ def _batches(source: Source, dataset: Any, collate: Any, fit: Fit) -> Iterator[t
     with _blamed(source):
         for number, (image, label) in enumerate(_items(dataset, collate)):
             if number == len(dataset):
-                raise InputError(f"more images than the {number} that the Dataset's length tells")
+                raise InputError(f"the collate function gives more images than the Dataset's length, {number}")
             yield fit(Image.fromarray(_pixels(image)))[None], np.asarray([_label(label)], np.int64)
 
 
@@ -112,7 +112,7 @@ def _matched(images: Iterable[Any], labels: Iterable[Any]) -> Iterator[tuple[Any
     try:
         yield from zip(images, labels, strict=True)
     except ValueError as error:
-        raise InputError("a batch of the collate function has not as many images as labels") from error
+        raise InputError("a batch of the collate function must hold as many images as labels") from error
 
 
 def _pair(value: Any, what: str) -> tuple[Any, Any]:
@@ -132,7 +132,7 @@ def _label(value: Any) -> int:
 
 
 def _pixels(image: Any) -> Pixels:
-    """Any allowed image as uint8 (H, W, 3)."""
+    """Convert any allowed image to uint8 (H, W, 3)."""
     import torch
 
     if isinstance(image, Image.Image):
@@ -155,7 +155,7 @@ def _bytes(array: NDArray[Any]) -> Pixels:
 
 
 def _three_channels(pixels: Pixels, channels_first: bool, shape: tuple[int, ...]) -> Pixels:
-    """(H, W), (1 or 3, H, W) or (H, W, 1 or 3) as (H, W, 3). Tensors have channels first if in doubt, arrays last."""
+    """Convert (H, W), (1 or 3, H, W) or (H, W, 1 or 3) to (H, W, 3). In doubt, channels come first in tensors."""
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     channels = (1, 3)
     if pixels.ndim != 3 or not pixels.size or not {pixels.shape[0], pixels.shape[2]} & {*channels}:
@@ -166,13 +166,13 @@ def _three_channels(pixels: Pixels, channels_first: bool, shape: tuple[int, ...]
 
 
 def _classes(train: Any, test: Any) -> tuple[str, ...] | None:
-    """The names that both Datasets give their classes, as torchvision's do."""
-    given = [getattr(dataset, "classes", None) for dataset in (train, test)]
-    if not given[0]:
+    """Names of the classes, from the Datasets' ``classes`` as torchvision has it."""
+    train_names, test_names = (getattr(dataset, "classes", None) for dataset in (train, test))
+    if not train_names:
         return None
-    if given[1] and list(given[0]) != list(given[1]):
+    if test_names and list(train_names) != list(test_names):
         raise InputError("classes of the training and of the test Dataset differ")
-    return tuple(str(name) for name in given[0])
+    return tuple(str(name) for name in train_names)
 
 
 def _kind(value: Any) -> str:

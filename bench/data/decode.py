@@ -19,21 +19,21 @@ Labels = NDArray[np.int64]
 
 
 class NotUniformError(Exception):
-    """An image is not of the size that the first one has."""
+    """Image of another size than the first one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """Square images of ``edge`` pixels: found as such if ``natural``, else resized and cut to it."""
+    """Square images of ``edge`` pixels: of that size in their source if ``natural``, else resized and cropped."""
 
     edge: int
     natural: bool
 
     def __call__(self, image: Image.Image) -> Pixels:
-        """uint8 (edge, edge, 3). Resizes the shorter side and cuts the middle out, as Resize and CenterCrop do.
+        """Return uint8 (edge, edge, 3): the shorter side resized, the middle cropped, as Resize and CenterCrop do.
 
         Raises:
-            NotUniformError: images are to be natural and this one is of another size.
+            NotUniformError: images are expected to be natural and this one has another size.
         """
         image = image if image.mode == "RGB" else image.convert("RGB")
         if image.size != (self.edge, self.edge):
@@ -53,7 +53,7 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One split on its way in: at most ``rows`` images, in batches of images (n, edge, edge, 3) and labels (n,)."""
+    """Source of one split: at most ``rows`` images, in batches of images (n, edge, edge, 3) and labels (n,)."""
 
     rows: int
     batches: Callable[[Fit], Iterator[tuple[Pixels, Labels]]]
@@ -61,10 +61,10 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Supply:
-    """What a source has to give. ``size`` is width and height of its first image.
+    """Both splits of a source. ``size`` is width and height of its first image.
 
-    ``classes`` may be left open: labels then name themselves. ``finish`` is called when all is decoded and raises an
-    InputError if something that was passed over makes it useless.
+    ``classes`` may be None: each class is then named by its label. ``finish`` is called after the last image and raises
+    an InputError if images were skipped that the data set needs.
     """
 
     name: str
@@ -77,17 +77,17 @@ class Supply:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """What was written: the classes, and how images were brought to their size."""
+    """Classes of a decoded data set, and the fit of its images."""
 
     classes: tuple[str, ...]
     fit: Fit
 
 
 def decode(supply: Supply, folder: Path, edge: int, progress: Callable[[str], None]) -> Decoded:
-    """Writes {train,test}-{images,labels}.npy into ``folder``, at most ``edge`` pixels wide and high.
+    """Write {train,test}-{images,labels}.npy into ``folder``, images at most ``edge`` pixels wide and high.
 
     Raises:
-        InputError: the source gave no images, unreadable ones or labels that do not fit together.
+        InputError: the source has no images, unreadable ones, or labels of test that train lacks.
     """
     width, height = supply.size
     if 0 < width == height <= edge:
@@ -99,7 +99,7 @@ def decode(supply: Supply, folder: Path, edge: int, progress: Callable[[str], No
 
 
 def array_files(folder: Path, part: str) -> tuple[Path, Path]:
-    """Where the images and the labels of ``part`` lie."""
+    """Paths of the images and of the labels of ``part``."""
     return folder / f"{part}-images.npy", folder / f"{part}-labels.npy"
 
 
@@ -110,8 +110,8 @@ def _decode_as(supply: Supply, folder: Path, fit: Fit, progress: Callable[[str],
         for name, part in parts.items()
     }
     supply.finish()
-    for name, found in labels.items():
-        if not len(found):
+    for name, split_labels in labels.items():
+        if not len(split_labels):
             raise InputError(f"data set '{supply.name}' gave no {name} images; it must give at least one")
     return Decoded(classes=_classes(supply, labels["train"], labels["test"]), fit=fit)
 
@@ -121,11 +121,11 @@ def _write(part: Part, folder: Path, name: str, fit: Fit, counter: _Counter) -> 
     images = np.lib.format.open_memmap(images_file, "w+", np.uint8, (max(part.rows, 1), fit.edge, fit.edge, 3))
     labels: list[Labels] = [np.empty(0, np.int64)]
     done = 0
-    for pixels, found in part.batches(fit):
+    for pixels, batch_labels in part.batches(fit):
         images[done : done + len(pixels)] = pixels
-        labels.append(found)
+        labels.append(batch_labels)
         done += len(pixels)
-        counter.tell(done)
+        counter.report(done)
     images.flush()
     if done < len(images):  # some were unreadable, or a collate function dropped them
         fewer = images_file.with_suffix(".fewer.npy")
@@ -148,14 +148,14 @@ def _classes(supply: Supply, train: Labels, test: Labels) -> tuple[str, ...]:
 
 
 class _Counter:
-    """Tells how far a decoding is, about once a second."""
+    """Report the progress of a decoding about once a second."""
 
     def __init__(self, what: str, total: int, progress: Callable[[str], None]) -> None:
         self.what, self.total, self.progress = what, total, progress
-        self.told = time.monotonic()
+        self.reported = time.monotonic()
 
-    def tell(self, done: int) -> None:
+    def report(self, done: int) -> None:
         now = time.monotonic()
-        if now - self.told >= 1:
-            self.told = now
+        if now - self.reported >= 1:
+            self.reported = now
             self.progress(f"{self.what}: {done:,} of {self.total:,} images")

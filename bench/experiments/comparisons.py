@@ -1,4 +1,4 @@
-"""Teach new classes to a network that was trained on others: its head alone, or all of it; or begin from scratch."""
+"""Train a network of other classes on new ones: its head alone, all of it, or from scratch."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ IMAGENET_CLASSES = 1000
 def run_transfer(case: Case, workspace: Workspace) -> Measurement:
     """Train ``case.model`` on new classes.
 
-    Options of the case besides those of a training: ``source``, ``five_classes`` (the weights in
+    Options of the case in addition to those of a training: ``source``, ``five_classes`` (the weights in
     ``workspace.artefact``, of a training on the other half of the classes) or ``imagenet`` (torchvision's, in the file
     ``imagenet_weights`` or where torch keeps its downloads); ``scope``, one of ``SCOPES``.
 
     Raises:
         InputError: the scope is unknown, or the weights do not fit.
-        Unsupported: there are no weights to start from.
+        Unsupported: the weights to start from are missing.
     """
     scope = str(case.option("scope"))
     if scope not in SCOPES:
@@ -59,14 +59,14 @@ def run_transfer(case: Case, workspace: Workspace) -> Measurement:
 
 
 def _weights(case: Case, workspace: Workspace) -> Path | None:
-    """The file that the network begins with; None from scratch.
+    """Return the file of the first weights; None from scratch.
 
-    From scratch beside ImageNet's weights has nothing to compare with where those are not there, and may take hours.
+    Without ImageNet's weights the training from scratch has no counterpart and may take hours: it is refused too.
     """
     scratch = case.option("scope") == "scratch"
     if case.option("source") == "imagenet":
-        given = case.option("imagenet_weights")
-        file = Path(str(given)) if given else imagenet_file(case.model)
+        named = case.option("imagenet_weights")
+        file = Path(str(named)) if named else imagenet_file(case.model)
         return None if scratch else file
     if scratch:
         return None
@@ -76,7 +76,7 @@ def _weights(case: Case, workspace: Workspace) -> Path | None:
 
 
 def _classes_before(case: Case, workspace: Workspace) -> int:
-    """Outputs of the network that the weights are of."""
+    """Number of outputs of the network before its new head."""
     if case.option("source") == "imagenet":
         return IMAGENET_CLASSES
     options = tuple((name, 1 if name == "half" else value) for name, value in case.options)
@@ -84,7 +84,7 @@ def _classes_before(case: Case, workspace: Workspace) -> int:
 
 
 def _network(case: Case, before: int, classes: int, weights: Path | None) -> nn.Module:
-    """With ``before`` outputs until the weights are in it, and then a new head of ``classes``."""
+    """Build the network with ``before`` outputs, load the weights, and put a new head of ``classes`` on it."""
     network = models.classifier(case.model, case.image_size).build(before)
     if weights:
         load_weights(weights, network)
@@ -110,7 +110,7 @@ def _resnet18(network: nn.Module, classes: int) -> str:
 
 
 def _vgg16(network: nn.Module, classes: int) -> str:
-    """As note 2 builds it: 25088 to 4096 to 4096 to the classes, ReLU and dropout of one half between."""
+    """Build note 2's head: 25088 to 4096 to 4096 to the classes, ReLU and dropout of one half between."""
     network.classifier = nn.Sequential(
         nn.Linear(25088, 4096),
         nn.ReLU(),
@@ -129,14 +129,14 @@ HEADS: dict[str, Callable[[nn.Module, int], str]] = {
     "resnet18": _resnet18,
     "vgg16": _vgg16,
 }
-"""Network -> what puts a new head of so many classes on it, and says what it is called there."""
+"""Functions by network: each puts a new head of so many classes on it and returns the name of that module."""
 
 
 def replace_head(network: nn.Module, model: str, classes: int) -> str:
-    """Put a new head on ``network``, drawn from torch's global generator. Returns the name of the module that it is.
+    """Put a new head on ``network``, drawn from torch's global generator. Returns the name of its module.
 
     Raises:
-        InputError: nobody has said where the head of ``model`` is.
+        InputError: ``model`` is not in ``HEADS``.
     """
     if model not in HEADS:
         raise InputError(f"the head of '{model}' is not known: transfer takes {', '.join(HEADS)}")
@@ -144,9 +144,9 @@ def replace_head(network: nn.Module, model: str, classes: int) -> str:
 
 
 def freeze_all_but(network: nn.Module, head: str) -> None:
-    """No weight but those of the module ``head`` learns, and what is frozen stays in evaluation mode.
+    """Freeze all weights but those of the module ``head``, and keep frozen modules in evaluation mode.
 
-    Batch norm would take up the statistics of the new images otherwise, and dropout would be on.
+    In training mode batch norm would update its statistics by the new images, and dropout would be on.
     """
     for name, child in network.named_children():
         if name != head:

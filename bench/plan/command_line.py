@@ -119,7 +119,7 @@ def _text(given: str, data_dir: Path) -> PromptText:
 
 
 def choose_device(given: str) -> str:
-    """``cpu``, ``cuda`` or ``cuda:N``. ``auto`` is CUDA where the driver tells of a GPU.
+    """``cpu``, ``cuda`` or ``cuda:N``. ``auto`` is CUDA where the driver finds a GPU.
 
     Raises:
         InputError: another name, or a GPU that is not there.
@@ -131,14 +131,12 @@ def choose_device(given: str) -> str:
     if kind == "auto":
         return "cuda" if count else "cpu"
     if kind == "cuda" and int(index or 0) >= count:
-        raise InputError(
-            f"--device {given} was asked for, but the driver tells of {count} CUDA GPUs; use --device cpu."
-        )
+        raise InputError(f"--device {given} was asked for, but the driver finds {count} CUDA GPUs; use --device cpu.")
     return given
 
 
 def gpu_count() -> int:
-    """CUDA GPUs that the driver tells of and ``CUDA_VISIBLE_DEVICES`` leaves; asked without torch."""
+    """Number of CUDA GPUs that the driver finds and ``CUDA_VISIBLE_DEVICES`` leaves; asked without torch."""
     import pynvml
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -95,7 +95,7 @@ def step_rows(plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def step_case(plan: Plan, *, model: str, rung: int, repeat: int) -> Case:
-    """The training step of ``model``, taken apart."""
+    """The training step of ``model``, timed by phases."""
     return _fed(plan, "training_step", model, LADDER[rung][1], repeat=repeat, options=dict(plan.sampling))
 
 

@@ -1,1 +1,1 @@
-"""Who runs a case and where. Only the worker reaches experiments."""
+"""Running of cases: session, engine, worker, journal, result. Only the worker reaches experiments."""

@@ -1,4 +1,4 @@
-"""Who runs a case, and where: in a fresh process (default) or in this one. Never imports torch itself."""
+"""The engine: runs each case once, in a fresh process or in this one, and keeps its outcome. No torch."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ class Engine:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     case_seconds: dict[str, float] = field(default_factory=dict)
     tried: dict[str, Performed] = field(default_factory=dict)
-    """What came of smaller batches than those that were asked for: outcomes once a test asks for them."""
+    """Results of smaller batches that were tried, by case id: outcomes once a test asks for them."""
     machine: Machine | None = None
     flags: dict[str, Scalar] = field(default_factory=dict)
     language_files: dict[str, LanguageFiles] = field(default_factory=dict)
     """Folders of the language models of the run, by the names that cases call them."""
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    """What the journal calls this run."""
+    """Name of this run in the journal."""
     begun: float = field(default_factory=time.monotonic)
     marks: Mapping[str, str] = field(default_factory=dict)
     """Hashes of what shapes the numbers of this run."""
     adoption: Adoption = field(default_factory=Adoption)
     """Measurements that earlier runs left in the journal, to be taken when their case is asked for."""
     resumed: int = 0
-    """How many of them were taken."""
+    """Number of them that were taken."""
     sources: Sources = field(default_factory=Sources)
     """The code of this run. Made before a worker imports any of it."""
     artefacts: Artefacts = field(init=False)
@@ -104,13 +104,15 @@ class Engine:
         case: Case,
         needs: Case | None = None,
         test: Mapping[str, Any] | None = None,
-        told: Callable[[Outcome], None] = lambda outcome: None,
+        on_kept: Callable[[Outcome], None] = lambda outcome: None,
     ) -> Outcome:
         """The outcome of ``case``, run now unless it is known. ``needs`` is the training whose weights it reads.
 
-        What is needed is run first, as its own outcome, outside the clock and the time limit of ``case``. ``test`` is
-        what pytest-benchmark calls the test that asks, for the journal. ``told`` is given the outcome once it is in the
-        journal: Ctrl-C comes before both or after both.
+        What is needed is run first, as its own outcome, outside the clock and the time limit of ``case``.
+
+        Args:
+            test: names of the test that asks, as pytest-benchmark has them, for the journal.
+            on_kept: called with the outcome once it is in the journal. Ctrl-C comes before both or after both.
 
         Raises:
             CodeChanged: the code of this run was edited. The outcome is not kept.
@@ -119,11 +121,11 @@ class Engine:
         known = self._known(case, weights)
         if known is None:
             line, spent = self._measured(case, weights, test)
-            self._keep(line.outcome, line, spent, told)
+            self._keep(line.outcome, line, spent, on_kept)
         else:
             source, outcome = known
             taken = Taken(run=self.run_id, source=source, case=case.id, at=self.seconds, test=test)
-            self._keep(outcome, taken if source != self.run_id or test is not None else None, (), told)
+            self._keep(outcome, taken if source != self.run_id or test is not None else None, (), on_kept)
             self.resumed += source != self.run_id
         return self.outcomes[case.id]
 
@@ -153,7 +155,7 @@ class Engine:
         return line, tried.spent
 
     def _keep(
-        self, outcome: Outcome, line: Line | None, spent: Sequence[Path], told: Callable[[Outcome], None]
+        self, outcome: Outcome, line: Line | None, spent: Sequence[Path], on_kept: Callable[[Outcome], None]
     ) -> None:
         with uninterrupted():  # else the journal has what the JSON of this run has not
             if line:
@@ -161,7 +163,7 @@ class Engine:
             self.outcomes[outcome.case.id] = outcome
             if isinstance(line, Entry):
                 self.case_seconds[outcome.case.id] = line.case_seconds
-            told(outcome)
+            on_kept(outcome)
 
     @property
     def seconds(self) -> float:
@@ -171,7 +173,7 @@ class Engine:
     def _step_down(self, failure: Failure, weights: Weights) -> Failure:
         """``failure`` with the largest half, quarter, … of its batch that fits. It stays the outcome of that batch.
 
-        Each batch has a fresh process and the time limit of a case, unless what came of it is known.
+        Each batch has a fresh process and the time limit of a case, unless its outcome is known.
         """
         tried: list[Outcome] = []
         size = failure.case.batch_size // 2
@@ -185,7 +187,7 @@ class Engine:
         return stepped_down(failure, tried)
 
     def _try(self, case: Case, weights: Weights) -> Outcome:
-        """What comes of ``case``, which no test asked for so far: kept for one that will, and for ``--resume``."""
+        """The outcome of ``case``, which no test asked for so far: kept for one that will, and for ``--resume``."""
         if case.id not in self.tried:
             found = self._perform(case, weights)
             line = Tried(
@@ -225,7 +227,7 @@ class Engine:
         the disk has no room for the line they make some.
 
         Raises:
-            CodeChanged: what the line tells may be of other code than it says.
+            CodeChanged: the numbers of the line may be of other code than it says.
         """
         self.sources.check()
         try:
@@ -263,22 +265,22 @@ class Engine:
 
 
 def steps_down(failure: Failure) -> bool:
-    """Whether a smaller batch may fit, and tells something of the case."""
+    """Whether a smaller batch may fit, and says something about the case."""
     case = failure.case
     return failure.kind == "out_of_memory" and EXPERIMENTS[case.experiment].shrinks and case.batch_size > 1
 
 
 def stepped_down(failure: Failure, tried: Sequence[Outcome]) -> Failure:
-    """``failure``, which tells of every smaller batch that was tried.
+    """``failure`` with the result of every smaller batch that was tried in its message.
 
     A batch that fits is no row of its own: the case that was asked for has none.
     """
-    told = [_told(outcome) for outcome in tried]
+    results = [_in_words(outcome) for outcome in tried]
     fitted = next((outcome for outcome in tried if isinstance(outcome, Measurement)), None)
-    return replace(failure, message="; ".join([failure.message, *told]), fitted=fitted)
+    return replace(failure, message="; ".join([failure.message, *results]), fitted=fitted)
 
 
-def _told(outcome: Outcome) -> str:
+def _in_words(outcome: Outcome) -> str:
     size = outcome.case.batch_size
     if isinstance(outcome, Failure):
         return f"batch {size}: {outcome.kind}" + ("" if outcome.kind == "out_of_memory" else f" ({outcome.message})")

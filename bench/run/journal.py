@@ -26,7 +26,7 @@ from bench.core.errors import InputError
 from bench.core.records import Outcome, Scalar, outcome_from_json, to_json
 
 SCHEMA = 2
-"""Of the lines: 1 had no runs and no kinds."""
+"""Version of the lines: 1 had no runs and no kinds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class RunStart:
     facts: Mapping[str, Any]
     """The ``halfbyte`` section of its JSON, as far as it is known then."""
     commit: Mapping[str, Scalar]
-    """What pytest-benchmark says of the checkout."""
+    """Facts about the checkout, from pytest-benchmark."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Entry:
     at: float
     """Seconds since the run was made."""
     test: Mapping[str, Any] | None = None
-    """What pytest-benchmark calls the test that asked for the case; None where another case needed it."""
+    """Names of the test that asked for the case, as pytest-benchmark has them; None where another case needed it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """What came of a smaller batch than the one that was asked for: no row of its run."""
+    """Result of a smaller batch than the one that was asked for: no row of its run."""
 
     run: str
     outcome: Outcome
@@ -91,7 +91,7 @@ class Damage:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a journal holds, oldest first."""
+    """Contents of a journal, oldest first."""
 
     lines: tuple[Line, ...] = ()
     damaged: tuple[Damage, ...] = ()
@@ -102,7 +102,7 @@ class Contents:
 
     @property
     def finished(self) -> tuple[Entry | Tried, ...]:
-        """Whatever came of a case, whether it was asked for or not."""
+        """Every outcome, of cases that a test asked for and of smaller batches."""
         return tuple(line for line in self.lines if isinstance(line, Entry | Tried))
 
     @property
@@ -140,7 +140,7 @@ class Journal:
 
     @property
     def unwritten(self) -> int:
-        """How many lines are not on the disk."""
+        """Number of lines that are not on the disk."""
         return len(self._unwritten)
 
     def append(self, line: Line) -> None:
@@ -231,7 +231,7 @@ class Journal:
         )
 
 
-def told(damaged: tuple[Damage, ...]) -> list[str]:
+def in_words(damaged: tuple[Damage, ...]) -> list[str]:
     """Damaged lines by what is wrong with them: ``lines 3, 4 and 7: their checksum does not match``."""
     reasons: dict[str, list[int]] = {}
     for damage in damaged:

@@ -28,8 +28,8 @@ PRELOAD = (
     "bench.experiments.training",
     "pytest",
 )
-"""What the fork server imports. Never bitsandbytes: its import asks CUDA for its capability, which breaks CUDA in every
-forked child. pytest is here because each child imports the main module of its parent."""
+"""Modules that the fork server imports. Never bitsandbytes: its import asks CUDA for its capability, which breaks CUDA
+in every forked child. pytest is here because each child imports the main module of its parent."""
 LANGUAGE_PRELOAD = ("bench.experiments.language.generation",)
 """Takes four seconds of every language case: the outside of transformers."""
 CPU_LANGUAGE_PRELOAD = (
@@ -189,7 +189,7 @@ def _failure(kind: str, message: str) -> dict[str, Any]:
 
 
 def _kernel_kills() -> int:
-    """How many processes the kernel has killed for want of memory since it started; 0 where it does not tell."""
+    """Number of processes that the kernel has killed for want of memory; 0 where it does not say."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):

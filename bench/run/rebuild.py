@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.core.errors import InputError
 from bench.core.records import Measurement, to_json
-from bench.run.journal import Contents, Entry, Journal, RunStart, Taken, Tried, told
+from bench.run.journal import Contents, Entry, Journal, RunStart, Taken, Tried, in_words
 from bench.run.result import bare, summary, write_whole
 
 NOTHING_FINISHED = 3
@@ -28,7 +28,7 @@ def rebuild(contents: Contents, results: Path, run: str | None = None) -> dict[s
         results: the folder that predicted labels are read from.
 
     Raises:
-        NothingFinished: nothing came of the run.
+        NothingFinished: the run has no finished case.
         InputError: the journal has no such run.
     """
     start = _start(contents, run)
@@ -78,7 +78,7 @@ def _others(contents: Contents, run: str) -> str:
 
 
 def _damage(contents: Contents) -> str:
-    return "".join(f"; {line}" for line in told(contents.damaged))
+    return "".join(f"; {line}" for line in in_words(contents.damaged))
 
 
 def _source(taken: Taken, entries: Sequence[Entry | Tried]) -> Entry | Tried | None:

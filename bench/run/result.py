@@ -26,14 +26,14 @@ PROBE_BYTES = 64 * 1024
 
 
 class ResultFile:
-    """Where ``--benchmark-json`` goes; no path where none is asked for."""
+    """The file of ``--benchmark-json``; no path where none is asked for."""
 
     def __init__(self, path: Path | None, folder: Path) -> None:
         self.path = path
         self.folder = folder
         self.written = False
         self.problem: str | None = None
-        """Why it could not be written."""
+        """Reason why it could not be written; None if it was, or was not tried."""
         self._lock: int | None = None
 
     def check(self) -> None:
@@ -103,7 +103,7 @@ class ResultFile:
 
 
 class Elsewhere(os.PathLike[str]):
-    """What pytest-benchmark writes to, under the name of the file that the session writes itself."""
+    """The null device, under the name of the file that the session writes itself: for pytest-benchmark."""
 
     def __init__(self, shown: Path) -> None:
         self.shown = shown

@@ -1,4 +1,4 @@
-"""What a run may take from earlier ones: fingerprints of code, machine and data, measurements, trained weights."""
+"""Results that a run takes from earlier ones, and the fingerprint of code, machine and data. No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.core.errors import CodeChanged
 from bench.core.records import Failure, Machine, Measurement, Scalar, digest_of, to_json
 from bench.core.workspace import sha256_of
-from bench.run.journal import Contents, Entry, RunStart, Tried, told
+from bench.run.journal import Contents, Entry, RunStart, Tried, in_words
 
 ROOT = Path(__file__).resolve().parents[2]
 UNMEASURED = ("report",)
@@ -107,7 +107,7 @@ def _shaping(root: Path) -> list[Path]:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """When a file was last written, and its size; None if it is not there."""
+    """Time of a file's last change and its size; None if it is not there."""
     try:
         found = path.stat()
     except OSError:
@@ -121,9 +121,9 @@ class Weights:
 
     artefact: str | None = None
     sha256: str | None = None
-    """Of the file ``artefact``: its name tells how they were trained, not what came of it."""
+    """Digest of the file ``artefact``: its name says how the weights were trained, not what they are."""
     untrained: str | None = None
-    """Why there is no file although the case needs one."""
+    """Reason why there is no file although the case needs one; None where it needs none."""
     fresh: bool = True
     """Whether they were trained in this run, so that no earlier measurement can have used them."""
 
@@ -166,7 +166,7 @@ class Adoption:
     entries: Mapping[str, Entry | Tried] = field(default_factory=dict)
     starts: Mapping[str, RunStart] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """How many cases, by reason."""
+    """Number of cases, by reason."""
     damaged: tuple[str, ...] = ()
     """Lines of the journal that are none, and why."""
 
@@ -206,7 +206,7 @@ def adopt(contents: Contents, marks: Mapping[str, str], whole: Callable[[Measure
         entries=taken,
         starts=contents.starts,
         left_out=Counter(reason for case, reason in left_out.items() if case not in taken),
-        damaged=tuple(told(contents.damaged)),
+        damaged=tuple(in_words(contents.damaged)),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bench.core.artefacts import artefact_name, training_code
-from bench.core.errors import CodeChanged
+from bench.core.errors import CodeChanged, InputError
 from bench.core.experiments import CASE_MODULES, EXPERIMENTS, LANGUAGE_EXPERIMENTS, group_of
 from bench.core.records import SCHEMA, Case, Failure, Measurement, Outcome, to_json
 from bench.core.workspace import Workspace
@@ -32,10 +32,11 @@ from bench.run.result import Elsewhere, ReplayClock, ResultFile, bare, summary
 
 CASES = Path(__file__).resolve().parents[1]
 """The folder of the case modules."""
+NOTHING_WRITTEN = "--benchmark-disable: cases run, no JSON is written, that of an earlier run stays"
 CODE_CHANGED = 6
 """Exit status of a run that ended since its code was edited. pytest's own go up to 5."""
 QUIET_SECONDS = 15.0
-"""Where no terminal shows progress as it comes, a line of it at most this often."""
+"""Shortest time between two lines of progress where there is no terminal."""
 BENCHMARK_DEFAULTS = {"benchmark_max_time": 1.0, "benchmark_min_rounds": 5}
 
 
@@ -46,7 +47,7 @@ def cases_requested(config: pytest.Config) -> bool:
 
 
 class BenchSession:
-    """Holds the plan, the engine and what came of every case."""
+    """The plan, the engine and the results of one run."""
 
     def __init__(self, config: pytest.Config) -> None:
         """Checks everything that can be checked before a process starts.
@@ -54,7 +55,10 @@ class BenchSession:
         Raises:
             InputError: an option, the data or the results folder cannot be used.
         """
+        _refuse_parallel(config)
         self.config = config
+        self.disabled = bool(config.option.benchmark_disable and not config.option.benchmark_enable)
+        """Whether pytest-benchmark keeps nothing: the cases run, and the JSON of an earlier run stays."""
         self.listing = bool(config.option.collectonly)
         self.plan: Plan = make_plan(self._option, offline=self.listing)
         self.clock = ReplayClock()
@@ -63,7 +67,7 @@ class BenchSession:
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._last_shown = 0.0
         self._closing: list[str] = []
-        self._json = _result_file(config)
+        self._json = _result_file(config, disabled=self.disabled)
         runner = (
             InlineRunner()
             if config.option.isolation == "none"
@@ -87,8 +91,7 @@ class BenchSession:
         if not self.listing:
             self._json.check()
             self._json.lock()
-            if self._json.path:
-                config.option.benchmark_json = Elsewhere(self._json.path)
+            config.option.benchmark_json = Elsewhere(self._json.path) if self._json.path else None
             if isinstance(runner, ProcessRunner):
                 runner.start()
 
@@ -99,6 +102,7 @@ class BenchSession:
             f"halfbyte: {plan.device}, {plan.threads} threads, data set {plan.dataset}, "
             f"budget {plan.budget.name} ({plan.budget.summary})",
             f"models: {', '.join((*plan.models, *(plan.language.models if plan.language else ())))}",
+            *([NOTHING_WRITTEN] if self.disabled else []),
         ]
 
     def arrange(self, items: list[pytest.Item]) -> None:
@@ -139,7 +143,7 @@ class BenchSession:
 
     @property
     def failures(self) -> list[Failure]:
-        """What failed, the trainings that a selected case needed among it."""
+        """Failed cases, the trainings that a selected case needed among them."""
         return [outcome for outcome in self.engine.outcomes.values() if isinstance(outcome, Failure)]
 
     def _replay(self, benchmark: Any, outcome: Outcome) -> None:
@@ -175,7 +179,7 @@ class BenchSession:
             pytest.exit(str(error), returncode=CODE_CHANGED)
 
     def facts(self) -> dict[str, Any]:
-        """What the JSON says of the run as a whole, and is known before the first case."""
+        """Facts about the run as a whole that are known before the first case."""
         return {
             "schema": SCHEMA,
             "machine": to_json(self.engine.machine) if self.engine.machine else None,
@@ -192,7 +196,7 @@ class BenchSession:
         }
 
     def summary(self) -> dict[str, Any]:
-        """What the JSON says of the run as a whole."""
+        """Facts about the run as a whole, for the JSON."""
         engine = self.engine
         return summary(
             self.facts(),
@@ -237,19 +241,21 @@ class BenchSession:
         """Lines for the end of pytest's output."""
         found = len(self.engine.adoption.entries)
         taken = [f"resumed: took {self.engine.resumed} of {found} measurements"] if self.config.option.resume else []
-        return [*taken, *self._closing]
+        return [*taken, *([NOTHING_WRITTEN] if self.disabled else []), *self._closing]
 
     def _rescued(self, error: OSError) -> str:
         journal = self.engine.journal
-        told = f"{journal.path} lacks its last {journal.unwritten} lines ({error.strerror or error})"
+        lacking = f"{journal.path} lacks its last {journal.unwritten} lines ({error.strerror or error})"
         try:
             rescued = journal.rescue(Path(tempfile.gettempdir()))
         except OSError as another:
-            return f"{told}, and {another.filename or 'the temporary folder'} did not take them ({another.strerror})."
-        return f"{told}: they are in {rescued}. Make room, then `cat {rescued} >> {journal.path}`."
+            return (
+                f"{lacking}, and {another.filename or 'the temporary folder'} did not take them ({another.strerror})."
+            )
+        return f"{lacking}: they are in {rescued}. Make room, then `cat {rescued} >> {journal.path}`."
 
     def _cases(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
-        return [item for item in items if item.path.is_relative_to(CASES)]
+        return [item for item in items if _is_case(item)]
 
     def _option(self, name: str) -> Any:
         value = self.config.getoption(name, None)
@@ -269,16 +275,32 @@ class BenchSession:
         return manager.global_and_fixture_disabled() if manager else nullcontext()
 
 
-def _result_file(config: pytest.Config) -> ResultFile:
-    given = config.option.benchmark_json
-    path = Path(given).expanduser().absolute() if given else None
-    return ResultFile(path, path.parent if path else config.rootpath / "results")
+def _refuse_parallel(config: pytest.Config) -> None:
+    """Refuse pytest-xdist: processes that measure at once disturb one another.
+
+    Raises:
+        InputError: workers were asked for.
+    """
+    workers = getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None)
+    if workers or hasattr(config, "workerinput"):
+        raise InputError("cases are not run in parallel, they would disturb one another: leave out -n (pytest-xdist).")
+
+
+def _result_file(config: pytest.Config, *, disabled: bool) -> ResultFile:
+    named = config.option.benchmark_json
+    path = Path(named).expanduser().absolute() if named else None
+    return ResultFile(None if disabled else path, path.parent if path else config.rootpath / "results")
+
+
+def _is_case(item: pytest.Item) -> bool:
+    """Whether ``item`` is a benchmark case, also where the checkout lies behind a symbolic link."""
+    return item.path.resolve().is_relative_to(CASES)
 
 
 def _language_models(items: Sequence[pytest.Item]) -> list[str]:
     """Language models that selected cases are about, in their order."""
     modules = {EXPERIMENTS[name].cases for name in LANGUAGE_EXPERIMENTS}
-    chosen = [item for item in items if item.path.parent == CASES and item.path.stem in modules]
+    chosen = [item for item in items if _is_case(item) and item.path.stem in modules]
     return list(dict.fromkeys(item.callspec.params["model"] for item in chosen))  # type: ignore[attr-defined]
 
 
@@ -289,7 +311,7 @@ def _model_facts(name: str, files: LanguageFiles) -> dict[str, Any]:
 def _without_parameters(item: pytest.Item) -> bool:
     """Whether pytest made ``item`` of a case module that has nothing to measure: its parameters are no plain values."""
     callspec = getattr(item, "callspec", None)
-    if callspec is None or not item.path.is_relative_to(CASES):
+    if callspec is None or not _is_case(item):
         return False
     return not all(isinstance(value, str | int) for value in callspec.params.values())
 

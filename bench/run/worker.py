@@ -1,4 +1,4 @@
-"""What happens inside the fresh process: set the flags, run one experiment, answer with plain JSON values.
+"""The inside of the fresh process: set the flags, run one experiment, answer with plain JSON values.
 
 This is the only module of the engine that reaches the experiments, and it does so when it is called, not on import.
 """
@@ -34,7 +34,7 @@ OUT_OF_MEMORY_SIGNS = (
     "ALLOC_FAILED",  # cuBLAS and cuDNN
 )
 NO_ENGINE = "unable to find an engine to execute this computation"
-"""What cuDNN says where no kernel's workspace fits, but also where it has no kernel: pytorch issue 108645."""
+"""Message of cuDNN where no kernel's workspace fits, but also where it has no kernel: pytorch issue 108645."""
 LITTLE = 0.05
 """Share of a GPU's memory that is little enough to have been the reason."""
 
@@ -76,7 +76,7 @@ def perform(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def kind_of(error: BaseException) -> FailureKind:
-    """Which kind of Failure an exception is."""
+    """Kind of Failure that an exception is."""
     if isinstance(error, Unsupported):
         return "unsupported"
     lacks_memory = isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY_SIGNS)
@@ -84,7 +84,7 @@ def kind_of(error: BaseException) -> FailureKind:
 
 
 def _gpu_is_full() -> bool:
-    """What torch's allocator keeps without using it is free: it would be given back to a kernel that needs it."""
+    """Whether little memory is free. Memory that torch's allocator keeps unused is: a kernel that needs it gets it."""
     import torch
 
     free, total = torch.cuda.mem_get_info()
@@ -152,7 +152,7 @@ ACTIONS: dict[str, Callable[[dict[str, Any], Workspace], dict[str, Any]]] = {
 
 
 def paths_of(space: Workspace) -> dict[str, Any]:
-    """What a request says of the workspace of its run. What one case reads is added to it."""
+    """Workspace of a run, as its requests carry it. Paths that one case reads are added to it."""
     return {
         "results": str(space.results),
         "data_dir": str(space.data_dir),

@@ -1,1 +1,1 @@
-"""Training: recipes, the loop, checkpoints, and the weights that come out of it."""
+"""Training: steps, the loop, checkpoints, evaluation, and trained weights as files."""

@@ -29,10 +29,10 @@ def load_weights(path: Path, network: nn.Module) -> None:
 
 
 def imagenet_file(model: str) -> Path:
-    """torchvision's first ImageNet weights of ``model``, where torch keeps what it downloaded. Nothing is downloaded.
+    """Path of torchvision's first ImageNet weights of ``model`` among torch's downloads. Nothing is downloaded.
 
     Raises:
-        Unsupported: the file is not there.
+        Unsupported: the file is missing.
     """
     import torch
     import torchvision.models
@@ -41,7 +41,7 @@ def imagenet_file(model: str) -> Path:
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not file.is_file():
         raise Unsupported(
-            f"the ImageNet weights of {model} are not there: put {file.name} into {file.parent}, "
+            f"the ImageNet weights of {model} are missing: put {file.name} into {file.parent}, "
             "or name its folder with --imagenet-weights"
         )
     return file
@@ -54,17 +54,17 @@ def fit(network: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> N
         InputError: names are missing or unexpected, or shapes differ; the message names the first few.
     """
     own = network.state_dict()
-    # Counts batches for a momentum that nobody here uses; files from before PyTorch 0.4.1 lack it.
+    # A count of batches for a momentum that is not used here; files from before PyTorch 0.4.1 lack it.
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in own]
     differing = [
-        f"{key} is {_shape(state[key])} there and {_shape(own[key])} here"
+        f"{key} is {_shape(state[key])} in the file and {_shape(own[key])} in the network"
         for key in own
         if key in state and state[key].shape != own[key].shape
     ]
     problems = [
-        f"{what} {_first(names)}"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("shapes differ:", differing))
+        f"{problem} {_first(names)}"
+        for problem, names in (("missing", missing), ("unexpected", unexpected), ("shapes differ:", differing))
         if names
     ]
     if problems:
@@ -96,7 +96,7 @@ def _is_state_dict(candidate: Any) -> bool:
 
 
 def _without_prefix(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-    """Without what DataParallel (``module.``) or torch.compile (``_orig_mod.``) put before every name."""
+    """Remove the prefix that DataParallel (``module.``) or torch.compile (``_orig_mod.``) put before every name."""
     for prefix in ("module.", "_orig_mod."):
         if all(key.startswith(prefix) for key in state):
             return {key.removeprefix(prefix): value for key, value in state.items()}

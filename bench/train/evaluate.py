@@ -1,4 +1,4 @@
-"""Loss and accuracy of a network: measured rightly, and as a note measured them."""
+"""Loss and accuracy of a network: measured correctly, and with the faults of a note."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropo
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Mean cross-entropy an image, share of images right, and the labels predicted in the order of the batches."""
+    """Mean cross-entropy an image, share of correct images, and the labels predicted, in the order of the batches."""
 
     loss: float
     accuracy: float
@@ -35,7 +35,7 @@ class Evaluation:
 
     @property
     def standard_error(self) -> float:
-        """Binomial: sqrt(p (1 - p) / n). It knows the chance of the images, not that of the training."""
+        """Binomial standard error sqrt(p (1 - p) / n): it covers the choice of images, not that of the seed."""
         return math.sqrt(self.accuracy * (1 - self.accuracy) / self.samples)
 
 
@@ -45,9 +45,9 @@ def evaluate(
     device: torch.device,
     faults: TestFaults = _RIGHT,
 ) -> Evaluation:
-    """Loss and accuracy over ``batches`` of images (N, 3, H, W) and labels (N,), in evaluation mode without gradients.
+    """Evaluate on ``batches`` of images (N, 3, H, W) and labels (N,), in evaluation mode without gradients.
 
-    The network comes back as it was, whichever modules ``faults`` put into training mode meanwhile.
+    Afterwards the network is as before, including modules that ``faults`` put into training mode.
 
     Raises:
         InputError: there is no batch.
@@ -62,7 +62,7 @@ def evaluate(
             predicted.append(outputs.argmax(1))
             expected.append(labels)
     if not predicted:
-        raise InputError("there is no image to judge by: give a test set of 1 image at least")
+        raise InputError("there is no image to evaluate on: give a test set of at least 1 image")
     predictions, answers = torch.cat(predicted), torch.cat(expected)
     return Evaluation(
         loss=float(loss) / len(answers),
@@ -82,7 +82,7 @@ def evaluate_split(
     device: torch.device,
     indices: NDArray[np.int64],
 ) -> Evaluation:
-    """Evaluation on the images ``indices`` of ``split``, normalised as the recipe trains and otherwise untouched."""
+    """Evaluate on the images ``indices`` of ``split``, normalised as in training and not augmented."""
     batches = evaluation_batches(
         split,
         normalize=normalization(recipe.normalize, dataset),
@@ -104,15 +104,15 @@ def evaluate_as_noted(
     seed: int,
     test_images: int,
 ) -> Evaluation:
-    """Evaluation on the first ``test_images`` of the test set with the faults of the recipe's note on.
+    """Evaluate on the first ``test_images`` of the test set with the faults of the recipe's note.
 
-    Batches are of the note's size and shuffled by ``seed``: where batch norm takes its statistics from the batch, their
-    order counts, and folders of images are not in CIFAR-10's random order. The same seed gives the same answer.
+    Batches are of the note's size and shuffled by ``seed``: where batch norm takes its statistics from the batch, the
+    order matters, and folders of images are not in CIFAR-10's random order. The same seed gives the same result.
     """
     count = test_images
     batch_size = recipe.test_batch_size or recipe.batch_size
     if recipe.faults.train_mode and count > 1 and count % batch_size == 1:
-        count -= 1  # a batch of one image has no batch statistics: torch refuses it
+        count -= 1  # batch norm in training mode refuses a batch of one image
     batches = ImageTensors(dataset.test, device).epoch(
         np.arange(count),
         augmentation=noted_test_augmentation(recipe, dataset),
@@ -128,10 +128,10 @@ def evaluate_as_noted(
 def check_network(
     network: nn.Module, name: str, *, classes: int, image_size: int, device: torch.device, training: bool
 ) -> None:
-    """Try the network on two black images, in evaluation mode and, for ``training``, in training mode too.
+    """Call the network on two black images, in evaluation mode and, for ``training``, in training mode too.
 
     Raises:
-        InputError: it raises, or does not return logits of shape (2, K) with K of ``classes`` at least.
+        InputError: it raises, or does not return logits of shape (2, K) with K of at least ``classes``.
     """
     images = torch.zeros(2, 3, image_size, image_size, device=device)
     for faults in (_RIGHT, TestFaults(train_mode=True))[: 2 if training else 1]:
@@ -140,36 +140,37 @@ def check_network(
                 outputs = network(images)
             except torch.OutOfMemoryError:
                 raise
-            except Exception as error:  # anything may be wrong in a network that is not ours
+            except Exception as error:  # a network of the user's own may raise anything
                 reason = " ".join(str(error).split())[:200]
                 raise InputError(
                     f"'{name}' raises {type(error).__name__} on 2 images of 3x{image_size}x{image_size}: {reason}; "
-                    "mend the network, or give another image size"
+                    "correct the network, or give another --image-size"
                 ) from error
         check_logits(outputs, name, images=2, classes=classes)
 
 
 def check_logits(outputs: object, name: str, *, images: int, classes: int) -> None:
-    """Refuse what is not one row of at least ``classes`` logits an image.
+    """Check that ``outputs`` are at least ``classes`` logits an image.
 
     Raises:
-        InputError: ``outputs`` is no tensor, or of another shape.
+        InputError: ``outputs`` is no tensor, or has another shape.
     """
     if isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == images and outputs.shape[1] >= classes:
         return
-    found = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+    returned = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
     raise InputError(
-        f"'{name}' returns {found} for {images} images: logits of shape ({images}, K) are needed, K {classes} or more"
+        f"'{name}' returns {returned} for {images} images: "
+        f"logits of shape ({images}, K) are needed, K at least {classes}"
     )
 
 
 @contextmanager
 def evaluating(network: nn.Module, faults: TestFaults = _RIGHT) -> Iterator[None]:
-    """Evaluation mode but for ``faults``; afterwards every module's mode and every buffer are as before."""
+    """Set evaluation mode but for ``faults``; afterwards restore every module's mode and every buffer."""
     modes = [(module, module.training) for module in network.modules()]
     network.train(faults.train_mode)
     buffers = []
-    if faults.train_mode:  # batch norm takes up the statistics of what it sees: that must not stay
+    if faults.train_mode:  # batch norm updates its statistics in training mode
         buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     if faults.dropout:
         for module in network.modules():
@@ -187,7 +188,7 @@ def evaluating(network: nn.Module, faults: TestFaults = _RIGHT) -> Iterator[None
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout drawn from ``seed``; torch's global generators come back as they were."""
+    """Draw dropout from ``seed``, then restore torch's global generators."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

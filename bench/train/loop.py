@@ -1,7 +1,7 @@
-"""The training loop: cross-entropy, one pass after the other, resumable after any epoch.
+"""Training loop: cross-entropy, one pass after the other, resumable after any epoch.
 
-On the CPU, with as many threads, a training gives the same bits for the same seed, interrupted or not: the order of the
-images, their augmentation and dropout are all drawn anew in each epoch from the seed and the number of the epoch.
+On the CPU, with the same number of threads, a seed gives the same bits, interrupted or not: the order of the images,
+their augmentation and dropout are drawn anew in each epoch from the seed and the number of the epoch.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ PROGRESS_SECONDS = 1.0
 
 
 class Diverged(ArithmeticError):
-    """The loss is no longer a number: nothing that follows would mean anything."""
+    """Loss that is not finite: later epochs would mean nothing."""
 
 
 def train(training: Training) -> Trained:
     """Train to the end of the schedule, from the checkpoint if there is one.
 
-    After every epoch but the last a checkpoint is written; the caller keeps the weights of the last.
+    A checkpoint follows every epoch but the last; the caller saves the weights of the last.
 
     Raises:
-        InputError: the checkpoint is torn, foreign, or of another training.
+        InputError: the checkpoint is truncated, foreign, or of another training.
         Diverged: the loss of an epoch is not finite.
     """
     run = begin(training)
@@ -68,9 +68,9 @@ def train(training: Training) -> Trained:
 
 
 def _train_epoch(training: Training, run: Run, indices: Indices, epoch: int) -> dict[str, float]:
-    """One pass over ``indices``. Sums stay on the device: asking for a number each step would stall it.
+    """Train one pass over ``indices``. Sums stay on the device: reading a number each step would stall it.
 
-    The notes' loops ask: with their loader the loss of each step is read, as they do it.
+    With the notes' loader the loss of each step is read, as their loops do.
     """
     device, reads = training.device, training.settings.pipeline == "dataloader"
     torch.manual_seed(_epoch_seed(training.seed, epoch))
@@ -82,7 +82,7 @@ def _train_epoch(training: Training, run: Run, indices: Indices, epoch: int) -> 
     next_line = begin + PROGRESS_SECONDS
     for images, labels in run.feed(indices, epoch):
         if seen and len(labels) == 1:
-            continue  # batch norm refuses the single image that may be left over
+            continue  # batch norm refuses a last batch of one image
         outputs, loss = run.step(images, labels)
         run.after_step(training.recipe)
         loss_sum += loss * len(labels)
@@ -108,7 +108,7 @@ def _train_epoch(training: Training, run: Run, indices: Indices, epoch: int) -> 
 
 
 def _judge(training: Training, run: Run, held_out: Indices) -> dict[str, float]:
-    found: Evaluation = evaluate_split(
+    evaluation: Evaluation = evaluate_split(
         run.counting,
         training.dataset.train,
         recipe=training.recipe,
@@ -117,7 +117,7 @@ def _judge(training: Training, run: Run, held_out: Indices) -> dict[str, float]:
         device=training.device,
         indices=held_out,
     )
-    return {"validation_loss": found.loss, "validation_accuracy": found.accuracy}
+    return {"validation_loss": evaluation.loss, "validation_accuracy": evaluation.accuracy}
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
@@ -127,8 +127,8 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 def _refuse_divergence(training: Training, epoch: int, results: Mapping[str, float]) -> None:
     if not all(math.isfinite(value) for value in results.values()):
         raise Diverged(
-            f"{training.name}: the loss is {results['train_loss']} after epoch {epoch + 1}: "
-            f"{training.recipe.name} diverged, its learning rate of {training.recipe.learning_rate} is too high here"
+            f"{training.name}: the loss is {results['train_loss']} after epoch {epoch + 1}: recipe "
+            f"{training.recipe.name} diverged; its learning rate of {training.recipe.learning_rate} is too high here"
         )
 
 

@@ -1,4 +1,4 @@
-"""What moves while a training is under way, and how it is kept after each epoch and taken up again."""
+"""State of a running training: its parts, running mean and learning rates; saving and resuming."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from bench.train.step import Step, compile_now, lay_out, optimizer_of, optimizer
 from bench.train.training import Feed, Schedule, Training, feed_of
 
 RISE_FROM = 5.0
-"""A one-cycle rate begins at its highest divided by this."""
+"""Highest rate of a one-cycle schedule divided by its first."""
 FALL_TO = 1e4
-"""… and ends at its first divided by this."""
+"""First rate of a one-cycle schedule divided by its last."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What moves while a training is under way."""
+    """Parts of a running training that change from step to step."""
 
     feed: Feed
     step: Step
@@ -39,7 +39,7 @@ class Run:
 
     @property
     def counting(self) -> nn.Module:
-        """The network with the weights that would count if the training ended now."""
+        """Network with the weights that would be the result if the training ended now."""
         return self.averaged.network if self.averaged else self.network
 
     def after_step(self, recipe: Recipe) -> None:
@@ -74,7 +74,7 @@ def begin(training: Training) -> Run:
 
 
 def compile_steps(training: Training, run: Run) -> float | None:
-    """Compile for whole batches and for what is left over at the end of an epoch, outside of every epoch's seconds."""
+    """Compile for whole batches and for the last one of an epoch, outside of every epoch's seconds."""
     if not training.settings.compiled:
         return None
     training.progress(f"{training.name}: compiling")
@@ -84,13 +84,13 @@ def compile_steps(training: Training, run: Run) -> float | None:
 
 
 def warm_up(training: Training, run: Run) -> None:
-    """What follows a backward pass twice, on tensors that are thrown away: first uses of kernels belong to no epoch."""
-    thrown_away = [
+    """Run the updates of a step twice on copies of the weights, so that no epoch includes first uses of kernels."""
+    copies = [
         parameter.detach().clone().requires_grad_() for parameter in run.network.parameters() if parameter.requires_grad
     ]
-    optimizer = optimizer_over(thrown_away, training.recipe, training.settings)
-    for _ in range(2):  # the first step makes the optimiser's state, the next ones move it
-        for parameter in thrown_away:
+    optimizer = optimizer_over(copies, training.recipe, training.settings)
+    for _ in range(2):  # the first step creates the optimiser's state, later ones update it
+        for parameter in copies:
             parameter.grad = torch.zeros_like(parameter)
         optimizer.step()
     if run.averaged:
@@ -115,54 +115,54 @@ def save(training: Training, run: Run, epoch: int, history: Mapping[str, list[fl
 
 
 def resume(training: Training, run: Run) -> tuple[int, dict[str, list[float]]]:
-    """Epochs done and their history; everything that moves is as it was after them."""
+    """Load the checkpoint, if there is one, into ``run``; return the number of epochs done and their history."""
     if not training.checkpoint.exists():
         return 0, {}
-    found = checkpoints.load(training.checkpoint, training.identity)
-    fit(training.network, found.model_state_dict, str(training.checkpoint))
+    stored = checkpoints.load(training.checkpoint, training.identity)
+    fit(training.network, stored.model_state_dict, str(training.checkpoint))
     if run.averaged:
-        run.averaged.go_on_from(found.averaged_state_dict)
-    run.step.optimizer.load_state_dict(dict(found.optimizer_state_dict))
-    run.scheduler.load_state_dict(dict(found.scheduler_state_dict))
-    training.progress(f"{training.name}: going on after epoch {found.epoch} of {training.schedule.epochs}")
-    return found.epoch, {name: list(values) for name, values in found.history.items()}
+        run.averaged.go_on_from(stored.averaged_state_dict)
+    run.step.optimizer.load_state_dict(dict(stored.optimizer_state_dict))
+    run.scheduler.load_state_dict(dict(stored.scheduler_state_dict))
+    training.progress(f"{training.name}: resuming after epoch {stored.epoch} of {training.schedule.epochs}")
+    return stored.epoch, {name: list(values) for name, values in stored.history.items()}
 
 
 def keep_best(
     training: Training, run: Run, epoch: int, results: Mapping[str, float], best: Mapping[str, Any] | None
 ) -> Mapping[str, Any]:
-    """Write the weights if they are the best so far; of equals the earlier stays.
+    """Write the weights if they are the best so far; of equally good ones the earlier stay.
 
-    They are written before the epoch's checkpoint and tell their own epoch and accuracy: a kill between the two leaves
-    a true statement.
+    The file is written before the epoch's checkpoint and states its own epoch and accuracy, so a kill between the two
+    leaves it correct.
     """
     if best is not None and results["validation_accuracy"] <= best["validation_accuracy"]:
         return best
-    found = {
+    content = {
         "epoch": epoch + 1,
         "model_state_dict": run.counting.state_dict(),
         "loss": results["last_batch_loss"],
         "validation_accuracy": results["validation_accuracy"],
         "identity": dict(training.identity),
     }
-    checkpoints.write(best_path(training.checkpoint), found)
-    return {name: value for name, value in found.items() if name != "model_state_dict"}
+    checkpoints.write(best_path(training.checkpoint), content)
+    return {name: value for name, value in content.items() if name != "model_state_dict"}
 
 
 def best_of(training: Training) -> Mapping[str, Any]:
     path = best_path(training.checkpoint)
     content = checkpoints.read(path)
     if not isinstance(content, dict) or content.get("identity") != dict(training.identity):
-        raise InputError(f"{path} is not the chosen epoch of this training: remove it and {training.checkpoint.name}")
+        raise InputError(f"{path} is of another training than the checkpoint: remove it and {training.checkpoint.name}")
     return content
 
 
 class RunningMean:
-    """A copy of ``network`` that follows it: at each step the share ``stays`` of it remains, batch norm's statistics
-    included.
+    """Running mean of the weights of ``network`` and of its batch norm statistics, in a copy of it.
 
-    Whatever moves the network has to move its tensors in place. torch's own ``AveragedModel`` counts its steps on the
-    CPU, for which a GPU is waited for at each of them, and takes four kernels more for each buffer of whole numbers.
+    Each step keeps the share ``stays`` of the mean. The network's tensors have to be updated in place. torch's own
+    ``AveragedModel`` counts its steps on the CPU, which waits for a GPU at each of them, and takes four kernels more
+    for each buffer of integers.
     """
 
     def __init__(self, network: nn.Module, stays: float) -> None:
@@ -170,7 +170,7 @@ class RunningMean:
         self._moves = 1 - stays
         self._begun = False
         self._means, self._current = (
-            [some for some in _state(one) if _has_mean(some)] for one in (self._copy, network)
+            [tensor for tensor in _state(model) if _has_mean(tensor)] for model in (self._copy, network)
         )
         self._others = [
             pair for pair in zip(_state(self._copy), _state(network), strict=True) if not _has_mean(pair[0])
@@ -178,30 +178,30 @@ class RunningMean:
 
     @property
     def network(self) -> nn.Module:
-        """The copy, with the means so far. What has no mean (counts of batches) is the network's own as of now."""
-        for kept, current in self._others:
-            kept.copy_(current)
+        """Copy with the means so far. Tensors without a mean (counts of batches) have the network's present values."""
+        for copied, current in self._others:
+            copied.copy_(current)
         return self._copy
 
     def update(self) -> None:
-        """After a step of the network. The first of them is taken as it is."""
+        """Update the means after a step of the network. The first step is copied."""
         _move(self._means, self._current, self._moves if self._begun else None)
         self._begun = True
 
     def warm_up(self) -> None:
-        """Both kernels of an update once, on tensors that are thrown away."""
+        """Run both kernels of an update once, on copies of the means."""
         for share in (None, self._moves):
             _move([mean.clone() for mean in self._means], self._current, share)
 
     def go_on_from(self, state: Mapping[str, Tensor]) -> None:
-        """As after the step that ``state`` was read after: the state dict of ``network``."""
+        """Continue from ``state``, an earlier state dict of the property ``network``."""
         self._copy.load_state_dict(dict(state))
         self._begun = True
 
 
 @torch.no_grad()
 def _move(means: list[Tensor], current: list[Tensor], share: float | None) -> None:
-    """All of ``means`` by ``share`` of the way to ``current``; the whole way for None."""
+    """Move ``means`` by ``share`` of the difference to ``current``; copy ``current`` for None."""
     if share is None:
         torch._foreach_copy_(means, current)
     else:
@@ -218,7 +218,7 @@ def _has_mean(tensor: Tensor) -> bool:
 
 
 def scheduler_of(optimizer: Optimizer, recipe: Recipe, schedule: Schedule) -> LRScheduler:
-    """The recipe's rates: of one cycle by the step, else by the epoch."""
+    """Return the scheduler of the recipe's learning rates: by the step for one cycle, else by the epoch."""
     if recipe.one_cycle is None:
         return MultiStepLR(optimizer, list(schedule.milestones), gamma=0.1)
     return OneCycleLR(
@@ -234,6 +234,6 @@ def scheduler_of(optimizer: Optimizer, recipe: Recipe, schedule: Schedule) -> LR
 
 
 def steps_of(images: int, batch_size: int) -> int:
-    """Steps of an epoch. A single image that is left over makes none: batch norm refuses it."""
+    """Number of steps in an epoch. A last batch of one image is no step: batch norm refuses it."""
     whole, rest = divmod(images, batch_size)
     return whole + (rest > 1 or images == 1)

@@ -1,4 +1,4 @@
-"""One step of a training: forward pass, backward pass, optimiser."""
+"""One step of a training: settings of its arithmetic, optimiser, forward and backward pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as nn_functional
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,41 +20,44 @@ from bench.measure.clock import synchronize
 from bench.train.evaluate import check_logits, evaluating
 
 LARGEST_MAP = 4
-"""Output pixels up to which a product was the faster one (docs/method.md)."""
+"""Output pixels up to which a matrix product was faster than the convolution (docs/method.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The defaults are those of the notes' loops, but for the pipeline."""
+    """Settings of a training's arithmetic: they change speed, and of the weights only the rounding.
+
+    The defaults are those of the notes' loops, except for the pipeline.
+    """
 
     pipeline: Literal["dataloader", "tensor"] = "tensor"
     workers: int | None = None
-    """Of the data loader; None is the recipe's number. The tensor pipeline has none."""
+    """Workers of the data loader; None is the recipe's number. The tensor pipeline has none."""
     channels_last: bool = False
-    """Images and feature maps lie in memory pixel by pixel, as the fast convolution kernels want them."""
+    """Images and feature maps are stored pixel by pixel, for faster convolution kernels."""
     products: bool = False
-    """Convolutions of small maps are done as matrix products, see ``map_products``."""
+    """Convolutions of small maps are matrix products, see ``multiply_small_maps``."""
     fused: bool = False
-    """The optimiser moves all parameters in one kernel."""
+    """Optimiser that updates all parameters in one kernel."""
     compiled: bool = False
-    """Forward and backward pass go through ``torch.compile``."""
+    """Forward and backward pass compiled by ``torch.compile``."""
     autocast: torch.dtype | None = None
-    """What the operands of products are rounded to at each call; weights stay float32."""
+    """Number format of the operands of products at each call; weights stay float32."""
 
     @property
     def memory_format(self) -> torch.memory_format:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def arithmetic(self, device: torch.device) -> AbstractContextManager[object]:
-        """The number format of the forward pass."""
+        """Context in which the forward pass has its number format."""
         return torch.autocast(device.type, dtype=self.autocast) if self.autocast else nullcontext()
 
 
 def settings_of(case: Case) -> Settings:
-    """The settings that ``case`` names: its pipeline, mode and precision, and the options called as the fields here.
+    """Return the settings of ``case``: its pipeline, mode and precision, and its options with the names of the fields.
 
     Raises:
-        InputError: the pipeline is unknown, or the workers are no number.
+        InputError: the pipeline is unknown, or the workers are not an integer.
     """
     pipeline, workers = case.pipeline or "tensor", case.option("workers")
     if pipeline not in ("dataloader", "tensor"):
@@ -74,7 +76,7 @@ def settings_of(case: Case) -> Settings:
 
 
 def lay_out(network: nn.Module, settings: Settings) -> nn.Module:
-    """``network`` itself, its weights laid out and its small convolutions replaced as ``settings`` say."""
+    """Apply memory format and small convolutions of ``settings`` to ``network`` in place, and return it."""
     if settings.products:
         multiply_small_maps(network)
     network.to(memory_format=settings.memory_format)
@@ -82,10 +84,10 @@ def lay_out(network: nn.Module, settings: Settings) -> nn.Module:
 
 
 def optimizer_of(network: nn.Module, recipe: Recipe, settings: Settings) -> torch.optim.Optimizer:
-    """The recipe's optimiser over all parameters that require gradients.
+    """Return the recipe's optimiser of all parameters that require gradients.
 
     Raises:
-        InputError: there is none.
+        InputError: no parameter does.
     """
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if not trainable:
@@ -94,7 +96,7 @@ def optimizer_of(network: nn.Module, recipe: Recipe, settings: Settings) -> torc
 
 
 def optimizer_over(trainable: Sequence[Tensor], recipe: Recipe, settings: Settings) -> torch.optim.Optimizer:
-    """The recipe's optimiser over these tensors."""
+    """Return the recipe's optimiser of the tensors ``trainable``."""
     rate, decay, fused = recipe.learning_rate, recipe.weight_decay, settings.fused or None
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
@@ -104,9 +106,12 @@ def optimizer_over(trainable: Sequence[Tensor], recipe: Recipe, settings: Settin
 
 
 def multiply_small_maps(network: nn.Module) -> None:
-    """Let the plain convolutions of ``network`` multiply where their output has few pixels.
+    """Compute the plain convolutions of ``network`` as matrix products where their output has few pixels.
 
-    Which they are is seen at each call, by the size of what they are given. State dicts stay as they are.
+    On maps of one or two pixels a side (last stages of ImageNet networks at 32 pixels) oneDNN is slow at the gradient
+    of the weights. It took 50 ms for 512 to 512 channels of 3x3 on 64 maps of one pixel, on two cores of an AMD EPYC
+    (torch 2.14). There eight of the nine taps meet only padding. The size is checked at each call; state dicts do not
+    change.
     """
     for module in network.modules():
         if type(module) is nn.Conv2d and _is_plain(module):
@@ -119,30 +124,30 @@ def _is_plain(convolution: nn.Conv2d) -> bool:
 
 
 def _forward(convolution: nn.Conv2d, maps: Tensor) -> Tensor:
-    """(N, C, H, W) to (N, K, H', W')."""
+    """Convolve (N, C, H, W) to (N, K, H', W')."""
     height, width = (_output_side(convolution, maps.shape[2 + axis], axis) for axis in range(2))
     if height * width > LARGEST_MAP:
         return nn.Conv2d.forward(convolution, maps)
     if height == width == 1:
         return _one_pixel(convolution, maps)
     kernel, padding, stride = convolution.kernel_size, tuple(map(int, convolution.padding)), convolution.stride
-    columns = nn_functional.unfold(maps, kernel, padding=padding, stride=stride)  # (N, C x kernel, H' x W')
+    columns = functional.unfold(maps, kernel, padding=padding, stride=stride)  # (N, C x kernel, H' x W')
     rows = columns.transpose(1, 2).flatten(0, 1)
-    products = nn_functional.linear(rows, convolution.weight.flatten(1), convolution.bias)
+    products = functional.linear(rows, convolution.weight.flatten(1), convolution.bias)
     return products.view(len(maps), height, width, -1).permute(0, 3, 1, 2)
 
 
 def _one_pixel(convolution: nn.Conv2d, maps: Tensor) -> Tensor:
-    """One output pixel: a linear layer of the pixels under the kernel, without the taps that meet only padding."""
-    (top, bottom), (left, right) = (_met(convolution, maps.shape[2 + axis], axis) for axis in range(2))
+    """Compute one output pixel: a linear layer of the pixels under the kernel, without taps that meet only padding."""
+    (top, bottom), (left, right) = (_taps_on_pixels(convolution, maps.shape[2 + axis], axis) for axis in range(2))
     above, before = (int(padding) for padding in convolution.padding)
     pixels = maps[:, :, top - above : bottom - above, left - before : right - before]
     taps = convolution.weight[:, :, top:bottom, left:right]
-    return nn_functional.linear(pixels.flatten(1), taps.flatten(1), convolution.bias)[:, :, None, None]
+    return functional.linear(pixels.flatten(1), taps.flatten(1), convolution.bias)[:, :, None, None]
 
 
-def _met(convolution: nn.Conv2d, side: int, axis: int) -> tuple[int, int]:
-    """The first of the taps that meet pixels where the kernel stands at its first place, and the one after the last."""
+def _taps_on_pixels(convolution: nn.Conv2d, side: int, axis: int) -> tuple[int, int]:
+    """First tap on a pixel with the kernel at its first position, and the tap after the last one."""
     padding = int(convolution.padding[axis])
     return padding, min(convolution.kernel_size[axis], padding + side)
 
@@ -154,7 +159,7 @@ def _output_side(convolution: nn.Conv2d, side: int, axis: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What a step needs. ``network`` is what is called, compiled or not; its weights are the optimiser's."""
+    """Step of a training. ``network`` may be compiled; its weights are the optimiser's."""
 
     name: str
     network: nn.Module
@@ -165,17 +170,17 @@ class Step:
     classes: int
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, K) and mean loss of a batch (N, 3, H, W) with labels (N,), after which the weights have moved."""
+        """Update the weights by a batch (N, 3, H, W) with labels (N,). Returns logits (N, K) and mean loss."""
         outputs, loss = self.forward(images, labels)
         self.backward(loss)
         self.update()
         return outputs.detach(), loss.detach()
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and mean cross-entropy.
+        """Return logits and mean cross-entropy.
 
         Raises:
-            InputError: what the network returns are no logits.
+            InputError: the network does not return logits.
         """
         with self.settings.arithmetic(self.device):
             outputs = self.network(images)
@@ -192,9 +197,9 @@ class Step:
 
 
 def compile_now(step: Step, image_size: int, batch_sizes: Sequence[int]) -> float:
-    """Seconds of the first forward and backward pass at each of ``batch_sizes``, which compile what is to be compiled.
+    """Compile by a first forward and backward pass at each of ``batch_sizes``; return the seconds.
 
-    Network and optimiser are afterwards as they were before.
+    Network and optimiser do not change.
     """
     begin = time.perf_counter()
     with evaluating(step.network, TestFaults(train_mode=True)):

@@ -1,7 +1,7 @@
-"""Curves of a training, for people to watch while it goes on.
+"""Curves of a running training, in TensorBoard or Weights & Biases.
 
-A tracker writes one epoch, waits until it is on the disk (or sent), and leaves nothing behind: no thread and no process
-of its own may run while the next epoch is timed. A library is imported where it is asked for; nothing here needs torch.
+A tracker writes one epoch and waits until it is on the disk or sent. It leaves no thread and no process, which would
+run while the next epoch is timed. Libraries are imported on use; no torch is needed.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from bench.core.workspace import Workspace
 
 
 class Tracker(Protocol):
-    """Draws the curves of one training."""
+    """Writer of the curves of one training."""
 
     def __init__(self, case: Case, workspace: Workspace) -> None: ...
 
     def write(self, epoch: int, values: Mapping[str, float]) -> None:
-        """One point of each curve. Epochs count from 1; one that was written before, by a training that went on from an
-        earlier checkpoint or began anew, may come again."""
+        """Write one point of each curve. Epochs count from 1.
+
+        A resumed or restarted training may write an epoch again.
+        """
 
 
 class TensorBoard:
-    """One event file a case, under ``results/tensorboard/<name of the case>/<id>``, opened anew for each epoch.
+    """Event file of a case, under ``results/tensorboard/<name of the case>/<id>``, opened anew for each epoch.
 
-    ``SummaryWriter`` would do the same with a thread that stays. Where a process goes on, TensorBoard is told to forget
-    what the file has from there on: a resumed training goes on in its curve, and a new one begins it anew.
+    ``SummaryWriter`` would leave a thread. The first event of a process makes TensorBoard discard later points in the
+    file: a resumed training continues its curve, and a new one begins it anew.
     """
 
     def __init__(self, case: Case, workspace: Workspace) -> None:
@@ -61,13 +63,13 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of Weights & Biases under ``results/wandb``, opened and finished for each epoch and known by its id.
+    """Run of Weights & Biases under ``results/wandb``, opened and finished for each epoch and identified by its id.
 
-    Offline, to be sent by ``wandb sync`` later, unless the environment variable ``WANDB_MODE`` says otherwise.
+    It is offline, for ``wandb sync`` later, unless the environment variable ``WANDB_MODE`` is set.
     """
 
     def __init__(self, case: Case, workspace: Workspace) -> None:
-        os.environ["WANDB_ERROR_REPORTING"] = "false"  # its reports of errors keep threads
+        os.environ["WANDB_ERROR_REPORTING"] = "false"  # error reports keep threads
         os.environ.setdefault("WANDB_MODE", "offline")
         import wandb
 
@@ -86,7 +88,7 @@ class WeightsAndBiases:
             resume="allow",
             settings=settings,
         )
-        # Not as W&B's own step, which would drop an epoch that comes again.
+        # W&B's own step would drop a repeated epoch.
         run.define_metric("*", step_metric="epoch")
         run.log({"epoch": epoch, **{curve(name): value for name, value in values.items()}})
         run.finish()
@@ -97,21 +99,24 @@ TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": Weigh
 
 
 def tracker_of(case: Case, workspace: Workspace) -> Callable[[int, Mapping[str, float]], None]:
-    """Writes an epoch to each tracker in ``workspace.track``. One that fails is told of, and not asked again."""
+    """Return a function that writes an epoch to each tracker of ``workspace.track``.
+
+    A tracker that fails is reported once and then left out.
+    """
     trackers = {name: TRACKERS[name](case, workspace) for name in workspace.track}
 
     def track(epoch: int, values: Mapping[str, float]) -> None:
         for name, tracker in list(trackers.items()):
             try:
                 tracker.write(epoch, values)
-            except Exception as error:  # a full disk, a network that is gone: curves must not cost a training
+            except Exception as error:  # a full disk or a lost network must not end a training
                 del trackers[name]
-                workspace.progress(f"{case.model}: no more curves in {name} ({type(error).__name__}: {error})")
+                workspace.progress(f"{case.model}: curves in {name} stop here ({type(error).__name__}: {error})")
 
     return track
 
 
 def curve(name: str) -> str:
-    """From a name of the history to that of a curve, grouped by what is measured: ``train_loss`` is ``loss/train``."""
+    """Name of the curve of a history's entry, grouped by quantity: ``train_loss`` is ``loss/train``."""
     split, _, quantity = name.rpartition("_")
     return f"{quantity}/{split}" if split else name

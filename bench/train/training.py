@@ -1,4 +1,4 @@
-"""What one training needs and what it gives, and which images its epochs see."""
+"""One training: its schedule, its feed of batches, its inputs and its result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision.transforms.functional  # noqa: F401  # the loader's workers inherit it: each would import it, each epoch
+import torchvision.transforms.functional  # noqa: F401  # inherited by the loader's workers: else each imports it in each epoch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -28,12 +28,12 @@ Indices = NDArray[np.int64]
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Images (N, 3, H, W) float32 and labels (N,) int64; on the device, or on their way to it."""
 Feed = Callable[[Indices, int], Batches]
-"""From the images of an epoch and its number, counted from 0, to its batches; all work is done as they are taken."""
+"""Function from the images of an epoch and its number, counted from 0, to its batches, which are made lazily."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """``epochs`` of ``images_per_epoch`` images; the learning rate falls before the epochs in ``milestones``."""
+    """Length of a training. The learning rate falls before the epochs in ``milestones``."""
 
     epochs: int
     images_per_epoch: int
@@ -41,14 +41,14 @@ class Schedule:
 
 
 def schedule(recipe: Recipe, train_images: int, budget_images: int | None, epoch_images: int | None) -> Schedule:
-    """The schedule of ``recipe`` on a training set of ``train_images``.
+    """Return the schedule of ``recipe`` on a training set of ``train_images``.
 
     Args:
-        budget_images: images seen in all; None is the recipe's epochs over the whole training set.
-        epoch_images: at most this many images an epoch of a budget; None is the whole training set.
+        budget_images: images of all epochs together; None is the recipe's epochs over the whole training set.
+        epoch_images: limit of images an epoch of a budget; None is the whole training set.
 
     Raises:
-        InputError: there is nothing to train on, or a limit is below 1.
+        InputError: the training set is empty, or a limit is below 1.
     """
     for name, value in (("training set", train_images), ("budget", budget_images), ("epoch", epoch_images)):
         if value is not None and value < 1:
@@ -65,7 +65,7 @@ def schedule(recipe: Recipe, train_images: int, budget_images: int | None, epoch
 
 
 def _scaled(recipe: Recipe, epochs: int) -> tuple[int, ...]:
-    """Milestones at the same share of the training, rounded up: the first epoch always has the recipe's own rate."""
+    """Scale milestones to ``epochs``, rounded up: the first epoch always has the recipe's own rate."""
     scaled = (_ceil_div(milestone * epochs, recipe.epochs) for milestone in recipe.milestones)
     return tuple(milestone for milestone in scaled if milestone < epochs)
 
@@ -77,7 +77,7 @@ def _ceil_div(dividend: int, divisor: int) -> int:
 def feed_of(
     dataset: ImageDataset, recipe: Recipe, settings: Settings, *, image_size: int, device: torch.device, seed: int
 ) -> Feed:
-    """Augmented training images of ``dataset``, shuffled anew in each epoch; the same from either pipeline."""
+    """Return the feed of augmented training images, shuffled anew in each epoch; the same for both pipelines."""
     augmentation = training_augmentation(recipe, dataset)
     if settings.pipeline == "tensor":
         tensors = ImageTensors(dataset.train, device)
@@ -115,7 +115,7 @@ def feed_of(
 
 
 def workers_of(recipe: Recipe, settings: Settings) -> int:
-    """Loader workers: those asked for, else the recipe's, but no more than there are cores. They change no image."""
+    """Number of loader workers: the setting, else the recipe's, at most one a core. It changes no image."""
     if settings.workers is not None:
         return settings.workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -123,24 +123,24 @@ def workers_of(recipe: Recipe, settings: Settings) -> int:
 
 
 def _nothing() -> None:
-    """Nobody watches the device."""
+    """Do nothing: the device is not watched."""
 
 
 def _untracked(epoch: int, values: Mapping[str, float]) -> None:
-    """Nobody draws the curves."""
+    """Do nothing: no curves are drawn."""
 
 
 def unjudged(network: nn.Module) -> Mapping[str, float]:
-    """Nobody asks how good the network is before the end."""
+    """Return no figures: the network is judged at the end alone."""
     return {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Everything that one training needs. The network comes initialised, on its device."""
+    """Inputs of one training. The network is initialised and on its device."""
 
     name: str
-    """For the lines of progress."""
+    """Name in lines of progress."""
     network: nn.Module
     recipe: Recipe
     settings: Settings = field(default_factory=Settings)
@@ -150,47 +150,47 @@ class Training:
     device: torch.device
     seed: int
     checkpoint: Path
-    """Where the last epoch's checkpoint lies while the training is under way, the chosen epoch's weights beside it."""
+    """Path of the last epoch's checkpoint while the training runs; the chosen epoch's weights are in its folder."""
     identity: Identity
     progress: Callable[[str], None]
     watch: Callable[[], None] = _nothing
-    """Called in each epoch while the device works."""
+    """Function called in each epoch while the device works."""
     judge: Callable[[nn.Module], Mapping[str, float]] = unjudged
-    """Called after each epoch, outside its seconds, with the weights that would count; its answer joins the history."""
+    """Function called after each epoch, outside its seconds, with the network; its figures are added to the history."""
     track: Callable[[int, Mapping[str, float]], None] = _untracked
-    """Called after each epoch, outside its seconds, with its number, counted from 1, and what joins the history."""
+    """Function called after each epoch, outside its seconds, with its number, counted from 1, and its figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a training gave. The network holds the last epoch's weights, or their running mean where the recipe has one.
+    """Result of a training. The network has the last epoch's weights, or their running mean where the recipe has one.
 
     ``history`` has one number an epoch: ``seconds`` (training alone), ``train_loss`` and ``train_accuracy`` (means over
-    the epoch's images as they were trained on), ``last_batch_loss``, and ``validation_loss`` and
-    ``validation_accuracy`` where images are held out. Epochs are counted from 1.
+    the epoch's augmented images), ``last_batch_loss``, and ``validation_loss`` and ``validation_accuracy`` where images
+    are held out. Epochs are counted from 1.
     """
 
     history: Mapping[str, list[float]]
     resumed_after: int
     step: Step
-    """The last step's network and optimiser, as the training leaves them: for a pass that watches memory."""
+    """Network and optimiser after the last step, for the pass that measures memory."""
     feed: Feed
     compile_seconds: float | None
-    """Of compiling, before the first epoch; None where nothing is compiled."""
+    """Seconds of compiling before the first epoch; None if nothing is compiled."""
     chosen: Mapping[str, Any] | None
-    """``epoch``, ``model_state_dict`` and ``validation_accuracy`` of the epoch chosen; None where the last counts."""
+    """Chosen epoch: ``epoch``, ``model_state_dict``, ``validation_accuracy``; None if the recipe takes the last."""
 
 
 def split_indices(recipe: Recipe, dataset: ImageDataset) -> tuple[Indices, Indices]:
-    """Images of the training split to train on, and those to choose an epoch by (none where the last counts)."""
+    """Return the images to train on and the held-out ones that choose an epoch (none if the recipe takes the last)."""
     count = dataset.held_out if recipe.select == "validation" else 0
     return hold_out(dataset.train.labels, count)
 
 
 def epoch_indices(indices: Indices, images: int, seed: int, epoch: int) -> Indices:
-    """The images of one epoch, where an epoch is shorter than a pass.
+    """Return the images of one epoch, which may be shorter than a pass.
 
-    Epochs walk through one shuffled pass after another, so that no image is seen twice before all were seen once.
+    Epochs take the images of one shuffled pass after another: each image is seen once before any is seen twice.
     """
     if images == len(indices):
         return indices
@@ -200,9 +200,9 @@ def epoch_indices(indices: Indices, images: int, seed: int, epoch: int) -> Indic
 
 
 def stops(recipe: Recipe, schedule: Schedule, history: Mapping[str, Sequence[float]]) -> bool:
-    """Whether the loss on held-out images has not fallen for as many epochs as the recipe has patience.
+    """Return True if the loss on held-out images has not fallen for the recipe's patience, in epochs.
 
-    They are counted from the last milestone on: a rate that is too high to get on is what a lower one follows.
+    The count begins at the last milestone: a loss that does not fall may fall again at a lower rate.
     """
     losses = history.get("validation_loss", ())
     if recipe.patience is None or not losses:

@@ -25,6 +25,7 @@ ROWS = [
 
 pytestmark = [
     pytest.mark.cuda,
+    pytest.mark.slow,
     pytest.mark.skipif(gpu_count() == 0, reason="no CUDA GPU here"),
 ]
 

@@ -16,6 +16,8 @@ from bench.core.labels import unpack
 from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
 from bench.core.records import Measurement, from_json
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = BUDGETS["smoke"]
 

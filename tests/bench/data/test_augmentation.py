@@ -33,5 +33,5 @@ def test_normalisation_by_name_or_by_numbers(digits: ImageDataset) -> None:
     assert normalization("computed", digits) == (digits.mean, digits.std)
     assert normalization("1,2,3/4,5,6", digits) == ((1, 2, 3), (4, 5, 6))
     for wrong in ("imagenet", "1,2/3,4", "1,2,3", "a,b,c/1,2,3"):
-        with pytest.raises(InputError, match="give none, usual, half, computed, or three means"):
+        with pytest.raises(InputError, match="give none, usual, half, computed, or numbers as in"):
             normalization(wrong, digits)

@@ -142,9 +142,12 @@ def pets():
         ("def pets(): return [(GREY[0], 0)], [(GREY[0], 3)]", r"labels \[3\] are in test and not in train"),
         ("def pets(): return Listed([(GREY[0], 2)], 'ab'), Listed([(GREY[0], 2)])", "label 2, but only 2 classes"),
         ("def pets(): return Listed([(GREY[0], 0)], 'ab'), Listed([(GREY[0], 0)], 'ba')", "classes of .* differ"),
-        ("def pets(): return [(GREY[0], 0)], [], lambda b: (GREY[:2], [0])", "not as many images as labels"),
+        ("def pets(): return [(GREY[0], 0)], [], lambda b: (GREY[:2], [0])", "must hold as many images as labels"),
         ("def pets(): return [(GREY[0], 0)], [], lambda b: GREY[0]", "a batch of the collate function is ndarray"),
-        ("def pets(): return [(GREY[0], 0)], [], lambda b: (GREY[:2], [0, 0])", "more images than the 1 that"),
+        (
+            "def pets(): return [(GREY[0], 0)], [], lambda b: (GREY[:2], [0, 0])",
+            "more images than .* length, 1",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line(tmp_path: Path, body: str, message: str) -> None:

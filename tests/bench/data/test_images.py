@@ -239,7 +239,7 @@ class TestCache:
         load(folder, tmp_path)
         meta = dataset_folder(str(folder), data_dir=tmp_path) / "meta.json"
         meta.write_text(json.dumps(json.loads(meta.read_text()) | {"format": 0}))
-        with pytest.raises(InputError, match="not decoded as it is now"):
+        with pytest.raises(InputError, match="changed while it was in use"):
             dataset_folder(str(folder), data_dir=tmp_path)
 
 
@@ -254,7 +254,7 @@ class TestOpening:
             assert getattr(opened, field) == getattr(loaded, field)
 
     def test_a_folder_that_is_gone(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="gone or not whole"):
+        with pytest.raises(InputError, match="missing or incomplete"):
             open_dataset(tmp_path / "gone")
 
 

@@ -230,7 +230,7 @@ def test_transfer_between_halves_of_an_odd_number_of_classes(
 def test_transfer_without_weights_is_no_transfer(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(workspace.results))
     for scope in SCOPES:  # from scratch there would be nothing to compare with, after hours
-        with pytest.raises(Unsupported, match=r"the ImageNet weights of vgg16 are not there: put vgg16-\w+\.pth into "):
+        with pytest.raises(Unsupported, match=r"the ImageNet weights of vgg16 are missing: put vgg16-\w+\.pth into "):
             comparisons.run_transfer(
                 case("transfer", "vgg16", "note2_transfer", source="imagenet", scope=scope), workspace
             )

@@ -249,7 +249,7 @@ def test_what_cannot_be_trained_is_named(workspace: Workspace, tmp_path: Path) -
     mine = replace(CASE, recipe=None)
     refusals = {
         replace(CASE, recipe="note2_cnn_vgg"): "recipe 'note2_cnn_vgg' trains cnn_vgg",
-        replace(mine, model=f"{file}:small"): r"returns shape \(2, 4\) for 2 images: .* K 10 or more",
+        replace(mine, model=f"{file}:small"): r"returns shape \(2, 4\) for 2 images: .* K at least 10",
         replace(mine, model=f"{file}:wrong"): "raises RuntimeError on 2 images of 3x32x32",
         replace(mine, options=(("train_images", 0),)): "option train_images of a training is 0",
     }

@@ -138,7 +138,7 @@ def test_cuda_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(command_line, "gpu_count", lambda: 1)
     assert make(device="auto").device == "cuda"
     assert make(device="cuda:0").device == "cuda:0"
-    with pytest.raises(InputError, match="--device cuda:1 was asked for, but the driver tells of 1 CUDA"):
+    with pytest.raises(InputError, match="--device cuda:1 was asked for, but the driver finds 1 CUDA"):
         make(device="cuda:1")
     monkeypatch.setattr(command_line, "gpu_count", lambda: 0)
     assert make(device="auto").device == "cpu"

@@ -12,6 +12,8 @@ import pytest
 from bench.report.render import render
 from tests.bench.report.test_page import NASTY
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PHONE = {"width": 390, "height": 844}
 LATENCIES = (3.0, 0.9, 1200.0, 25.0)

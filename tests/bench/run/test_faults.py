@@ -19,6 +19,8 @@ from bench.run.session import CODE_CHANGED
 from tests.processes import alive, descendants, wait_for
 from tests.runs import FP32_EAGER, INFERENCE, NETWORKS, ROOT, refused, run
 
+pytestmark = pytest.mark.slow
+
 
 def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networks: Path, tmp_path: Path) -> None:
     """Ctrl-C while a case hangs: the finished one is in the JSON, and --resume takes it."""
@@ -81,7 +83,7 @@ def test_a_disk_that_fills_up_costs_no_measurement(
     assert done.returncode == pytest.ExitCode.INTERNAL_ERROR, done.stdout
     assert "3 passed" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    assert re.search(r"run\.json could not be written \(No space left on device\).*bench\.engine\.rebuild", done.stdout)
+    assert re.search(r"run\.json could not be written \(No space left on device\).*bench\.run\.rebuild", done.stdout)
     rescued = Path(re.search(r"journal\.jsonl lacks its last \d lines .*: they are in (\S+)\. ", done.stdout)[1])  # type: ignore[index]
     assert sorted(path.name for path in small_disk.glob("*.json*")) == ["journal.jsonl"]
 
@@ -117,7 +119,7 @@ def test_data_that_vanish_while_it_runs_fail_what_needs_them(command: Any, netwo
     *_, failure = stored["halfbyte"]["failures"]
     assert failure["case"]["batch_size"] == 6
     assert re.fullmatch(
-        r"the decoded data set in .* is gone or not whole: run again, it is decoded anew", failure["message"]
+        r"the decoded data set in .* is missing or incomplete: run again to decode it anew", failure["message"]
     )
 
 

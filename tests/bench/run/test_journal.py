@@ -15,7 +15,7 @@ import pytest
 
 from bench.core.errors import InputError
 from bench.core.records import Case, Failure, Measurement
-from bench.run.journal import Contents, Damage, Entry, Journal, RunStart, Taken, told, uninterrupted
+from bench.run.journal import Contents, Damage, Entry, Journal, RunStart, Taken, in_words, uninterrupted
 from bench.run.resume import adopt, fingerprint
 
 MARKS = {"code": "a", "machine or package versions": "b", "flags": "c", "data": "d"}
@@ -144,11 +144,11 @@ def test_a_foreign_line_is_refused_by_name(journal: Journal, line: str, reason: 
 
 def test_many_damaged_lines_are_told_in_one_line_a_reason() -> None:
     damaged = [Damage(number=number, reason="of schema 1") for number in range(1, 13)]
-    assert told((*damaged, Damage(number=20, reason="torn"))) == [
+    assert in_words((*damaged, Damage(number=20, reason="torn"))) == [
         "lines 1, 2, 3, 4, 5 and 7 more: of schema 1",
         "line 20: torn",
     ]
-    assert told(tuple(damaged[:3])) == ["lines 1, 2 and 3: of schema 1"]
+    assert in_words(tuple(damaged[:3])) == ["lines 1, 2 and 3: of schema 1"]
 
 
 def test_no_file_is_no_lines(tmp_path: Path) -> None:

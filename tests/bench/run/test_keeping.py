@@ -92,7 +92,7 @@ def test_ctrl_c_while_a_line_is_written_comes_after_all_that_is_told(
 
     monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        engine.run(case(8), test={"name": "test"}, told=told.append)
+        engine.run(case(8), test={"name": "test"}, on_kept=told.append)
     engine.journal.flush()
     assert told == [engine.outcomes[case(8).id]]
     assert [entry.outcome for entry in engine.journal.read().entries] == told

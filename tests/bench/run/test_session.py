@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +14,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from bench.core.errors import InputError
+from bench.run import session
 from bench.run.result import ResultFile
-from tests.runs import FP32_EAGER, INFERENCE, NETWORKS, USAGE_ERROR, refused, run
+from tests.runs import FP32_EAGER, INFERENCE, NETWORKS, ROOT, USAGE_ERROR, refused, run
 
 LAZY = """
 import torch
@@ -64,6 +68,7 @@ def test_cuda_that_is_not_there_is_refused(command: Any) -> None:
     assert "use --device cpu" in refused(command("--device", "cuda"))
 
 
+@pytest.mark.slow
 def test_a_data_folder_must_be_whole(command: Any, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -84,12 +89,14 @@ def test_a_results_folder_must_be_writable(command: Any, tmp_path: Path) -> None
     assert "cannot be written to" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_network_must_work(command: Any, networks: Path) -> None:
     assert "no network today" in refused(command("--models", f"{networks}:raises"))
     assert "returns shape (2, 7)" in refused(command("--models", f"{networks}:wrong_shape"))
     assert re.search("nothing.*networks.py|networks.py.*nothing", refused(command("--models", f"{networks}:nothing")))
 
 
+@pytest.mark.slow
 def test_weights_must_be_whole_and_fit(command: Any, networks: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights.pt"
     options = ["--models", f"{networks}:sound", "--weights", str(weights)]
@@ -101,6 +108,7 @@ def test_weights_must_be_whole_and_fit(command: Any, networks: Path, tmp_path: P
     assert str(weights) in refused(command(*options))
 
 
+@pytest.mark.slow
 def test_own_network_with_own_weights(command: Any, networks: Path, tmp_path: Path) -> None:
     """Weights that answer class 3 to everything are right for a tenth of the test images."""
     state = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)).state_dict()
@@ -116,6 +124,7 @@ def test_own_network_with_own_weights(command: Any, networks: Path, tmp_path: Pa
     assert row["extra_info"]["case"]["model"].endswith("networks.py:sound")
 
 
+@pytest.mark.slow
 def test_other_normalisation_is_another_prediction(command: Any, tmp_path: Path) -> None:
     """Labels predicted under one normalisation are not read again for another one."""
     torch.manual_seed(0)
@@ -132,6 +141,7 @@ def test_other_normalisation_is_another_prediction(command: Any, tmp_path: Path)
     assert len(digests) == 2
 
 
+@pytest.mark.slow
 def test_failures_are_rows_and_failed_tests(command: Any, tmp_path: Path) -> None:
     options = ["--models", "cnn_small", *FP32_EAGER, "--case-timeout", "0.01"]
     (tmp_path / "results").mkdir()
@@ -146,6 +156,7 @@ def test_failures_are_rows_and_failed_tests(command: Any, tmp_path: Path) -> Non
     assert (tmp_path / "results" / "run.previous.json").read_text() == "earlier"
 
 
+@pytest.mark.slow
 def test_a_network_that_keeps_what_it_makes_is_measured_as_it_is(command: Any, tmp_path: Path) -> None:
     """Counting its FLOPs on tensors without content must not leave one in the network that is timed."""
     (tmp_path / "lazy.py").write_text(LAZY)
@@ -157,6 +168,7 @@ def test_a_network_that_keeps_what_it_makes_is_measured_as_it_is(command: Any, t
     assert row["figures"]["flops_per_image"]["value"] == 2 * 3 * 32 * 32 * 10
 
 
+@pytest.mark.slow
 def test_a_traced_run_leaves_traces_and_curves(command: Any, networks: Path, tmp_path: Path) -> None:
     options = ["--models", f"{networks}:sound", *FP32_EAGER, "--train-images", "64", "--profile"]
     selected = [*command(*options), "-k", "test_training or test_inference"]
@@ -176,6 +188,7 @@ def test_a_traced_run_leaves_traces_and_curves(command: Any, networks: Path, tmp
     assert "--profile traces what runs now, not what is taken" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_language_model_that_cannot_be_had_fails_alone(command: Any, tmp_path: Path) -> None:
     """One line in each of its cases, and the others are measured."""
     empty = tmp_path / "empty"
@@ -205,3 +218,35 @@ def test_a_run_that_is_refused_leaves_the_results_as_they_are(command: Any, tmp_
     ours.release()
     assert [path.name for path in results.glob("*.json*")] == ["run.json"]
     assert (results / "run.json").read_text() == "earlier"
+
+
+@pytest.mark.parametrize("asked", [{"numprocesses": 2}, {"numprocesses": "auto"}, {"tx": ["2*popen"]}])
+def test_parallel_cases_are_refused(asked: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"cases are not run in parallel.*leave out -n"):
+        session._refuse_parallel(SimpleNamespace(option=SimpleNamespace(**asked)))  # type: ignore[arg-type]
+    session._refuse_parallel(SimpleNamespace(option=SimpleNamespace(numprocesses=0)))  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_disabled_benchmark_leaves_the_json_and_says_so(command: Any, networks: Path, tmp_path: Path) -> None:
+    file = tmp_path / "results" / "run.json"
+    file.parent.mkdir()
+    file.write_text("an earlier run")
+    one = command("--models", f"{networks}:sound", *FP32_EAGER, "--benchmark-disable", cases=INFERENCE)
+    done = run(one)
+    assert done.returncode == 0, done.stdout
+    assert session.NOTHING_WRITTEN in done.stdout
+    assert "1 passed" in done.stdout
+    assert file.read_text() == "an earlier run"
+    assert not file.with_suffix(".previous.json").exists()
+
+
+@pytest.mark.slow
+def test_a_checkout_behind_a_link_is_measured_from_anywhere(command: Any, networks: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(ROOT)
+    (tmp_path / "elsewhere").mkdir()
+    one = command("--models", f"{networks}:sound", *FP32_EAGER, cases=str(tmp_path / "link" / INFERENCE))
+    done = subprocess.run(one, cwd=tmp_path / "elsewhere", capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+    assert len(json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]) == 1
+    assert not list((tmp_path / "elsewhere").iterdir())

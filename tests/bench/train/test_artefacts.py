@@ -46,7 +46,7 @@ def test_misfitting_weights_say_what_and_touch_nothing(network: nn.Module, tmp_p
     state["head.weight"] = torch.zeros(1)
     message = _refusal(network, state, tmp_path / "w.pt")
     assert "missing 1.weight, 1.bias, 1.running_mean and 1 more; unexpected head.weight;" in message
-    assert "0.weight is 3x5 there and 3x4 here, 0.bias is a single number there and 3 here" in message
+    assert "0.weight is 3x5 in the file and 3x4 in the network, 0.bias is a single number in the file" in message
 
 
 def test_a_missing_batch_counter_is_no_misfit(network: nn.Module, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_whole_pickled_network_is_not_unpickled(network: nn.Module, tmp_path: 
 
 def test_a_truncated_or_missing_file_is_named(network: nn.Module, tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
-    assert "is not there" in _refusal(network, None, path)
+    assert "is missing" in _refusal(network, None, path)
     torch.save(network.state_dict(), path)
     os.truncate(path, path.stat().st_size // 2)
     assert "is truncated" in _refusal(network, None, path)

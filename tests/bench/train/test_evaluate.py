@@ -57,7 +57,7 @@ def test_evaluate_is_the_plain_mean_over_images(tiny_network: nn.Sequential) -> 
 
 
 def test_nothing_to_judge_by_is_refused(tiny_network: nn.Sequential) -> None:
-    with pytest.raises(InputError, match="no image to judge by"):
+    with pytest.raises(InputError, match="no image to evaluate on"):
         evaluate(tiny_network, [], CPU)
 
 
@@ -169,10 +169,10 @@ class RaisesInTraining(nn.Module):
 @pytest.mark.parametrize(
     ("network", "said"),
     [
-        (Raises(), "'mine' raises ValueError on 2 images of 3x8x8: my own fault; mend the network"),
+        (Raises(), "'mine' raises ValueError on 2 images of 3x8x8: my own fault; correct the network"),
         (
             nn.Flatten(0),
-            r"'mine' returns shape \(384,\) for 2 images: logits of shape \(2, K\) are needed, K 3 or more",
+            r"'mine' returns shape \(384,\) for 2 images: logits of shape \(2, K\) are needed, K at least 3",
         ),
         (nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), r"returns shape \(2, 2\)"),
         (RaisesInTraining(), "returns a tuple"),

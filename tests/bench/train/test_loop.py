@@ -179,7 +179,7 @@ def test_a_best_epoch_of_another_training_is_refused(make: Make, kill_after: Kil
     training = make(recipe=CHOOSING, schedule=Schedule(epochs=3, images_per_epoch=48))
     kill_after(training, 1)
     checkpoint.write(best_path(training.checkpoint), {"epoch": 1, "identity": {"model": "other"}})
-    with pytest.raises(InputError, match=r"tiny\.partial-best\.pt is not the chosen epoch of this training"):
+    with pytest.raises(InputError, match=r"tiny\.partial-best\.pt is of another training"):
         train(training)
 
 
@@ -234,7 +234,7 @@ def test_a_quick_epoch_is_one_line(make: Make) -> None:
 def test_a_loss_that_is_no_number_ends_it(make: Make) -> None:
     training = make(recipe=replace(SGD, learning_rate=1e30))
     with pytest.raises(
-        Diverged, match=r"tiny: the loss is .* after epoch 1: user diverged, its learning rate of 1e\+30"
+        Diverged, match=r"tiny: the loss is .* after epoch 1: recipe user diverged; its learning rate of 1e\+30"
     ):
         train(training)
     assert not training.checkpoint.exists()

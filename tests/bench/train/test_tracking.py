@@ -151,7 +151,7 @@ def test_curves_that_cannot_be_written_do_not_end_a_training(
     assert len(train(make(track=track)).history["seconds"]) == 4
     assert asked == [1, 2]
     assert len(lines) == 1
-    assert "no more curves in full (OSError" in lines[0]
+    assert "curves in full stop here (OSError" in lines[0]
 
 
 def test_every_name_of_the_options_has_a_tracker() -> None:

@@ -15,13 +15,14 @@ from bench.plan.inference_cases import (
     ceilings_case,
     image_sizes,
     inference_case,
+    language_case,
+    language_rows,
     largest_case,
     layer_case,
     noise_case,
     rows_of,
     user_cases,
 )
-from bench.plan.language_cases import language_case, language_rows
 from bench.plan.plan import Plan
 from bench.plan.training_cases import needed_training, training_case
 
