@@ -60,6 +60,8 @@ class Rows:
     batch_sizes: tuple[int, ...]
     models: tuple[str, ...] | None = None
     """None is every network of the run."""
+    runtime: str = "torch"
+    """A name in ``bench.core.runtimes.RUNTIMES``."""
 
 
 @dataclass(frozen=True, kw_only=True)

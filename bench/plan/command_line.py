@@ -62,7 +62,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         budget=budget,
         trained=trained,
         untrained=untrained,
-        rows=tuple(dataclasses.replace(rows, **asked) for rows in budget.rows),
+        rows=chosen_rows(budget.rows, "classifiers", values["runtimes"], asked),
         layers=None if named else dataclasses.replace(budget.layers, **asked),
         language=_language(values, budget, asked),
         text=_text(values["text"], data_dir),
@@ -78,6 +78,38 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         track=_track(values["track"]),
         sampling=_sampling(value_of),
     )
+
+
+def chosen_rows(
+    rows: Sequence[Rows], kind: Kind, runtimes: Sequence[str] | None, asked: Mapping[str, Any]
+) -> tuple[Rows, ...]:
+    """The ``rows`` of a budget with what the command line asks for in their place.
+
+    Modes are torch's. Precisions go to the runtimes that have them. A runtime that is named and has no row in the
+    budget is measured at all of its precisions.
+
+    Args:
+        runtimes: names; None: those of ``rows``.
+        asked: fields of ``Rows`` to replace.
+    """
+    named = tuple(dict.fromkeys(each.runtime for each in rows)) if runtimes is None else tuple(runtimes)
+    sizes = tuple(dict.fromkeys(size for each in rows for size in each.batch_sizes))
+    kept = [each for each in rows if each.runtime in named]
+    for name in named:
+        if all(each.runtime != name for each in kept):
+            modes = ("eager",) if name == REFERENCE else RUNTIMES[name].modes
+            kept.append(Rows(runtime=name, precisions=precisions_of(name, kind), modes=modes, batch_sizes=sizes))
+    return tuple(_asked(each, kind, asked) for each in kept)
+
+
+def _asked(rows: Rows, kind: Kind, asked: Mapping[str, Any]) -> Rows:
+    fields = dict(asked)
+    if rows.runtime != REFERENCE:
+        fields.pop("modes", None)
+    if "precisions" in fields:
+        known = precisions_of(rows.runtime, kind)
+        fields["precisions"] = tuple(name for name in fields["precisions"] if name in known)
+    return dataclasses.replace(rows, **fields)
 
 
 def _language(values: Mapping[str, Any], budget: Budget, asked: dict[str, Any]) -> Language | None:
@@ -98,7 +130,7 @@ def _language(values: Mapping[str, Any], budget: Budget, asked: dict[str, Any]) 
             raise InputError(str(error)) from error
     changed: dict[str, Any] = {
         "models": references,
-        "rows": tuple(dataclasses.replace(rows, **asked) for rows in budget.language.rows),
+        "rows": chosen_rows(budget.language.rows, "languages", values["runtimes"], asked),
         "prompt_tokens": values["prompt_tokens"],
         "new_tokens": values["new_tokens"],
         "chat_tokens": values["new_tokens"],

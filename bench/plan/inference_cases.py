@@ -11,6 +11,7 @@ from bench.core.budgets import FEATURE_SIDE, Language
 from bench.core.experiments import EXPERIMENTS, LANGUAGE_EXPERIMENTS
 from bench.core.precisions import PRECISIONS
 from bench.core.records import Case, Scalar
+from bench.core.runtimes import REFERENCE, precisions_of
 from bench.plan.cases import NO_DATA, make_case, recipes_of
 from bench.plan.plan import Plan
 from bench.plan.training_cases import largest_compared
@@ -168,10 +169,11 @@ def language_rows(plan: Plan) -> Iterator[dict[str, Any]]:
         for experiment in LANGUAGE_EXPERIMENTS:
             if EXPERIMENTS[experiment].answers and (random or repeat):
                 continue
-            for mode, size, prompt, precision in _language_rows(language, experiment):
+            for runtime, mode, size, prompt, precision in _language_rows(language, experiment):
                 yield {
                     "experiment": experiment,
                     "model": model,
+                    "runtime": runtime,
                     "precision": precision,
                     "mode": mode,
                     "batch_size": size,
@@ -181,7 +183,16 @@ def language_rows(plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def language_case(
-    plan: Plan, *, experiment: str, model: str, precision: str, mode: str, batch_size: int, prompt: int, repeat: int
+    plan: Plan,
+    *,
+    experiment: str,
+    model: str,
+    precision: str,
+    mode: str,
+    batch_size: int,
+    prompt: int,
+    repeat: int,
+    runtime: str = REFERENCE,
 ) -> Case:
     """The case of one language experiment. ``prompt`` is the prompt's length in tokens, 0 where there is none."""
     assert plan.language is not None
@@ -191,6 +202,7 @@ def language_case(
         model=model,
         dataset=plan.text.name,
         image_size=0,
+        runtime=runtime,
         precision=precision,
         mode=mode,
         batch_size=batch_size,
@@ -212,8 +224,11 @@ def _options(plan: Plan, language: Language, experiment: str, prompt: int) -> di
     return options.get(experiment, {})
 
 
-def _language_rows(language: Language, experiment: str) -> list[tuple[str, int, int, str]]:
-    """Mode, batch size, prompt length and precision of each row, each once."""
+def _language_rows(language: Language, experiment: str) -> list[tuple[str, str, int, int, str]]:
+    """Runtime, mode, batch size, prompt length and precision of each row, each once.
+
+    Only torch has modes, of which one decodes otherwise; the other experiments run eagerly there.
+    """
     prompts: tuple[int, ...] = (0,)
     if experiment == "prefill":
         prompts = language.prompt_tokens
@@ -221,12 +236,12 @@ def _language_rows(language: Language, experiment: str) -> list[tuple[str, int, 
         prompts = language.prompt_tokens[:1]
     once = experiment not in ("prefill", "decode")
     places = {
-        (mode, size, prompt, precision): None
+        (rows.runtime, mode, size, prompt, precision): None
         for rows in language.rows
-        for mode in (rows.modes if experiment == "decode" else ("eager",))
+        for mode in (rows.modes if experiment == "decode" or rows.runtime != REFERENCE else ("eager",))
         for size in ((1,) if once else rows.batch_sizes)
         for prompt in prompts
         for precision in rows.precisions
-        if PRECISIONS[precision].load
+        if precision in precisions_of(rows.runtime, "languages")
     }
-    return sorted(places, key=lambda row: (row[1], row[2], row[0] != "eager"))
+    return sorted(places, key=lambda row: (row[2], row[3], row[1] == "compiled"))
