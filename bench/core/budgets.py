@@ -17,6 +17,8 @@ COMPILED_LANGUAGE_KINDS = ("fp32", "int8_packed", "int8_linear_bf16", "nf4")
 """Precisions of language models, one for each library and each way of torch's. bitsandbytes is not compiled: its row
 says why."""
 BOTH_MODES = ("eager", "compiled")
+NATIVE_MODE = ("native",)
+"""Of runtimes other than torch."""
 CEILING_SIDES = (256, 512, 1024, 2048, 4096, 8192, 16384)
 """Sides of the matrices that are multiplied for the hardware's limits: a GPU needs large ones."""
 FEATURE_SIDE = 16
@@ -187,6 +189,9 @@ BUDGETS: dict[str, Budget] = {
             rows=(
                 Rows(precisions=LANGUAGE_PRECISIONS, modes=("eager",), batch_sizes=(2,)),
                 Rows(precisions=COMPILED_LANGUAGE_KINDS, modes=("compiled",), batch_sizes=(2,)),
+                Rows(runtime="openvino", precisions=("int8_weights",), modes=NATIVE_MODE, batch_sizes=(1,)),
+                Rows(runtime="onnxruntime", precisions=("int4_weights",), modes=NATIVE_MODE, batch_sizes=(1,)),
+                Rows(runtime="llama_cpp", precisions=("q8_0",), modes=NATIVE_MODE, batch_sizes=(1,)),
             ),
             prompt_tokens=(8,),
             new_tokens=4,
@@ -244,17 +249,21 @@ BUDGETS: dict[str, Budget] = {
         language=Language(
             models=("smollm2-135m",),
             rows=(
+                Rows(precisions=("fp32", "bf16", "int8_packed"), modes=BOTH_MODES, batch_sizes=(1,)),
+                Rows(precisions=("nf4",), modes=("eager",), batch_sizes=(1,)),
                 Rows(
-                    precisions=("fp32", "bf16", "int8_packed", "int8_bnb", "nf4", "fp4"),
-                    modes=("eager",),
+                    runtime="openvino",
+                    precisions=("bf16", "int8_weights", "int4_weights"),
+                    modes=NATIVE_MODE,
                     batch_sizes=(1,),
                 ),
+                Rows(runtime="llama_cpp", precisions=("q8_0",), modes=NATIVE_MODE, batch_sizes=(1,)),
             ),
             prompt_tokens=(64,),
             new_tokens=7,
-            context=64,
-            stride=64,
-            text_tokens=256,
+            context=256,
+            stride=256,
+            text_tokens=2048,
             chat_tokens=10,
             sampling=Sampling(min_samples=6, min_seconds=0.4, relative_error=0.03, max_seconds=0.7),
         ),
@@ -303,7 +312,22 @@ BUDGETS: dict[str, Budget] = {
         ),
         language=Language(
             models=("smollm2-135m",),
-            rows=(Rows(precisions=LANGUAGE_PRECISIONS, modes=BOTH_MODES, batch_sizes=(1, 8, 32)),),
+            rows=(
+                Rows(precisions=LANGUAGE_PRECISIONS, modes=BOTH_MODES, batch_sizes=(1, 8, 32)),
+                Rows(
+                    runtime="openvino",
+                    precisions=("fp32", "bf16", "int8_weights", "int4_weights"),
+                    modes=NATIVE_MODE,
+                    batch_sizes=(1,),
+                ),
+                Rows(runtime="onnxruntime", precisions=("fp32", "int4_weights"), modes=NATIVE_MODE, batch_sizes=(1,)),
+                Rows(
+                    runtime="llama_cpp",
+                    precisions=("gguf", "q8_0", "q4_0", "bf16"),
+                    modes=NATIVE_MODE,
+                    batch_sizes=(1,),
+                ),
+            ),
             prompt_tokens=(128, 512, 2048),
             new_tokens=128,
             context=1024,

@@ -6,17 +6,18 @@ import dataclasses
 import importlib.util
 import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import models
 from bench.core import datasets
-from bench.core.budgets import BUDGETS, Budget, Language
+from bench.core.budgets import BUDGETS, Budget, Language, Rows
 from bench.core.comparisons import COMPARISONS
 from bench.core.errors import InputError, unknown_name
 from bench.core.records import Scalar
+from bench.core.runtimes import REFERENCE, RUNTIMES, Kind, precisions_of
 from bench.core.text import load_text
 from bench.core.workspace import TRACKERS
 from bench.plan.options import read

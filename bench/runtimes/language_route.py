@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import time
@@ -17,7 +16,6 @@ import numpy.typing as npt
 from bench.core.errors import Unsupported
 from bench.core.precisions import Precision
 from bench.core.records import Coverage, Scalar
-from bench.core.runtimes import RUNTIMES
 
 CONVERSION = "conversion.json"
 """File beside a converted model: the seconds that making it took."""
@@ -87,19 +85,35 @@ class LanguageRuntime(Protocol):
     load_seconds: float
     """From the runtime's files to a model that takes tokens."""
     why_no_logits: str | None
-    """Why `logits` cannot be asked for; None if it can."""
+    """Why `logits` cannot be asked for, and `nats` is; None if it can."""
+    most_scored: int | None
+    """Tokens of a text after which no further window is scored, where scoring is slow; None is no limit."""
 
-    def generate(self, prompt: Sequence[int], new_tokens: int) -> Generation:
-        """Exactly ``new_tokens`` greedy tokens after ``prompt``, whatever they are, with nothing kept from before."""
+    def generate(
+        self, prompt: Sequence[int], new_tokens: int, at_first: Callable[[], None] | None = None
+    ) -> Generation:
+        """Exactly ``new_tokens`` greedy tokens after ``prompt``, whatever they are, with nothing kept from before.
+
+        Args:
+            at_first: called as soon as the first new token is there, inside of the next one's time.
+        """
 
     def answer(self, prompt: Sequence[int], most: int, ends: Sequence[int]) -> list[int]:
         """Greedy tokens after ``prompt``: up to the first of ``ends``, which is included, or ``most`` of them."""
 
     def logits(self, ids: Sequence[int]) -> Logits:
-        """Logits of every position, shape (tokens, vocabulary): row i predicts token i + 1."""
+        """Logits of every position, shape (tokens, vocabulary): row i predicts token i + 1.
+
+        Raises:
+            NotImplementedError: ``why_no_logits`` tells why.
+        """
 
     def nats(self, ids: Sequence[int], scored: int) -> list[float]:
-        """Negative log-likelihood, in nats, of each of the last ``scored`` tokens."""
+        """Negative log-likelihood, in nats, of each of the last ``scored`` tokens.
+
+        Raises:
+            NotImplementedError: `logits` gives more.
+        """
 
     def stored(self) -> Stored:
         """Weights and arithmetic, as files and the runtime's own graph tell them."""
@@ -111,26 +125,11 @@ class LanguageRuntime(Protocol):
         """Give back what the runtime holds."""
 
 
-def prepare(runtime: str, order: LanguageOrder) -> LanguageRuntime:
-    """The model of ``order`` in the runtime of that name, which is imported here.
-
-    Raises:
-        Unsupported: the runtime takes no language models, or not this one.
-    """
-    entry = RUNTIMES[runtime].language_entry
-    if entry is None:
-        raise Unsupported(f"{RUNTIMES[runtime].title} does not run language models here")
-    module, _, function = entry.partition(":")
-    chosen: Callable[[LanguageOrder], LanguageRuntime] = getattr(
-        importlib.import_module(f"bench.runtimes.{module}"), function
-    )
-    return chosen(order)
-
-
 class StepClock:
     """Times of the tokens of one generation, and how much of it passed inside the runtime."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_first: Callable[[], None] | None = None) -> None:
+        self._at_first = at_first
         self._begin = time.perf_counter()
         self._inside = 0.0
         self._times: list[float] = []
@@ -143,6 +142,8 @@ class StepClock:
     def token(self) -> None:
         """A token is there."""
         self._times.append(time.perf_counter())
+        if self._at_first is not None and len(self._times) == 1:
+            self._at_first()
 
     def generation(self, tokens: Iterable[int], *, inside: float | None = None) -> Generation:
         """The generation that was timed.
@@ -162,19 +163,6 @@ class StepClock:
             inside=self._inside if inside is None else inside,
             tokens=tuple(tokens),
         )
-
-
-def nats_from(logits: Logits, ids: Sequence[int], scored: int) -> list[float]:
-    """Negative log-likelihood, in nats, of each of the last ``scored`` of ``ids``.
-
-    Args:
-        logits: shape (tokens, vocabulary); row i predicts token i + 1.
-    """
-    rows = logits[len(ids) - scored - 1 : len(ids) - 1].astype(np.float64)
-    rows -= rows.max(axis=1, keepdims=True)
-    expected = np.asarray(ids[len(ids) - scored :])
-    found: list[float] = (np.log(np.exp(rows).sum(axis=1)) - rows[np.arange(scored), expected]).tolist()
-    return found
 
 
 def coverage_of(stored: Stored, *, parameters: int, in_products: int) -> Coverage:

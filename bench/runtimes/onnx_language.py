@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from bench.runtimes.language_route import (
     Logits,
     StepClock,
     Stored,
-    nats_from,
 )
 from bench.runtimes.quiet import keep_quiet
 from bench.runtimes.route import converted_into, faults_named
@@ -58,7 +57,8 @@ def prepare(order: LanguageOrder) -> OnnxLanguage:
 class OnnxLanguage:
     """A loaded graph; each sequence has a generator of its own, with keys and values of its own."""
 
-    why_no_logits = None
+    why_no_logits: str | None = None
+    most_scored: int | None = None
 
     def __init__(self, order: LanguageOrder, folder: Path, model: Any, *, load_seconds: float) -> None:
         self.convert_seconds: float | None = Conversion.read(folder).seconds
@@ -69,8 +69,10 @@ class OnnxLanguage:
         self._folder = folder
         self._model = model
 
-    def generate(self, prompt: Sequence[int], new_tokens: int) -> Generation:
-        clock = StepClock()
+    def generate(
+        self, prompt: Sequence[int], new_tokens: int, at_first: Callable[[], None] | None = None
+    ) -> Generation:
+        clock = StepClock(at_first)
         return clock.generation(list(self._greedy(prompt, new_tokens, clock)))
 
     def answer(self, prompt: Sequence[int], most: int, ends: Sequence[int]) -> list[int]:
@@ -88,7 +90,7 @@ class OnnxLanguage:
         return found
 
     def nats(self, ids: Sequence[int], scored: int) -> list[float]:
-        return nats_from(self.logits(ids), ids, scored)
+        raise NotImplementedError(f"{TITLE} gives logits")
 
     def stored(self) -> Stored:
         """From the graph's packed products, which name the width of both operands."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from bench.runtimes.language_route import (
     StepClock,
     Stored,
     check_threads,
-    nats_from,
 )
 from bench.runtimes.quiet import keep_quiet
 from bench.runtimes.route import converted_into, faults_named
@@ -46,7 +45,13 @@ HINTS = {"fp32": "f32", "bf16": "bf16", "int8_weights": "bf16", "int4_weights": 
 """Precision -> number format of what is not compressed."""
 INT4_GROUP = 64
 """Weights that share a scale: small models are not wide enough for 128."""
-FORMATS = {"f32": ("float32", 32), "bf16": ("bfloat16", 16), "f16": ("float16", 16), "i8": ("int8", 8), "u8": ("int8", 8)}
+FORMATS = {
+    "f32": ("float32", 32),
+    "bf16": ("bfloat16", 16),
+    "f16": ("float16", 16),
+    "i8": ("int8", 8),
+    "u8": ("int8", 8),
+}
 """OpenVINO's names of types -> format and bits."""
 PRODUCT = "FullyConnected"
 """Product with weights. Those of attention have none, and their number grows with the context."""
@@ -88,7 +93,8 @@ def prepare(order: LanguageOrder) -> OpenvinoLanguage:
 class OpenvinoLanguage:
     """A compiled model and its one request, which holds keys and values of the sequence."""
 
-    why_no_logits = None
+    why_no_logits: str | None = None
+    most_scored: int | None = None
 
     def __init__(
         self, precision: Precision, folder: Path, compiled: openvino.CompiledModel, *, load_seconds: float
@@ -101,8 +107,10 @@ class OpenvinoLanguage:
         self._request = compiled.create_infer_request()
         self._past = 0
 
-    def generate(self, prompt: Sequence[int], new_tokens: int) -> Generation:
-        clock = StepClock()
+    def generate(
+        self, prompt: Sequence[int], new_tokens: int, at_first: Callable[[], None] | None = None
+    ) -> Generation:
+        clock = StepClock(at_first)
         return clock.generation(list(self._greedy(prompt, new_tokens, clock)))
 
     def answer(self, prompt: Sequence[int], most: int, ends: Sequence[int]) -> list[int]:
@@ -119,7 +127,7 @@ class OpenvinoLanguage:
         return np.array(self._step(np.array([ids], dtype=np.int64))[0])
 
     def nats(self, ids: Sequence[int], scored: int) -> list[float]:
-        return nats_from(self.logits(ids), ids, scored)
+        raise NotImplementedError(f"{TITLE} gives logits")
 
     def stored(self) -> Stored:
         """From the file's constants, and from the kernels that the plugin chose for its last call."""

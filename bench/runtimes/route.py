@@ -162,10 +162,11 @@ def faults_named(title: str) -> Iterator[None]:
     Raises:
         Unsupported: the runtime does not take the network.
         MemoryError: it lacks memory.
+        OSError: a file cannot be written or read.
     """
     try:
         yield
-    except (MemoryError, Unsupported):
+    except (MemoryError, OSError, Unsupported):
         raise
     except Exception as error:
         text = " ".join(_messages(error))

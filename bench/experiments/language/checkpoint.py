@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,9 +17,11 @@ from transformers import AutoConfig, AutoTokenizer
 import models
 from bench.core.errors import InputError
 from bench.core.records import Case, Figure, Measurement, Peak
+from bench.core.runtimes import REFERENCE
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import precision_of
-from bench.experiments.language.subject import folder_of, from_pretrained, load_model, measured, quiet, size_of
+from bench.experiments.language.routes import route_of
+from bench.experiments.language.subject import folder_of, from_pretrained, measured, quiet, size_of
 from bench.measure import memory
 from bench.precision.converted import tensors_as_stored
 from bench.precision.language_loading import loading_of
@@ -112,36 +115,51 @@ def _line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
+WEIGHT_FILES = (".bin", ".gguf", ".onnx.data")
+"""Ends of the names of files that runtimes map their weights from."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Taken:
     """Memory that a model takes: at most while it is loaded, and once it is."""
 
     peaks: tuple[Peak, ...] = ()
     resident_bytes: int | None = None
+    done: bool = False
+    """Whether a conversion was done."""
     problem: str | None = None
-    """Why there is neither."""
+    """Why there is neither peak nor what stays."""
 
 
 def run_load(case: Case, workspace: Workspace) -> Measurement:
-    """Load once, as only the first time is what a user waits for. Files may be in the page cache.
+    """Convert and load once, as only the first time is what a user waits for. Files may be in the page cache.
 
     Raises:
         TooLittleMemory: the model does not fit.
-        Unsupported: this machine or these versions cannot load it at the case's precision.
+        Unsupported: it cannot be loaded at the case's precision in its runtime.
     """
-    watched = _forked(case, workspace) if case.device == "cpu" else Taken()
-    subject = load_model(case, workspace)
-    taken = watched if case.device == "cpu" else _on_cuda(subject.model, subject.device)
+    precision_of(case)
+    taken = Taken()
+    fresh = case.repeat == 0
+    if case.device == "cpu":
+        if case.runtime != REFERENCE:  # apart: a conversion's memory and threads are no part of loading
+            fresh = fresh and not _in_child(case, _convert, case, workspace).done
+        taken = _in_child(case, _watch if case.runtime == REFERENCE else _watch_runtime, case, workspace)
+    route = route_of(case, workspace, fresh=fresh)
+    if case.device != "cpu":
+        taken = _on_cuda(route.device)
+    if case.runtime != REFERENCE:
+        route.generate(torch.tensor([[0, 0]]), 2)  # what is stored and computed shows once kernels were chosen
     figures = {"checkpoint_bytes": Figure(value=_checkpoint_bytes(workspace), unit="B", exact=True)}
     if taken.resident_bytes is not None:
         figures["resident_bytes"] = Figure(value=taken.resident_bytes, unit="B", better="lower")
-    absent = {"coverage FLOPs": "see decode"}
+    absent = {"coverage FLOPs": "see decode"} if case.runtime == REFERENCE else {}
     if taken.problem:
         absent["peaks"] = taken.problem
     return Measurement(
         **measured(
-            subject,
-            seconds=(subject.load_seconds,),
+            route,
+            seconds=(route.cold.load or 0.0,),
             peaks=taken.peaks,
             figures=figures,
             absent=absent,
@@ -153,7 +171,7 @@ def _checkpoint_bytes(workspace: Workspace) -> int:
     return sum(path.stat().st_size for path in weight_files(folder_of(workspace)))
 
 
-def _on_cuda(model: Any, device: torch.device) -> Taken:
+def _on_cuda(device: torch.device) -> Taken:
     """The allocator counts its peak anyway: in this process there was nothing but the loading."""
     return Taken(
         peaks=tuple(memory.cuda_peaks("load", device)),
@@ -161,8 +179,8 @@ def _on_cuda(model: Any, device: torch.device) -> Taken:
     )
 
 
-def _forked(case: Case, workspace: Workspace) -> Taken:
-    """Watched in a child, which ends with it: what a first load leaves in the heap would hide a part of the second.
+def _in_child(case: Case, work: Callable[..., None], *arguments: Any) -> Taken:
+    """Done in a child, which ends with it: what a first load leaves in the heap would hide a part of the second.
 
     Nothing where the system cannot fork or does not tell what a process holds, nor under ``--isolation none``: where
     threads have worked already, a fork would wait for them for ever.
@@ -173,7 +191,7 @@ def _forked(case: Case, workspace: Workspace) -> Taken:
         return Taken(problem=why or "watched only in a worker process that can fork another one")
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
-    child = context.Process(target=_watch, args=(case, workspace, there))
+    child = context.Process(target=work, args=(*arguments, there))
     child.start()
     there.close()
     try:
@@ -182,6 +200,12 @@ def _forked(case: Case, workspace: Workspace) -> Taken:
         held = Taken(problem="the pass that was watched ended early: its log tells why")
     child.join()
     return held
+
+
+def _convert(case: Case, workspace: Workspace, there: Any) -> None:
+    """Make the files of a runtime, cold."""
+    route_of(case, workspace, fresh=case.repeat == 0).close()
+    there.send(Taken(done=True))
 
 
 def _watch(case: Case, workspace: Workspace, there: Any) -> None:
@@ -194,5 +218,16 @@ def _watch(case: Case, workspace: Workspace, there: Any) -> None:
     with memory.anonymous_growth() as held:
         model = from_pretrained(folder_of(workspace), loading, device)
     mapped = memory.mapped_bytes(tensors_as_stored(model))
+    peak = Peak(phase="load", kind="rss", bytes=held.most + mapped)
+    there.send(Taken(peaks=(peak,), resident_bytes=held.last + mapped))
+
+
+def _watch_runtime(case: Case, workspace: Workspace, there: Any) -> None:
+    """Until the first tokens are there: runtimes lay out their weights at the first call."""
+    torch.set_num_threads(case.threads)
+    with memory.anonymous_growth() as held:
+        route = route_of(case, workspace)
+        route.generate(torch.tensor([[0, 0]]), 2)
+    mapped = memory.resident_bytes_of(WEIGHT_FILES)
     peak = Peak(phase="load", kind="rss", bytes=held.most + mapped)
     there.send(Taken(peaks=(peak,), resident_bytes=held.last + mapped))

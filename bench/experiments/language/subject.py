@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -25,7 +25,6 @@ from bench.measure.state import Watch
 from bench.precision.converted import tensors_as_stored, weights_in
 from bench.precision.language_loading import Loading, bitsandbytes_cpu_kernels, loading_of
 
-NOTHING_CONVERTED = (BASELINE, "tf32")
 NOTHING_CONVERTED = (BASELINE, "tf32")
 RANDOM = "random weights: what this model says means nothing"
 
@@ -208,14 +207,30 @@ def facts_of(case: Case, model: Any, precision: Precision, size: Size) -> dict[s
     }
 
 
-def measured(subject: Subject, **own: Any) -> dict[str, Any]:
+class Measurable(Protocol):
+    """A loaded model that rows are made of."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Arguments that every Measurement of this model has in common."""
+
+    @property
+    def cold(self) -> Cold:
+        """Seconds of loading and converting."""
+
+
+def measured(route: Measurable, **own: Any) -> dict[str, Any]:
     """Arguments of a Measurement: what all rows of the model have in common, joined with what this row has."""
-    joined: dict[str, Any] = {**subject.facts, "cold": Cold(load=subject.load_seconds)}
+    joined: dict[str, Any] = {**route.facts, "cold": route.cold}
+    joined["absent"] = dict(joined["absent"])
     for name, value in own.items():
         joined[name] = {**joined[name], **value} if isinstance(joined.get(name), dict) else value
     for name in ("quality", "energy_joules_per_item"):
         if own.get(name) is not None:
             del joined["absent"][name]
+    coverage = joined.get("coverage")
+    if coverage is not None and coverage.quantized_flops is not None:
+        joined["absent"].pop("coverage", None)
     return joined
 
 
