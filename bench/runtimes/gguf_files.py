@@ -13,6 +13,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType
 
 from bench.core.errors import Unsupported
+from bench.measure.clock import no_collection
 from bench.runtimes.language_route import Conversion, LanguageOrder
 from bench.runtimes.route import converted_into
 
@@ -70,6 +71,11 @@ def rewrite(source: Path, target: Path, kind: str, layers: int | None = None) ->
         kind: key of ``KINDS``, or ``as_published`` for the number formats of ``source``.
         layers: keep only the first so many.
     """
+    with no_collection():  # the reader makes a million small arrays
+        _rewrite(source, target, kind, layers)
+
+
+def _rewrite(source: Path, target: Path, kind: str, layers: int | None) -> None:
     reader = GGUFReader(source)
     architecture = str(reader.fields["general.architecture"].contents())
     writer = GGUFWriter(target, architecture)
@@ -97,7 +103,9 @@ def held_in(file: Path) -> Held:
     size = 0
     parameters: Counter[str] = Counter()
     in_products: Counter[str] = Counter()
-    for tensor in GGUFReader(file).tensors:
+    with no_collection():
+        tensors = GGUFReader(file).tensors
+    for tensor in tensors:
         size += int(tensor.n_bytes)
         parameters[tensor.tensor_type.name] += int(tensor.n_elements)
         if len(tensor.shape) > 1:

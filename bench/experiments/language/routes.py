@@ -24,7 +24,7 @@ from bench.experiments.conversion import bits_of, precision_of
 from bench.experiments.language.subject import RANDOM, folder_of, quiet, size_of
 from bench.measure import machine, memory
 from bench.measure.quality import Window, nats_of
-from bench.runtimes.language_route import Generation, LanguageOrder, LanguageRuntime, Logits, coverage_of
+from bench.runtimes.language_route import Generation, LanguageOrder, LanguageRuntime, Logits, Stored, coverage_of
 from bench.runtimes.route import Ran
 from models.language_files import packaged_file
 
@@ -171,8 +171,7 @@ class RuntimeRoute:
 
     @functools.cached_property
     def facts(self) -> Mapping[str, Any]:
-        """Arguments of each Measurement. Asked for after the first call, when the runtime has chosen its kernels."""
-        stored, spec = self._model.stored(), models.language_model(self._case.model)
+        stored, spec = self._stored, models.language_model(self._case.model)
         ran = self.ran(torch.empty(0))
         return {
             "case": self._case,
@@ -198,6 +197,11 @@ class RuntimeRoute:
             "notes": (*((spec.caveat,) if spec.caveat else ()), *stored.notes),
         }
 
+    @functools.cached_property
+    def _stored(self) -> Stored:
+        """Asked for after the first call, when the runtime has chosen its kernels."""
+        return self._model.stored()
+
     @property
     def cold(self) -> Cold:
         return Cold(load=self._model.load_seconds, convert=self._model.convert_seconds)
@@ -209,7 +213,7 @@ class RuntimeRoute:
         """There is one mode."""
 
     def ran(self, prompts: Tensor) -> Ran:
-        stored = self._model.stored()
+        stored = self._stored
         absent = {}
         if stored.compute is None and stored.coverage_problem:
             absent["compute"] = stored.coverage_problem
@@ -225,7 +229,7 @@ class RuntimeRoute:
         """Weights once, as stored. Keys and values are left out: their number format is the runtime's own."""
         return LeastWork(
             figures={
-                "bytes_per_step": Figure(value=self._model.stored().weight_bytes, unit="B", exact=True),
+                "bytes_per_step": Figure(value=self._stored.weight_bytes, unit="B", exact=True),
                 "flops_per_step": Figure(value=2 * self._size.in_products, unit="FLOP", exact=True),
             }
         )
