@@ -184,3 +184,23 @@ def test_the_report_is_free_of_torch() -> None:
 def test_collecting_imports_no_torch() -> None:
     arguments = ["bench", "--collect-only", "-q", "--dataset", "mnist5k", "-p", "no:cacheprovider"]
     assert loaded_after(f"import pytest\npytest.main({arguments})") == set()
+
+
+def test_what_the_fork_server_imports_leaves_cuda_alone() -> None:
+    """On every device: bitsandbytes and transformers' models ask CUDA for its capability as they are imported."""
+    code = """
+import sys
+import torch
+
+def asked(*arguments, **options):
+    raise AssertionError("CUDA was initialised")
+
+torch.cuda._lazy_init = torch._C._cuda_init = asked
+from importlib import import_module
+from bench.run.process import LANGUAGE_PRELOAD, PRELOAD
+for name in (*PRELOAD, *LANGUAGE_PRELOAD):
+    import_module(name)
+print([name for name in ("bitsandbytes", "transformers.modeling_utils") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr

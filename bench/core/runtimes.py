@@ -57,7 +57,7 @@ RUNTIMES: dict[str, Runtime] = {
         devices=("cpu", "cuda"),
         modes=("eager", "compiled"),
         packages=("torch",),
-        classifier_entry="bench.experiments.torch_route:preparer",
+        classifier_entry="bench.experiments.modes:preparer",
     ),
     "onnxruntime": Runtime(
         name="onnxruntime",

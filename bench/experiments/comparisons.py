@@ -1,4 +1,4 @@
-"""Train a network of other classes on new ones: its head alone, all of it, or from scratch."""
+"""Experiments that compare trainings: transfer to new classes, ablations, and the speedrun to a target accuracy."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ IMAGENET_CLASSES = 1000
 
 
 def run_transfer(case: Case, workspace: Workspace) -> Measurement:
-    """Train ``case.model`` on new classes.
+    """Train a network that was trained on other classes: its head, all of it, or from scratch.
 
-    Options of the case in addition to those of a training: ``source``, ``five_classes`` (the weights in
-    ``workspace.artefact``, of a training on the other half of the classes) or ``imagenet`` (torchvision's, in the file
-    ``imagenet_weights`` or where torch keeps its downloads); ``scope``, one of ``SCOPES``.
+    Options of the case, in addition to those of a training: ``source``, which is ``five_classes`` (the weights in
+    ``workspace.artefact``, trained on the other half of the classes) or ``imagenet`` (torchvision's, in the file
+    ``imagenet_weights`` or in torch's folder of downloads); ``scope``, one of ``SCOPES``.
 
     Raises:
         InputError: the scope is unknown, or the weights do not fit.
@@ -42,7 +42,7 @@ def run_transfer(case: Case, workspace: Workspace) -> Measurement:
     """
     scope = str(case.option("scope"))
     if scope not in SCOPES:
-        raise InputError(f"scope '{scope}' is unknown: {', '.join(SCOPES)} are allowed")
+        raise InputError(f"scope '{scope}' is unknown; use {', '.join(SCOPES)}")
     weights = _weights(case, workspace)
     dataset = dataset_for(case, workspace)
     before = _classes_before(case, workspace)
@@ -59,9 +59,9 @@ def run_transfer(case: Case, workspace: Workspace) -> Measurement:
 
 
 def _weights(case: Case, workspace: Workspace) -> Path | None:
-    """Return the file of the first weights; None from scratch.
+    """File of the initial weights; None for a training from scratch.
 
-    Without ImageNet's weights the training from scratch has no counterpart and may take hours: it is refused too.
+    ImageNet's weights must exist even then: without them there is nothing to compare with, after hours of training.
     """
     scratch = case.option("scope") == "scratch"
     if case.option("source") == "imagenet":
@@ -71,12 +71,12 @@ def _weights(case: Case, workspace: Workspace) -> Path | None:
     if scratch:
         return None
     if workspace.artefact is None:
-        raise Unsupported(workspace.untrained or "the training on the other classes gave no weights")
+        raise Unsupported(workspace.untrained or "the training on the other classes left no weights")
     return workspace.artefact
 
 
 def _classes_before(case: Case, workspace: Workspace) -> int:
-    """Number of outputs of the network before its new head."""
+    """Number of outputs of the network that the initial weights belong to."""
     if case.option("source") == "imagenet":
         return IMAGENET_CLASSES
     options = tuple((name, 1 if name == "half" else value) for name, value in case.options)
@@ -84,7 +84,7 @@ def _classes_before(case: Case, workspace: Workspace) -> int:
 
 
 def _network(case: Case, before: int, classes: int, weights: Path | None) -> nn.Module:
-    """Build the network with ``before`` outputs, load the weights, and put a new head of ``classes`` on it."""
+    """Network with the initial ``weights`` of ``before`` outputs, and a new head of ``classes`` outputs."""
     network = models.classifier(case.model, case.image_size).build(before)
     if weights:
         load_weights(weights, network)
@@ -110,7 +110,7 @@ def _resnet18(network: nn.Module, classes: int) -> str:
 
 
 def _vgg16(network: nn.Module, classes: int) -> str:
-    """Build note 2's head: 25088 to 4096 to 4096 to the classes, ReLU and dropout of one half between."""
+    """Replace the head as in note 2: 25088, 4096, 4096, then the classes, with ReLU and dropout of 0.5 between."""
     network.classifier = nn.Sequential(
         nn.Linear(25088, 4096),
         nn.ReLU(),
@@ -129,24 +129,24 @@ HEADS: dict[str, Callable[[nn.Module, int], str]] = {
     "resnet18": _resnet18,
     "vgg16": _vgg16,
 }
-"""Functions by network: each puts a new head of so many classes on it and returns the name of that module."""
+"""Network -> function that puts a new head for a number of classes on it and returns the head's module name."""
 
 
 def replace_head(network: nn.Module, model: str, classes: int) -> str:
     """Put a new head on ``network``, drawn from torch's global generator. Returns the name of its module.
 
     Raises:
-        InputError: ``model`` is not in ``HEADS``.
+        InputError: ``HEADS`` does not list ``model``.
     """
     if model not in HEADS:
-        raise InputError(f"the head of '{model}' is not known: transfer takes {', '.join(HEADS)}")
+        raise InputError(f"the head of '{model}' is not known; transfer takes {', '.join(HEADS)}")
     return HEADS[model](network, classes)
 
 
 def freeze_all_but(network: nn.Module, head: str) -> None:
-    """Freeze all weights but those of the module ``head``, and keep frozen modules in evaluation mode.
+    """Freeze all weights except those of the module ``head``. Frozen modules stay in evaluation mode.
 
-    In training mode batch norm would update its statistics by the new images, and dropout would be on.
+    In training mode batch norm would adopt the statistics of the new images, and dropout would be on.
     """
     for name, child in network.named_children():
         if name != head:
@@ -160,7 +160,7 @@ def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
 
 
 def run_ablation(case: Case, workspace: Workspace) -> Measurement:
-    """Train the variant of ``case.model`` that options ``question`` and ``variant`` name, by the recipe of the case.
+    """Train ``case.model`` in the variant that options ``question`` and ``variant`` name, by the recipe of the case.
 
     Raises:
         InputError: there is no such question or variant.
@@ -173,17 +173,17 @@ def run_ablation(case: Case, workspace: Workspace) -> Measurement:
 def _variant_of(case: Case, dataset: ImageDataset) -> nn.Module:
     question, name = str(case.option("question")), str(case.option("variant"))
     if question not in ABLATIONS or name not in ABLATIONS[question]:
-        raise InputError(f"there is no variant '{name}' of '{question}'; questions are {', '.join(ABLATIONS)}")
+        raise InputError(f"there is no variant '{name}' of question '{question}'; questions are {', '.join(ABLATIONS)}")
     variant = ABLATIONS[question][name]
     network = models.classifier(variant.model, case.image_size).build(len(dataset.classes))
     return variant.apply(network)
 
 
 def run_speedrun(case: Case, workspace: Workspace) -> Measurement:
-    """Train as ``training`` does and read the test set after each epoch; option ``target`` is a fraction of 1.
+    """Seconds of training until the test accuracy reaches option ``target``, a fraction of 1.
 
-    The images lie on the device and everything is compiled before the clock starts; it stands still while the test set
-    is read. An epoch is the grain: the seconds are those of all epochs up to the first that reaches the target.
+    The images are on the device and everything is compiled before the clock starts. The clock stops while the test set
+    is read, after each epoch. The seconds are those of all epochs up to the first that reaches the target.
     """
     dataset, target = dataset_for(case, workspace), float(case.option("target") or 0.0)
     recipe, images = recipe_of(case), option_count(case, "test_images")

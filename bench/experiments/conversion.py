@@ -1,4 +1,4 @@
-"""What a precision really converted, from what is stored and what ran."""
+"""Coverage of a precision, counted from the tensors that are stored and the products that ran."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bench.precision.converted import weights_in
 from bench.runtimes.route import Ran, whats_run
 
 PADDING = "aten::_weight_int4pack_mm"
-"""What torchao multiplies int4 weights with on CUDA. Its trace tells the padded widths only."""
+"""Operator by which torchao multiplies int4 weights on CUDA. Its trace has the padded widths only."""
 
 
 def precision_of(case: Case) -> Precision:
-    """The precision that ``case`` names.
+    """Precision that ``case`` names.
 
     Raises:
         Unsupported: its runtime does not run it on the device of the case, or not in its mode.
@@ -42,29 +42,29 @@ def whats_converted(
     flops: int,
     without: Sequence[str] = (),
 ) -> Ran:
-    """Trace ``step`` once, untimed, and count.
+    """Trace ``step`` once, untimed, and count the converted parameters and FLOPs.
 
     Args:
-        parameters: of the network before it was converted.
-        flops: of one step of that network.
-        without: operators whose products are not counted, and are not in ``flops``.
+        parameters: number of parameters of the network before conversion.
+        flops: FLOPs of one step of that network.
+        without: operators whose products are not counted, neither here nor in ``flops``.
     """
     if precision.name == BASELINE:
         return Ran(compute="float32", absent={"coverage": "fp32 is the baseline: nothing is converted"})
     if precision.name == "tf32":
-        return Ran(compute="tf32", absent={"coverage": "a trace does not tell TF32 from float32"})
+        return Ran(compute="tf32", absent={"coverage": "a trace does not distinguish TF32 from float32"})
     device = next((parameter.device.type for parameter in network.parameters()), "cpu")
     ran = [product for product in products.products_of(step, device) if product.operator not in without]
     held = weights_in(network, precision.low_bits)
     found = whats_run(ran, precision, weights=held, parameters=parameters, flops=flops)
     if "coverage FLOPs" in found.absent and any(product.operator == PADDING for product in ran):
         reason = found.absent["coverage FLOPs"]
-        padded = ": torchao pads the inputs of int4 layers to a multiple of 1024, and the zeros are multiplied too"
+        padded = ": torchao pads the inputs of int4 layers to a multiple of 1024, and multiplies the zeros too"
         return replace(found, absent={"coverage FLOPs": reason + padded})
     return found
 
 
 def bits_of(precision: Precision) -> dict[str, Figure]:
-    """How wide weights and activations are meant to be, as figures of a row."""
+    """Nominal bits of weights and activations, as figures of a row."""
     bits = {"weight_bits": precision.weight_bits, "activation_bits": precision.activation_bits}
     return {name: Figure(value=value, unit="bit", exact=True) for name, value in bits.items()}

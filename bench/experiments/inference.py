@@ -1,4 +1,4 @@
-"""Inference of a classifier: latency, throughput, memory and accuracy, each in a pass of its own."""
+"""Inference of a classifier: latency, throughput, memory and accuracy, each measured in a pass of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.train.evaluate import check_logits
 
 
 def run(case: Case, workspace: Workspace) -> Measurement:
-    """Time ``case`` and judge its predictions.
+    """Time the network of ``case`` and judge its predictions.
 
     Raises:
         InputError: weights or network cannot be used.

@@ -1,6 +1,6 @@
-"""One layer at one precision: where does each begin to win? Latency, memory and error of a single linear or 3x3 layer.
+"""Latency, memory and error of a single linear or 3x3 layer, to find the sizes from which a precision pays.
 
-Inputs are drawn at random: how long a layer takes does not depend on them, but for outliers in LLM.int8().
+Inputs are drawn at random, since the time of a layer does not depend on them, except for outliers in LLM.int8().
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.precision.converted import Setting, converter_of, tensors_as_stored
 CALIBRATION_BATCHES = 4
 CALIBRATION_BATCH = 32
 OUTLIER = 8.0
-"""One column of the inputs, for a precision that keeps large values out of int8: drawn at random there are none."""
+"""Value of one input column for a precision that keeps large values out of int8; random inputs have none."""
 NOT_OF_A_LAYER = {
     "quality": "a single layer predicts nothing",
     "serialized_bytes": "a single layer is not stored in a file",
@@ -40,11 +40,11 @@ def _conv3x3(width: int) -> nn.Module:
 
 
 LAYERS: dict[str, Callable[[int], nn.Module]] = {"linear": _linear, "conv3x3": _conv3x3}
-"""Layers with as many outputs as inputs, by the width that both have."""
+"""Constructors of layers with ``width`` inputs and outputs."""
 
 
 def run(case: Case, workspace: Workspace) -> Measurement:
-    """Time the layer ``case.model`` of ``width`` (option) on ``batch_size`` inputs, and compare it with float32.
+    """Time the layer ``case.model`` of option ``width`` on ``batch_size`` inputs, and compare its output with float32.
 
     Raises:
         Unsupported: this machine cannot run the case's precision or mode, or the layer cannot be converted.
@@ -112,7 +112,7 @@ def _random(shape: tuple[int, ...]) -> Iterator[Tensor]:
 
 
 def _error(output: Tensor, expected: Tensor, case: Case) -> dict[str, Figure]:
-    """Distance from float32's output over that output's length (Frobenius norms); nothing for float32 itself."""
+    """Distance from float32's output, relative to that output (Frobenius norms); empty for float32 itself."""
     if case.precision == BASELINE:
         return {}
     distance = (output.float().cpu() - expected).norm() / expected.norm()

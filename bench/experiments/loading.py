@@ -1,4 +1,4 @@
-"""How fast images come: from the notes' loader with some number of workers, or from tensors; alone, or with a step."""
+"""Speed of loading images, by the notes' loader with a number of workers or from tensors, alone or with a step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bench.train.step import Step, optimizer_of, settings_of
 from bench.train.training import Batches, feed_of
 
 ALONE = "none"
-"""In the place of a network: no training step follows."""
+"""Model name of a case without a training step."""
 RANDOM_SHAPE = (3, 32, 32)
 Passes = Callable[[int], Batches]
 
@@ -32,8 +32,8 @@ Passes = Callable[[int], Batches]
 def run(case: Case, workspace: Workspace) -> Measurement:
     """Time whole passes over ``items`` items, the start of the workers included, as in the notes' loops.
 
-    Options of the case: ``items``; ``source``, ``images`` (the data set, augmented by the recipe) or ``random`` (note
-    3's: random float tensors, nothing done to them); ``workers`` of the loader.
+    Options of the case: ``items``; ``source``, which is ``images`` (the data set, augmented by the recipe) or
+    ``random`` (random float tensors, unchanged, as in note 3); ``workers`` of the loader.
     """
     device = torch.device(case.device)
     passes = _random_passes(case, device) if case.option("source") == "random" else _image_passes(case, workspace)
@@ -60,7 +60,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             "device_seconds": "a pass is timed by the wall clock",
             "weight_bytes": "loading has no weights",
             "serialized_bytes": "loading has no weights",
-            "peaks": "workers are processes of their own: their memory is not that of this one",
+            "peaks": "workers are other processes, whose memory is not counted here",
             "coverage": "nothing is quantised",
             "quality": "nothing is learnt",
             "energy_joules_per_item": "not measured while loading",

@@ -1,4 +1,4 @@
-"""What this machine could do at most, once a run: the report holds every row against it."""
+"""Experiments about the machine itself: its ceilings, and its noise floor (A/A)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ OF_A_MODEL = dict.fromkeys(
 
 
 def run_ceilings(case: Case, workspace: Workspace) -> Measurement:
-    """Time large copies, large sums, and matrix products in every number format. ``seconds`` are the copies'."""
+    """Time large copies, large sums, and matrix products in every number format; ``seconds`` are those of the copies.
+
+    The report relates every row to these ceilings.
+    """
     asked, device = BUDGETS[case.budget].ceilings, torch.device(case.device)
     size = asked.cuda_bytes if device.type == "cuda" else asked.cpu_bytes
     clock.warm_up(ceilings.products("float32", asked.sides[0], device)[0], device)
@@ -49,7 +52,7 @@ def run_ceilings(case: Case, workspace: Workspace) -> Measurement:
         series={f"{name}_seconds": rate.seconds for name, rate in rates.items()},
         absent={
             **OF_A_MODEL,
-            "device_seconds": "wall time of work that takes milliseconds, synchronised at both ends",
+            "device_seconds": "work of milliseconds is timed by the wall clock, synchronised at both ends",
             **{f"figures.product_{name}": reason for name, reason in reasons.items()},
             **({"device_state": watch.why_absent} if watch.why_absent else {}),
         },
@@ -59,7 +62,7 @@ def run_ceilings(case: Case, workspace: Workspace) -> Measurement:
 def _products(
     sides: tuple[int, ...], rounds: int, device: torch.device, watch: Watch
 ) -> tuple[dict[str, ceilings.Rate], dict[str, str]]:
-    """Rates by number format, and why there is none of the others."""
+    """Rates by number format, and the reasons for those without one."""
     found: dict[str, ceilings.Rate] = {}
     reasons: dict[str, str] = {}
     for name in ceilings.FORMATS:
@@ -82,7 +85,10 @@ NOT_OF_NOISE = {
 
 
 def run_noise(case: Case, workspace: Workspace) -> Measurement:
-    """Time a network with random weights on random images, as inference times it."""
+    """Time a network with random weights on random images, like inference.
+
+    Rows A and B differ in nothing but their letter, so that any difference between them is noise of the machine.
+    """
     device = torch.device(case.device)
     torch.manual_seed(case.seed)
     network = models.classifier(case.model).build().eval().to(device)

@@ -1,27 +1,116 @@
-"""How a network is run: eager, or compiled by ``torch.compile`` into a cache folder of its own."""
+"""Routes of torch itself: a network is converted, then runs eager or compiled into a cache folder of its own."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sysconfig
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.core.errors import Unsupported
-from bench.core.records import Case
+from bench.core.precisions import BASELINE, Precision
+from bench.core.records import Case, Figure, Scalar
 from bench.core.workspace import Workspace
+from bench.experiments.conversion import whats_converted
+from bench.measure import memory
+from bench.measure.clock import synchronize
+from bench.precision.converted import Converted, Setting, converter_of, tensors_as_stored
+from bench.runtimes.route import Order, Prepare, Ran, Run
+
+
+def preparer(precision: Precision) -> Prepare:
+    """What brings a network to ``precision`` and its device.
+
+    It raises ``Unsupported`` where the network cannot be converted, or this machine cannot run the result.
+    """
+    convert = converter_of(precision)
+
+    def prepare(order: Order) -> TorchRoute:
+        device = torch.device(order.case.device)
+        setting = Setting(
+            device=device,
+            batch_size=order.case.batch_size,
+            image_shape=order.image_shape,
+            calibration=order.calibration,
+        )
+        begin = time.perf_counter()
+        converted = convert(order.network, setting)
+        synchronize(device)
+        as_it_is = precision.name == BASELINE  # then it was moved to its device, which is a part of loading
+        return TorchRoute(order, converted, None if as_it_is else time.perf_counter() - begin)
+
+    return prepare
+
+
+class TorchRoute:
+    """A module, as the mode of its case runs it."""
+
+    notes: tuple[str, ...] = ()
+    compile_seconds: float | None = None
+
+    def __init__(self, order: Order, converted: Converted, convert_seconds: float | None) -> None:
+        self.convert_seconds = convert_seconds
+        self.input_dtype = converted.input_dtype
+        self._order = order
+        self._converted = converted
+        self._network: nn.Module = converted.network
+
+    def start(self) -> None:
+        """Have the compiler ready, where the mode asks for it.
+
+        Raises:
+            Unsupported: nothing can be compiled here.
+        """
+        order, converted = self._order, self._converted
+        self._network = prepare_mode(converted.network, order.case, order.workspace, may_freeze=converted.may_freeze)
+
+    def run(self, images: Tensor) -> Tensor:
+        logits: Tensor = self._network(images)
+        return logits
+
+    def for_batch(self, size: int) -> Run:
+        """Compiled once more for another size, since each shape is compiled for itself."""
+        case = self._order.case
+        if case.mode == "eager" or size == case.batch_size:
+            return self.run
+        return compiled(self._converted.network)
+
+    def ran(self, images: Tensor, *, parameters: int, flops: int) -> Ran:
+        return whats_converted(
+            lambda: self.run(images),
+            self._order.precision,
+            self._converted.network,
+            parameters=parameters,
+            flops=flops,
+        )
+
+    def weight_bytes(self) -> int:
+        return memory.bytes_of(tensors_as_stored(self._converted.network))
+
+    def serialized_bytes(self) -> int:
+        return memory.serialized_bytes(self._converted.network)
+
+    def flags(self) -> dict[str, Scalar]:
+        """The library of its precision: torch's own settings stand in every row."""
+        return {"library": self._order.precision.library}
+
+    def figures(self) -> dict[str, Figure]:
+        if self._order.case.mode == "eager":
+            return {}
+        return {"graph_breaks": Figure(value=graph_breaks(), unit="breaks", better="lower", exact=True)}
 
 
 def prepare_mode(network: nn.Module, case: Case, workspace: Workspace, *, may_freeze: bool) -> nn.Module:
-    """``network`` as ``case.mode`` runs it. A compiled one is compiled at its first call, for one input shape.
+    """``network`` in the mode of ``case``. A compiled one is compiled at its first call, for one input shape.
 
     Repeat 0 compiles into an empty cache folder, so that its cold figures are cold; later repeats reuse that folder.
-    On a CPU, weights are frozen if they may be: without that Inductor neither lays them out for oneDNN beforehand nor
-    finds the int8 kernels. It is done at every precision that allows it, so that rows differ in precision alone.
+    On a CPU, weights are frozen if they may be: without that, Inductor neither lays them out for oneDNN beforehand nor
+    finds the int8 kernels. Every precision that allows freezing has it, so that rows differ in precision alone.
 
     Raises:
         Unsupported: nothing can be compiled here.
@@ -55,7 +144,7 @@ def compiled(network: nn.Module) -> nn.Module:
 
 
 def why_not_compiled(device: str) -> str | None:
-    """Why ``torch.compile`` cannot build kernels for ``device`` here, or None if it can."""
+    """Reason why ``torch.compile`` cannot build kernels for ``device`` here; None if it can."""
     import torch._inductor.compile_fx  # noqa: F401  (seconds of import, which are not part of compiling a network)
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
@@ -74,10 +163,10 @@ def why_not_compiled(device: str) -> str | None:
 
 
 def _empty_cache(cache: Path, probed: Path) -> None:
-    """Make ``cache`` a folder that holds nothing but what vector instructions the compiler can use here.
+    """Empty ``cache`` except for the compiler's vector instructions, which torch looks up there.
 
-    torch finds that out by compiling a test program for each kind, which takes seconds and is no part of compiling a
-    network: it is done once into ``probed``.
+    torch finds them by compiling a test program for each kind. That takes seconds and is no part of compiling a
+    network, so that it is done once, into ``probed``.
     """
     from torch._inductor.cpu_vec_isa import pick_vec_isa
 
@@ -97,6 +186,6 @@ def _use_cache(cache: Path) -> None:
 
 
 def graph_breaks() -> int:
-    """How often tracing was given up so far in this process: each one splits the network into separate graphs."""
+    """Number of graph breaks so far in this process. Each splits the network into separate graphs."""
     counters: Any = torch._dynamo.utils.counters
     return sum(counters["graph_break"].values())

@@ -1,4 +1,4 @@
-"""What happens once before any case runs: the data are decoded, the user's own networks tried."""
+"""Preparation, once before any case runs: decode the data and try the user's own networks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.train.artefacts import load_weights
 from bench.train.evaluate import check_network
 
 PICTURED_RECIPE = "note2_cnn_vgg"
-"""Crops by 4 pixels and flips, as notes 0, 1 and 2 do: what the report's picture shows."""
+"""Recipe of the report's picture: crops by 4 pixels and flips, as in notes 0, 1 and 2."""
 
 NOT_OWN = (ROOT / "bench", ROOT / "models", *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")))
 PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
@@ -35,15 +35,15 @@ def prepare(case: Case, workspace: Workspace, *, users: Sequence[Case]) -> dict[
     """Decode the data set of ``case`` at its image size, and try the network of each of ``users`` on two images.
 
     Returns:
-        ``decoded``: the folder of the decoded data set; ``dataset``: what the report says of it; ``networks``: the
-        files that each network of the user's own is made of.
+        ``decoded``: the folder of the decoded data set; ``dataset``: facts about it for the report; ``networks``: the
+        files of each network of the user's own.
 
     Raises:
         InputError: data, a network or its weights cannot be used.
     """
     size, before = case.image_size, set(sys.modules)
     dataset = load_dataset(case.dataset, data_dir=workspace.data_dir, image_size=size, progress=workspace.progress)
-    _files_imported_since(before)  # of a data set of the user's own: no network's
+    _files_imported_since(before)  # modules of the user's own data set belong to no network
     networks = {}
     for user in users:
         _try(user, dataset)
@@ -74,7 +74,7 @@ def _files_of(model: str, imported: set[Path]) -> list[Path]:
 
 
 def _files_imported_since(before: Set[str]) -> set[Path]:
-    """Files of modules of the user's own. They are forgotten: the next network imports what it shares with this one."""
+    """Files of the user's own modules. They are unloaded, so that the next network imports shared ones again."""
     files = {}
     for name in set(sys.modules) - before:
         file = getattr(sys.modules[name], "__dict__", {}).get("__file__")
@@ -86,7 +86,7 @@ def _files_imported_since(before: Set[str]) -> set[Path]:
 
 
 def _is_own(file: Path) -> bool:
-    """Whether a module's file belongs neither to Python nor to a package that was installed nor to this suite."""
+    """True if a module's file belongs neither to Python nor to an installed package nor to this suite."""
     if PACKAGE_FOLDERS & set(file.parts) or any(file.is_relative_to(folder) for folder in NOT_OWN):
         return False
     return file.is_file()

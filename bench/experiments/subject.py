@@ -1,4 +1,4 @@
-"""What an inference case times: a network with the right weights on its device, and real images to feed it."""
+"""Subject of an inference case: a network with its weights on its device, and real images as its input."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Subject:
     dataset: ImageDataset
     normalize: Normalization | None
     weights: str | None
-    """SHA-256 of the file of trained weights; None: the network is as it was built."""
+    """SHA-256 of the file of trained weights; None if the network is as it was built."""
     untrained: str | None
-    """Why there are no trained weights; None if there are."""
+    """Reason why there are no trained weights; None if there are."""
     parameters: int
-    """Parameters before converting."""
+    """Number of parameters before conversion."""
     flops_per_image: int
     load_seconds: float
     peaks: list[Peak] = field(default_factory=list)
@@ -67,7 +67,7 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
     # On a network of its own: one that keeps what it makes in its first call would keep tensors without content.
     parameters, flops = size_of(lambda: build(case, dataset), (3, case.image_size, case.image_size))
     torch.manual_seed(case.seed)
-    torch.zeros(1, device=device)  # makes the CUDA context, which is no part of loading
+    torch.zeros(1, device=device)  # creates the CUDA context, which is no part of loading
     peaks: list[Peak] = []
     with peak_of("load", device, peaks), memory_limit():
         begin = time.perf_counter()
@@ -107,10 +107,10 @@ def _network(case: Case, dataset: ImageDataset, weights: Path | None) -> nn.Modu
 
 
 def size_of(build_one: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Parameters, and the FLOPs of one input, two for each multiply-add of convolutions and products.
+    """Number of parameters, and FLOPs of one input, two for each multiply-add of convolutions and products.
 
-    torch counts them on tensors without content, which takes neither time nor memory; on real ones for a network that
-    looks at its numbers. The networks that ``build_one`` gives are spoilt by that.
+    torch counts on tensors without content, which takes neither time nor memory, or on real ones if the network looks
+    at its values. The networks that ``build_one`` returns cannot be used afterwards.
     """
     network = build_one().eval()
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -143,7 +143,7 @@ def calibration_batches(dataset: ImageDataset, normalize: Normalization | None, 
 
 
 def build(case: Case, dataset: ImageDataset) -> nn.Module:
-    """The network that ``case`` names, with as many outputs as it or the data set has classes.
+    """Network that ``case`` names, with as many outputs as the case or the data set has classes.
 
     Raises:
         InputError: the factory fails, or the network does not take images of that size.
@@ -156,19 +156,19 @@ def build(case: Case, dataset: ImageDataset) -> nn.Module:
 
 
 def given_weights(case: Case) -> Path | None:
-    """The user's own weights, if there are any."""
+    """File of the user's own weights; None if there is none."""
     given = case.option("weights")
     return Path(str(given)) if given else None
 
 
 def normalization_of(case: Case, dataset: ImageDataset) -> Normalization | None:
-    """What images are normalised by: as given, else by the data's statistics for a user's weights, else as trained."""
+    """Normalisation of images: as given, else by the data's statistics for a user's weights, else as trained."""
     usual = recipe(case.recipe).normalize if case.recipe else "computed"
     return normalization(str(case.option("normalize") or usual), dataset)
 
 
 def dataset_of(workspace: Workspace) -> ImageDataset:
-    """The data set that was decoded before any case ran."""
+    """Data set that was decoded before any case ran."""
     if workspace.decoded is None:
         raise RuntimeError("prepare the data set first")
     return open_dataset(workspace.decoded)
@@ -177,7 +177,7 @@ def dataset_of(workspace: Workspace) -> ImageDataset:
 def batch_of(subject: Subject, case: Case) -> Tensor:
     """Real test images (batch_size, 3, image_size, image_size), normalised, repeated if there are too few.
 
-    In the number format that the network takes: they lie ready, as they would after an earlier layer.
+    They are in the number format that the network takes, like the output of an earlier layer.
     """
     rows = np.resize(np.arange(len(subject.dataset.test.labels)), case.batch_size)
     images, _ = next(

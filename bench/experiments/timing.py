@@ -1,4 +1,4 @@
-"""Timing one step: its first call, its samples, its blocks and its peak of memory, each in a pass of its own."""
+"""Timing of one step: first call, samples, blocks and peak of memory, each in a pass of its own."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from bench.measure import clock, memory
 from bench.measure.energy import ENERGY_SECONDS, STOOD_STILL, Meter, meter_of
 from bench.measure.state import Watch
 
-NO_BLOCKS = "metered over blocks of calls, which are not taken here"
+NO_BLOCKS = "measured over blocks of calls, which this experiment does not take"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """What came of one step, timed."""
+    """Result of timing one step."""
 
     output: Tensor
-    """Of the first call."""
+    """Output of the first call."""
     first_seconds: float
     latencies: clock.Latencies
     blocks: clock.Blocks | None
-    """None where no throughput was asked for."""
+    """Blocks of calls; None if no throughput is measured."""
     peaks: tuple[Peak, ...]
     watch: Watch
     joules: float | None
-    """Of one call."""
+    """Joules of one call; None with the reason in ``why_no_energy``."""
     why_no_energy: str | None
 
     @property
@@ -39,7 +39,7 @@ class Timed:
         return statistics.median(self.latencies.seconds)
 
     def figures(self, items_per_step: int) -> dict[str, Figure]:
-        """Throughput, and how it and the latencies were come by."""
+        """Throughput, and the facts behind it and the latencies."""
         found = {"criterion_met": Figure(value=float(self.latencies.criterion_met), unit="yes=1")}
         if self.blocks:
             per_second = self.blocks.steps * items_per_step / statistics.median(self.blocks.seconds)
@@ -56,7 +56,7 @@ class Timed:
         return None if self.joules is None else self.joules / items_per_step
 
     def absent(self, device: torch.device) -> dict[str, str]:
-        """Why there are no device times, peaks, clocks or energy."""
+        """Reasons for missing device times, peaks, clocks or energy."""
         reasons = {
             "device_seconds": None if device.type == "cuda" else "on a CPU the wall time is the device time",
             "device_state": self.watch.why_absent,
@@ -68,9 +68,9 @@ class Timed:
 def timed(
     step: Callable[[], Tensor], case: Case, *, check: Callable[[Tensor], None] | None = None, throughput: bool
 ) -> Timed:
-    """Call ``step`` for the first time, let ``check`` look at what it gives, warm up, and take samples.
+    """Call ``step`` for the first time, ``check`` its output, warm up, and take samples.
 
-    Blocks of calls, which give a throughput and the energy, are timed on demand.
+    Blocks of calls, for throughput and energy, are timed only if ``throughput`` is set.
     """
     device = torch.device(case.device)
     begin = clock.now(device)
@@ -99,7 +99,7 @@ def timed(
 
 
 def _energy(step: Callable[[], Tensor], device: torch.device, steps: int) -> tuple[float | None, str | None]:
-    """Joules of one call, or why they are unknown: over blocks of ``steps`` calls that are not timed."""
+    """Joules of one call, or the reason why unknown, over blocks of ``steps`` calls that are not timed."""
     meter = meter_of(device)
     if not meter.counters:
         return None, meter.why_absent
@@ -115,7 +115,7 @@ def _energy(step: Callable[[], Tensor], device: torch.device, steps: int) -> tup
 
 
 def why_no_energy(meter: Meter, joules: float | None) -> str | None:
-    """Why ``meter`` gave no ``joules``; None if it did."""
+    """Reason why ``meter`` has no ``joules``; None if it has."""
     return None if joules is not None else meter.why_absent or STOOD_STILL
 
 

@@ -1,6 +1,6 @@
-"""Train one network by its recipe, and judge it twice: rightly, and as the note did.
+"""Training of one network by its recipe, judged twice: correctly, and as the note did.
 
-Trainings of another kind (``transfer``, ``ablation``, ``speedrun``) bring their own network and data to ``measured``.
+Other kinds of training (``transfer``, ``ablation``, ``speedrun``) pass their own network and data to `measured`.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from bench.train.tracking import tracker_of
 from bench.train.training import Trained, Training, epoch_indices, schedule, split_indices, unjudged
 
 PRECISIONS = ("fp32", "tf32", "bf16_autocast")
-"""At which a network is trained. Weights are float32 in all of them."""
+"""Precisions of trainings. Weights are float32 in all of them."""
 KEEPING = ("training", "pretraining")
 """Experiments whose weights others read: only they leave a file of them."""
 BFLOAT16_FEATURES = {"avx512_bf16", "amx_bf16"}
-"""Either of them makes a CPU multiply bfloat16."""
+"""CPU features of which one is enough for products of bfloat16."""
 Judge = Callable[[nn.Module], Mapping[str, float]]
 
 
@@ -73,7 +73,7 @@ def measured(
 ) -> Measurement:
     """Train ``network`` by the recipe of ``case`` on ``dataset``, keep its weights and judge it.
 
-    ``judge`` is asked after each epoch, outside its seconds; its answers are series of the measurement.
+    ``judge`` is called after each epoch, outside its seconds; its values are series of the measurement.
     """
     device = torch.device(case.device)
     set_arithmetic(case, workspace)
@@ -89,7 +89,7 @@ def measured(
     track(len(trained.history["seconds"]), {"test_loss": judged.counted.loss, "test_accuracy": judged.counted.accuracy})
     labels = dataset.test.labels[: judged.counted.samples]
     stored = None
-    if case.option("half") is None:  # a report pairs labels with those of the whole data set
+    if case.option("half") is None:  # a report pairs labels of the whole data set only
         name = f"{artefact.stem}-{case.experiment}"
         stored = keep_predictions(judged.counted.predictions, workspace.predictions, name)
     measurement = Measurement(
@@ -116,7 +116,7 @@ def measured(
 
 
 def _real_steps(training: Training, trained: Trained) -> Callable[[], object]:
-    """Steps of the training on its own batches, as large as its first, for a trace: they move the weights further."""
+    """Steps of the training on its own full batches, for a trace. They train the weights further."""
     kept, _ = split_indices(training.recipe, training.dataset)
     images = training.schedule.images_per_epoch
     epochs = ((epoch_indices(kept, images, training.seed, epoch), epoch) for epoch in itertools.count())
@@ -131,25 +131,27 @@ def _real_steps(training: Training, trained: Trained) -> Callable[[], object]:
 
 
 def set_arithmetic(case: Case, workspace: Workspace) -> None:
-    """Number formats and the compiler's cache of this process.
+    """Set the number formats and the compiler's cache of this process.
 
     Raises:
         Unsupported: nothing is trained at this precision, or this machine has no instructions for it.
     """
     if case.precision not in PRECISIONS:
-        raise Unsupported(f"training at {case.precision} is not part of the suite: {', '.join(PRECISIONS)} are")
+        raise Unsupported(f"training at {case.precision} is not part of the suite; use {', '.join(PRECISIONS)}")
     if case.precision == "tf32":
         native.allow_tf32(torch.device(case.device))
     if case.precision == "bf16_autocast":
         native.need_capability(torch.device(case.device), "bfloat16")
         if case.device == "cpu" and not BFLOAT16_FEATURES & set(cpu_features()):
-            raise Unsupported("this CPU has no instructions for bfloat16: it would round to it and back at each step")
+            raise Unsupported(
+                "this CPU has no instructions for bfloat16: it would only convert to it and back at each step"
+            )
     if case.mode == "compiled":
         prepare_compiler(case, workspace, may_freeze=False)
 
 
 def dataset_for(case: Case, workspace: Workspace) -> ImageDataset:
-    """The data set of ``case``, or half of its classes where the case asks for that."""
+    """Data set of ``case``, or half of its classes if the case has option ``half``."""
     if workspace.decoded is not None:
         dataset = dataset_of(workspace)
     else:
@@ -161,7 +163,7 @@ def dataset_for(case: Case, workspace: Workspace) -> ImageDataset:
 
 
 def initialised(case: Case, build_one: Callable[[], nn.Module], dataset: ImageDataset) -> nn.Module:
-    """What ``build_one`` gives, initialised from the seed of ``case`` and tried on two images, on its device."""
+    """Network of ``build_one``, initialised from the seed of ``case``, tried on two images, on its device."""
     torch.manual_seed(case.seed)
     network = build_one()
     check_network(
@@ -180,7 +182,7 @@ def _artefact(case: Case, workspace: Workspace, dataset: ImageDataset) -> Path:
 
 
 def training_of(case: Case, workspace: Workspace, dataset: ImageDataset, network: nn.Module) -> Training:
-    """The training that ``case`` describes, of ``network``."""
+    """Training of ``network`` that ``case`` describes."""
     recipe = recipe_of(case)
     kept, _ = split_indices(recipe, dataset)
     plan = schedule(recipe, len(kept), option_count(case, "train_images"), option_count(case, "epoch_images"))
@@ -211,16 +213,16 @@ def training_of(case: Case, workspace: Workspace, dataset: ImageDataset, network
 
 
 def _checkpoint(case: Case, workspace: Workspace, artefact: Path) -> Path:
-    """Where an unfinished training waits. Only one of the same code, machine and threads goes on from it.
+    """File of an unfinished training. Only a training of the same code, machine and threads resumes from it.
 
-    Epochs of two machines, or of one thread and of two, have no median in common.
+    Epochs of two machines, or of one and of two threads, must not share a median.
     """
     conditions = digest_of({"threads": case.threads, "run": workspace.fingerprint})
     return artefact.with_name(f"{artefact.stem.removesuffix('-best')}-{conditions}.partial.pt")
 
 
 def _words(settings: Settings) -> str:
-    """Those of the settings that are not the plain ones, for a checkpoint to tell what it is of."""
+    """Settings that differ from the plain ones, in words, to identify a checkpoint."""
     plain = Settings(pipeline="dataloader")
     given = dataclasses.asdict(settings)
     return ", ".join(f"{name} {value}" for name, value in given.items() if value != getattr(plain, name)) or "plain"

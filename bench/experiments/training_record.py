@@ -1,4 +1,4 @@
-"""What a training is kept as: its weights in a file, its accuracies, and all that its measurement says besides."""
+"""Record of a finished training: its weights in a file, its accuracies, and the figures of its measurement."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bench.train.training import Trained, Training, epoch_indices, split_indices
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """The network on the test set, after the last epoch and, where one was chosen, with the chosen epoch's weights."""
+    """Results on the test set, with the last epoch's weights and, if one was chosen, with the chosen epoch's."""
 
     last: Evaluation
     counted: Evaluation
@@ -35,9 +35,9 @@ class Judged:
 
 
 def keep_and_judge(case: Case, training: Training, trained: Trained, artefact: Path | None) -> Judged:
-    """Read the test set, and write the weights to ``artefact`` if there is one, the chosen epoch's beside the last.
+    """Judge on the test set, and write the weights to ``artefact`` if given, the chosen epoch's beside the last.
 
-    The network ends with the weights that count.
+    Afterwards the network has the weights that count.
     """
     state = training.network.state_dict()
     content = _content(training, state, len(trained.history["seconds"]), trained.history["last_batch_loss"][-1])
@@ -60,7 +60,7 @@ def _write(artefact: Path | None, content: Mapping[str, Any]) -> None:
 
 
 def _content(training: Training, state: Mapping[str, Any], epoch: int, loss: float) -> dict[str, Any]:
-    """The finished training as one dict, as the notes keep it, and what is needed to use the weights elsewhere."""
+    """Finished training as one dict, in the notes' form, with all that is needed to use the weights elsewhere."""
     return {
         "epoch": epoch,
         "model_state_dict": state,
@@ -143,7 +143,7 @@ def _loss(value: float) -> Figure:
 
 
 def peaks_of(training: Training, trained: Trained) -> tuple[Peak, ...]:
-    """Of one more step after the training: the first ones on CUDA hold what cuDNN tries its algorithms with."""
+    """Peaks of one more step after the training, since the first steps on CUDA include cuDNN's trials of algorithms."""
     device = training.device
     if memory.why_absent(device):
         return ()
@@ -163,7 +163,7 @@ def why_absent(device: torch.device, judged: Judged) -> dict[str, str]:
     }
     for name, found in (("test_loss", judged.counted), ("test_loss_as_noted", judged.as_noted)):
         if not math.isfinite(found.loss):
-            absent[f"figures.{name}"] = f"the loss is {found.loss}: the network's outputs overflow on some test image"
+            absent[f"figures.{name}"] = f"the loss is {found.loss}: outputs of the network overflow on a test image"
     return absent
 
 
@@ -177,9 +177,11 @@ def notes_of(training: Training, trained: Trained) -> tuple[str, ...]:
             f"stopped early after epoch {epochs} of {training.schedule.epochs}: no lower loss on held-out images"
         )
     if training.recipe.flip and not training.dataset.flip:
-        notes.append(f"images of {training.dataset.name} are not flipped: mirrored, they are no longer of their class")
+        notes.append(
+            f"images of {training.dataset.name} are not flipped, since a mirrored image may be of another class"
+        )
     if training.recipe.faults.any and _effective_faults(training) == TestFaults():
-        notes.append("the note's test-time faults change nothing here: as noted is as corrected")
+        notes.append("the note's faults at test time have no effect here: accuracy as noted equals the corrected one")
     return tuple(notes)
 
 
@@ -187,4 +189,4 @@ def option_count(case: Case, option: str) -> int | None:
     value = case.option(option)
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
-    raise InputError(f"option {option} of a training is {value!r}: a number of images of 1 or more is allowed")
+    raise InputError(f"option {option} of a training is {value!r}; give a number of images of 1 or more")

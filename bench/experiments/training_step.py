@@ -1,4 +1,4 @@
-"""Where the time of one training step goes: loading, forward pass, backward pass, optimiser."""
+"""Parts of a training step and their time: loading, forward pass, backward pass, optimiser."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Parts:
     seconds: dict[str, list[float]] = field(default_factory=lambda: {part: [] for part in PARTS})
 
     def __call__(self) -> float:
-        """Seconds of one whole step, the sum of its parts."""
+        """Run one step. Returns its seconds, the sum of its parts."""
         device, marks = self.step.device, [clock.now(self.step.device)]
         images, labels = next(self.batches)
         marks.append(clock.now(device))
@@ -54,7 +54,7 @@ class Parts:
 def run(case: Case, workspace: Workspace) -> Measurement:
     """Time whole steps at the recipe's batch size, part by part, with the settings of the case.
 
-    On a GPU the parts are synchronised one by one: their sum is more than what a step of a training takes.
+    On a GPU the parts are synchronised one by one, so that their sum exceeds the time of a step in a training.
 
     Raises:
         InputError, Unsupported: as for a training.
@@ -93,7 +93,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
 
 
 def _whole_batches(training: Training, feed: Feed) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches without end, the smaller ones at the end of an epoch left out."""
+    """Endless batches, without the smaller ones at the end of an epoch."""
     indices, _ = split_indices(training.recipe, training.dataset)
     for epoch in count():
         for images, labels in feed(indices, epoch):

@@ -84,7 +84,8 @@ def divergences(reference: npt.NDArray[Any], logits: npt.NDArray[Any]) -> Number
         logits: of the same inputs and shape.
     """
     expected, found = log_probabilities(reference), log_probabilities(logits)
-    return np.maximum((np.exp(expected) * (expected - found)).sum(axis=-1), 0.0)  # rounding may give -1e-17
+    nats: Numbers = np.maximum((np.exp(expected) * (expected - found)).sum(axis=-1), 0.0)  # rounding may give -1e-17
+    return nats
 
 
 def divergence(reference: npt.NDArray[Any], logits: npt.NDArray[Any]) -> Divergence:

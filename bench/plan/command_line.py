@@ -140,9 +140,9 @@ def _language(values: Mapping[str, Any], budget: Budget, asked: dict[str, Any]) 
     return dataclasses.replace(budget.language, **{name: value for name, value in changed.items() if value})
 
 
-def _text(given: str, data_dir: Path) -> PromptText:
-    text = load_text(given, data_dir)
-    file = Path(given).expanduser()
+def _text(asked: str, data_dir: Path) -> PromptText:
+    text = load_text(asked, data_dir)
+    file = Path(asked).expanduser()
     return PromptText(
         name=text.name,
         digest=text.digest,
@@ -151,21 +151,21 @@ def _text(given: str, data_dir: Path) -> PromptText:
     )
 
 
-def choose_device(given: str) -> str:
+def choose_device(asked: str) -> str:
     """``cpu``, ``cuda`` or ``cuda:N``. ``auto`` is CUDA where the driver finds a GPU.
 
     Raises:
         InputError: another name, or a GPU that is not there.
     """
-    kind, _, index = given.partition(":")
+    kind, _, index = asked.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
-        raise InputError(f"unknown device '{given}'. Known: auto, cpu, cuda, cuda:N.")
+        raise InputError(f"unknown device '{asked}'. Known: auto, cpu, cuda, cuda:N.")
     count = gpu_count() if kind != "cpu" else 0
     if kind == "auto":
         return "cuda" if count else "cpu"
     if kind == "cuda" and int(index or 0) >= count:
-        raise InputError(f"--device {given} was asked for, but the driver finds {count} CUDA GPUs; use --device cpu.")
-    return given
+        raise InputError(f"--device {asked} was asked for, but the driver finds {count} CUDA GPUs; use --device cpu.")
+    return asked
 
 
 def gpu_count() -> int:
@@ -191,27 +191,27 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _budget(given: str | None, device: str) -> Budget:
-    name = given or DEFAULT_BUDGET[device.partition(":")[0]]
+def _budget(asked: str | None, device: str) -> Budget:
+    name = asked or DEFAULT_BUDGET[device.partition(":")[0]]
     if name not in BUDGETS:
         raise unknown_name("budget", name, BUDGETS)
     return BUDGETS[name]
 
 
-def _dataset(given: str, data_dir: Path, *, offline: bool) -> str:
-    spec = given if offline else datasets.resolve(given, data_dir)
+def _dataset(asked: str, data_dir: Path, *, offline: bool) -> str:
+    spec = asked if offline else datasets.resolve(asked, data_dir)
     datasets.check(spec, data_dir)
     return spec
 
 
-def _models(given: str | None, budget: Budget, user: UserNetwork) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if given is None:
+def _models(asked: str | None, budget: Budget, user: UserNetwork) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if asked is None:
         if user.options or user.image_size:
             raise InputError(
                 "--weights, --classes, --image-size and --normalize describe a network: name it with --models."
             )
         return budget.trained, budget.untrained
-    names = split("--models", given)
+    names = split("--models", asked)
     for name in names:
         try:
             models.classifier(name, user.image_size)
@@ -229,24 +229,24 @@ def _models(given: str | None, budget: Budget, user: UserNetwork) -> tuple[tuple
     return names, ()
 
 
-def _imagenet(given: str | None, names: tuple[str, ...], budget: Budget) -> dict[str, ImageNetWeights]:
-    """torchvision's file of each network that is there: ``NAME-*.pth`` in the folder ``given``."""
-    if given is None:
+def _imagenet(asked: str | None, names: tuple[str, ...], budget: Budget) -> dict[str, ImageNetWeights]:
+    """torchvision's file of each network that is there: ``NAME-*.pth`` in the folder ``asked``."""
+    if asked is None:
         return {}
     if not names:
         raise InputError(f"--imagenet-weights: budget {budget.name} has no transfer from ImageNet; give --budget full.")
-    folder = Path(given).expanduser()
+    folder = Path(asked).expanduser()
     if not folder.is_dir():
-        raise InputError(f"--imagenet-weights {given} is no folder; give one with {_imagenet_files(names)}.")
-    found = {name: sorted(folder.glob(f"{name}-*.pth")) for name in names}
-    for name, files in found.items():
+        raise InputError(f"--imagenet-weights {asked} is no folder; give one with {_imagenet_files(names)}.")
+    files_of = {name: sorted(folder.glob(f"{name}-*.pth")) for name in names}
+    for name, files in files_of.items():
         if len(files) > 1:
-            raise InputError(f"--imagenet-weights {given} holds {len(files)} files {name}-*.pth; leave one of them.")
-    if not any(found.values()):
-        raise InputError(f"--imagenet-weights {given} holds no {_imagenet_files(names)}, as torchvision names them.")
+            raise InputError(f"--imagenet-weights {asked} holds {len(files)} files {name}-*.pth; leave one of them.")
+    if not any(files_of.values()):
+        raise InputError(f"--imagenet-weights {asked} holds no {_imagenet_files(names)}, as torchvision names them.")
     return {
         name: ImageNetWeights(file=files[0].resolve(), digest=file_digest(files[0]))
-        for name, files in found.items()
+        for name, files in files_of.items()
         if files
     }
 
@@ -272,6 +272,6 @@ def _track(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _sampling(value_of: Callable[[str], Any]) -> tuple[tuple[str, Scalar], ...]:
-    """pytest-benchmark's own limits, where given, go to the worker's stopping rule, under its names."""
+    """pytest-benchmark's own limits, where asked, go to the worker's stopping rule, under its names."""
     asked = {"max_seconds": value_of("benchmark_max_time"), "min_samples": value_of("benchmark_min_rounds")}
     return tuple((name, value) for name, value in sorted(asked.items()) if value is not None)

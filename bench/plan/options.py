@@ -54,14 +54,14 @@ OPTIONS: tuple[Option, ...] = (
         values="auto, cpu, cuda, cuda:N",
         help="device that is measured",
         default="auto",
-        shown="auto: CUDA if there",
+        shown="auto, which is CUDA if there",
     ),
     Option(
         name="--dataset",
-        values="auto, mnist5k, cifar10, a folder with train/ and test/, FILE.py:callable",
+        values="auto, mnist5k, cifar10, a folder with train/ and test/ (or val/), FILE.py:callable",
         help="data of trainings and of judged inference",
         default="auto",
-        shown="auto: CIFAR-10 if on disk or downloadable, else mnist5k",
+        shown="auto, which is cifar10 if on disk or downloadable, else mnist5k",
     ),
     Option(
         name="--data-dir",
@@ -93,7 +93,7 @@ OPTIONS: tuple[Option, ...] = (
         values="auto, python-topics, wikitext-2, a file",
         help="text that prompts and perplexity are taken from",
         default="auto",
-        shown="auto: wikitext-2 if in the data folder, else python-topics",
+        shown="auto, which is wikitext-2 if in the data folder, else python-topics",
     ),
     Option(
         name="--prompt-tokens",
@@ -259,13 +259,13 @@ OPTIONS: tuple[Option, ...] = (
 def add_options(add: Callable[..., None]) -> None:
     """Declare every option by ``add``, the ``addoption`` of a group of pytest's parser."""
     for option in OPTIONS:
-        words = f"{option.help} (default: {option.default_in_words})"
+        values = f"Values: {option.values}. " if option.values else ""
+        words = f"{option.help}. {values}Default: {option.default_in_words}."
         if option.type is bool:
             add(option.name, action="store_true", help=words)
         else:
             choices = {"choices": option.choices} if option.choices else {"metavar": "VALUE"}
-            values = f"{option.values}: " if option.values else ""
-            add(option.name, type=option.type, default=option.default, help=values + words, **choices)
+            add(option.name, type=option.type, default=option.default, help=words, **choices)
 
 
 def read(value_of: Callable[[str], Any]) -> dict[str, Any]:

@@ -78,10 +78,10 @@ def path(option: str, value: str) -> Path:
 
 def file(option: str, value: str) -> Path:
     """A file that is there."""
-    found = path(option, value)
-    if not found.is_file():
+    named = path(option, value)
+    if not named.is_file():
         raise InputError(f"{option} {value} is no file; give a file that torch.save wrote from a state dict.")
-    return found.resolve()
+    return named.resolve()
 
 
 def statistics(option: str, value: str) -> str:

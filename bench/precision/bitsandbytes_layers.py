@@ -1,6 +1,6 @@
-"""bitsandbytes' ways with layers: its linear layers, and 4-bit weights for convolutions as well.
+"""Precisions by bitsandbytes: its linear layers, and 4-bit weights of convolutions as well.
 
-Imported by the worker that converts and never before: importing bitsandbytes asks CUDA for its capability.
+Only the worker that converts imports this module, since importing bitsandbytes asks CUDA for its capability.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from torch.nn.utils import parametrize
 
 from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of, replace_module
 
-# It says at every call that inputs are rounded to float16: inside each timed sample.
+# It logs at every call that inputs are rounded to float16, inside each timed sample.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 FourBits = Literal["nf4", "fp4"]
 BLOCK = 64
-"""Weights that share a scale: bitsandbytes' default."""
+"""Number of weights that share a scale: bitsandbytes' default."""
 COMPUTE = torch.float32
-"""What 4-bit weights of linear layers are expanded to and multiplied in, as the rest of the network is. It is
-bitsandbytes' own default as well, named here because users get it without asking."""
+"""Type that 4-bit weights of linear layers are expanded to and multiplied in, like the rest of the network.
+
+It is bitsandbytes' default, which users get without asking."""
 
 
 def linear_eight_bits(network: nn.Module, setting: Setting, *, threshold: float) -> Converted:
-    """LLM.int8(): weights rounded to int8 with a scale for each output, inputs with one for each row.
+    """Convert linear layers by LLM.int8(): int8 weights with a scale per output, int8 inputs with one per row.
 
-    Columns of inputs in which a value reaches ``threshold`` are multiplied in 16 bits; with 0 none is left out.
+    Columns of inputs with a value of ``threshold`` or more are multiplied in 16 bits; 0 means no such column.
     Source: Dettmers et al., LLM.int8(), 2022.
 
     Raises:
@@ -53,7 +54,7 @@ def linear_eight_bits(network: nn.Module, setting: Setting, *, threshold: float)
 
 
 def linear_four_bits(network: nn.Module, setting: Setting, *, quant_type: FourBits, nested: bool) -> Converted:
-    """Linear layers with 4-bit weights in blocks of 64: a float32 scale each, or one of 8 bits where ``nested``.
+    """Convert linear layers to 4-bit weights in blocks of 64, with a float32 scale each, or an 8-bit one if ``nested``.
 
     Source: Dettmers et al., QLoRA, 2023 (NF4, double quantisation).
 
@@ -71,8 +72,8 @@ def linear_four_bits(network: nn.Module, setting: Setting, *, quant_type: FourBi
             quant_type=quant_type,
             device="meta",
         )
-        # Where the processor multiplies bfloat16, bitsandbytes would repack the weights at the first call: with
-        # bfloat16 scales, which is another format, and only for outputs in multiples of 32, which no last layer has.
+        # On a processor with bfloat16 products, bitsandbytes would repack the weights at the first call with bfloat16
+        # scales. That is another format, and only for outputs in multiples of 32, unlike most last layers.
         layer.support_avx512bf16_for_cpu = False
         layer.weight = Params4bit(
             linear.weight.data,
@@ -87,9 +88,9 @@ def linear_four_bits(network: nn.Module, setting: Setting, *, quant_type: FourBi
 
 
 def four_bit_weights(network: nn.Module, setting: Setting, *, quant_type: FourBits) -> Converted:
-    """Weights of convolutions and linear layers in NF4 or FP4, in blocks of 64 with a float32 scale each.
+    """Store weights of convolutions and linear layers in NF4 or FP4, in blocks of 64 with a float32 scale each.
 
-    They are expanded to float32 at each call: memory is saved, arithmetic is not.
+    They are expanded to float32 at each call, which saves memory but no arithmetic.
 
     Raises:
         Unsupported: the network has neither convolutions nor linear layers.
@@ -99,15 +100,15 @@ def four_bit_weights(network: nn.Module, setting: Setting, *, quant_type: FourBi
         layer: Any = network.get_submodule(name)
         shape = layer.weight.shape
         replace_parameter_4bit(layer, "weight", quant_type=quant_type, blocksize=BLOCK)
-        # Rows of an odd length, as 3x3 kernels have, would be expanded by a fallback that compiles itself anew for
-        # each shape. The stored bytes do not depend on the shape: it is given rows of even length.
+        # Rows of an odd length, as 3x3 kernels have, would be expanded by a fallback that compiles anew for each shape.
+        # The stored bytes do not depend on the shape, so that it becomes one with rows of even length.
         layer.parametrizations.weight[0].quant_state.shape = even_rows(shape)
         parametrize.register_parametrization(layer, "weight", _Shaped(shape), unsafe=True)
     return Converted(network=network.eval())
 
 
 def even_rows(shape: torch.Size) -> torch.Size:
-    """A matrix of as many elements with an even number of columns: rows are whole channels, or pairs, if they can."""
+    """Shape of a matrix of as many elements, with an even number of columns if possible; rows are channels or pairs."""
     rows, columns = shape[0], math.prod(shape[1:])
     if columns % 2 and rows % 2 == 0:
         rows, columns = rows // 2, columns * 2
@@ -115,7 +116,7 @@ def even_rows(shape: torch.Size) -> torch.Size:
 
 
 class _Shaped(nn.Module):
-    """Gives expanded weights the shape that their layer wants."""
+    """Reshape of expanded weights to the shape that their layer needs."""
 
     def __init__(self, shape: torch.Size) -> None:
         super().__init__()
@@ -126,6 +127,6 @@ class _Shaped(nn.Module):
 
 
 def _take_place(network: nn.Module, name: str, layer: Any, linear: Any, setting: Setting) -> None:
-    """Put ``layer`` where ``linear`` was. One after the other: each is quantised as it moves to its device."""
+    """Replace ``linear`` by ``layer``, which is quantised as it moves to its device, one after the other."""
     layer.bias = linear.bias
     replace_module(network, name, layer.to(setting.device))

@@ -1,4 +1,4 @@
-"""What a conversion needs to know, what it gives back, and where it is found."""
+"""Converted networks: the conversion of each precision, its result, and the tensors that the result stores."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ WEIGHTED = (nn.Conv2d, nn.Linear)
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """Where the network is going to run, and on what."""
+    """Device and inputs of a network that is to be converted."""
 
     device: torch.device
     batch_size: int
     image_shape: tuple[int, ...]
-    """Shape of one input, without the batch."""
+    """Shape of one input, without the batch dimension."""
     calibration: Callable[[], Iterator[Tensor]]
-    """Batches of training images as the network takes them, for scales of activations."""
+    """Batches of training images, as the network takes them, from which scales of activations are derived."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +37,17 @@ class Converted:
     network: nn.Module
     input_dtype: torch.dtype = torch.float32
     may_freeze: bool = False
-    """Whether compiling may fold weights into constants. It would expand those that are stored quantised."""
+    """True if compiling may fold weights into constants. Folding expands weights that are stored quantised."""
 
 
 Converter = Callable[[nn.Module, Setting], Converted]
-"""Takes a network (float32, on the CPU, in evaluation mode) to its device and precision, perhaps in place."""
+"""Function from a network (float32, on the CPU, in evaluation mode) to its converted form, perhaps in place."""
 
 
 def converter_of(precision: Precision) -> Converter:
-    """The conversion of ``precision``. Its library is imported here, which is no part of converting.
+    """Conversion of ``precision``. Its library is imported here, so that the import is not timed as conversion.
 
-    The conversion raises ``Unsupported`` where nothing in a network can be converted, or this machine cannot run it.
+    The conversion raises ``Unsupported`` if nothing in a network can be converted, or this machine cannot run it.
     """
     if precision.convert is None:
         raise Unsupported(f"{precision.name} is for language models only")
@@ -62,10 +62,10 @@ def converter_of(precision: Precision) -> Converter:
 
 
 def layers_of(network: nn.Module, kinds: Sequence[type[nn.Module]]) -> list[str]:
-    """Names of the modules of exactly these ``kinds``: a subclass may compute something else.
+    """Names of the modules of exactly these ``kinds``, since a subclass may compute something else.
 
     Raises:
-        Unsupported: there is none.
+        Unsupported: the network has no such module.
     """
     names = [name for name, module in network.named_modules() if type(module) in kinds]
     if not names:
@@ -74,14 +74,14 @@ def layers_of(network: nn.Module, kinds: Sequence[type[nn.Module]]) -> list[str]
 
 
 def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
-    """Put ``module`` where the module called ``name`` is, by a dotted name as ``named_modules`` gives it."""
+    """Replace the module with the dotted ``name`` (as in ``named_modules``) by ``module``."""
     parent, _, child = name.rpartition(".")
     setattr(network.get_submodule(parent), child, module)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """Some weights of a network: ``elements`` numbers of ``bits`` bits, held in ``tensors`` (scales and all)."""
+    """Stored weights: ``elements`` numbers of ``bits`` bits, held in ``tensors``, scales included."""
 
     elements: int
     bits: int
@@ -89,21 +89,21 @@ class Stored:
 
 
 def parameters_as_stored(network: nn.Module) -> Iterator[Stored]:
-    """The parameters of ``network``, each once. A graph from PT2E holds its int8 weights as buffers: they count."""
+    """Parameters of ``network``, each once; a PT2E graph's int8 weights count too, though they are buffers."""
     states = _states_of_bitsandbytes(network)
     for tensor in (*network.parameters(), *_rounded_buffers(network)):
         yield _stored(tensor, states.get(id(tensor)))
 
 
 def tensors_as_stored(network: nn.Module) -> Iterator[Tensor]:
-    """Every tensor that has to be kept to run ``network``: parameters, buffers, and what libraries keep beside them."""
+    """Every tensor that ``network`` needs: parameters, buffers, and those that libraries keep apart from both."""
     for stored in parameters_as_stored(network):
         yield from stored.tensors
     yield from network.buffers()
 
 
 def weights_in(network: nn.Module, bits: int) -> int:
-    """How many weights are stored in ``bits`` bits or fewer."""
+    """Number of weights that are stored in ``bits`` bits or fewer."""
     return sum(stored.elements for stored in parameters_as_stored(network) if stored.bits <= bits)
 
 
@@ -112,14 +112,14 @@ def _rounded_buffers(network: nn.Module) -> Iterator[Tensor]:
 
 
 def _states_of_bitsandbytes(network: nn.Module) -> dict[int, Any]:
-    """What bitsandbytes keeps outside of parameters and buffers, by the identity of the parameter."""
+    """Scales and code books that bitsandbytes keeps outside of parameters and buffers, by the parameter's identity."""
     states: dict[int, Any] = {}
     for module in network.modules():
         for parameter in module.parameters(recurse=False):
             state = getattr(parameter, "quant_state", None) or _state_of_int8(module, parameter)
             if state is not None:
                 states[id(parameter)] = state
-        # bitsandbytes' parametrization of a weight: the bytes are its sibling's, the state its own.
+        # In bitsandbytes' parametrization of a weight the state is the parametrization's, the bytes are its parent's.
         for expanding in module.children() if isinstance(module, nn.utils.parametrize.ParametrizationList) else ():
             if hasattr(expanding, "quant_state"):
                 states[id(module.original)] = expanding.quant_state
@@ -127,7 +127,7 @@ def _states_of_bitsandbytes(network: nn.Module) -> dict[int, Any]:
 
 
 def _state_of_int8(module: nn.Module, parameter: nn.Parameter) -> Tensor | None:
-    """Scales of a ``Linear8bitLt``: with the weight until the first call, with the layer after it."""
+    """Scales of a ``Linear8bitLt``, which move from the weight to the layer at the first call."""
     if parameter is not getattr(module, "weight", None):
         return None
     kept = getattr(parameter, "SCB", None)
@@ -142,13 +142,13 @@ def _stored(tensor: Tensor, state: Any) -> Stored:
     payload = getattr(tensor, "qdata", None)  # torchao's name in all its tensors
     if payload is None:
         return Stored(elements=tensor.numel(), bits=8 * tensor.element_size(), tensors=(tensor,))
-    # int4 payloads are padded to whole tiles: their size tells more bits than they mean.
+    # int4 payloads are padded to whole tiles, so that their size suggests more bits.
     bits = 4 if type(tensor).__name__.startswith("Int4") else 8 * payload.element_size()
     return Stored(elements=tensor.numel(), bits=bits, tensors=(tensor,))
 
 
 def _tensors_of(state: Any) -> Iterator[Tensor]:
-    """Scales, code book and offset of a 4-bit state, and of the state of its scales where those are quantised too."""
+    """Scales, code book and offset of a 4-bit state, and those of its scales if these are quantised too."""
     for value in vars(state).values():
         if isinstance(value, Tensor):
             yield value

@@ -1,6 +1,6 @@
-"""How transformers is told to load a language model at a precision: by arguments, as its users do.
+"""Arguments by which transformers loads a language model at a precision, as its users do.
 
-Imported by the worker that loads. bitsandbytes and torchao are imported here, which is no part of loading.
+bitsandbytes and torchao are imported here, so that their import is not timed as loading.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from bench.measure.ceilings import TF32_CAPABILITY
 from bench.precision.native import allow_tf32, need_capability
 
 INT4_GROUP = 64
-"""Weights that share a scale: small models are not wide enough for 128."""
+"""Number of weights that share a scale; small models are not wide enough for 128."""
 PACKED_OUTPUTS = 32
-"""Side by side in the layout of bitsandbytes for AVX512-BF16."""
+"""Number of outputs side by side in bitsandbytes' layout for AVX512-BF16."""
 
 
 def _nothing(model: Any) -> None:
-    """The model is as it has to be."""
+    """Leave the model as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
-    """Arguments of ``from_pretrained``, and what is left to do to the model that it gives."""
+    """Arguments of ``from_pretrained``, and the last step on the model that it returns."""
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     finish: Callable[[Any], None] = _nothing
 
 
 def loading_of(precision: Precision, device: torch.device) -> Loading:
-    """How a language model is loaded at ``precision`` for ``device``.
+    """Loading of a language model at ``precision`` for ``device``.
 
     Raises:
         Unsupported: the precision is not for language models, or this machine or these versions cannot do it.
@@ -50,7 +50,7 @@ def loading_of(precision: Precision, device: torch.device) -> Loading:
 
 
 def plain(device: torch.device, *, dtype: str, tf32: bool = False) -> Loading:
-    """All weights in one number format."""
+    """Load all weights in one number format."""
     if dtype == "bfloat16":
         need_capability(device, "bfloat16")
     if tf32:
@@ -59,7 +59,7 @@ def plain(device: torch.device, *, dtype: str, tf32: bool = False) -> Loading:
 
 
 def eight_bits(device: torch.device, *, threshold: float) -> Loading:
-    """LLM.int8(); activations of ``threshold`` and more stay in 16 bits, none with 0."""
+    """Load by LLM.int8(); activations of ``threshold`` or more stay in 16 bits, none if it is 0."""
     _import_bitsandbytes()
     from transformers import BitsAndBytesConfig
 
@@ -68,7 +68,7 @@ def eight_bits(device: torch.device, *, threshold: float) -> Loading:
 
 
 def four_bits(device: torch.device, *, quant_type: Literal["nf4", "fp4"], nested: bool, compute: str) -> Loading:
-    """4-bit weights, expanded to ``compute`` at each call and multiplied in it."""
+    """Load 4-bit weights, expanded to ``compute`` at each call and multiplied in it."""
     _import_bitsandbytes()
     from transformers import BitsAndBytesConfig
 
@@ -87,10 +87,10 @@ def four_bits(device: torch.device, *, quant_type: Literal["nf4", "fp4"], nested
 
 
 def expand_odd_shapes(model: Any) -> None:
-    """Keep bitsandbytes from repacking, at the first call, weights of shapes that it cannot repack and would fail on.
+    """Keep bitsandbytes from repacking, at the first call, weights of shapes on which that fails.
 
-    It does so where the processor multiplies bfloat16: for outputs in multiples of 32 and rows of whole blocks.
-    Others are expanded at each call, as all are on other processors.
+    It repacks on processors with bfloat16 products, for outputs in multiples of 32 and rows of whole blocks. Others are
+    expanded at each call, as all are on other processors.
     """
     from bitsandbytes.nn.modules import Linear4bit
 
@@ -102,7 +102,7 @@ def expand_odd_shapes(model: Any) -> None:
 
 
 def torchao(device: torch.device, *, kind: str) -> Loading:
-    """torchao's weight-only configurations, everything else in bfloat16."""
+    """Load with a weight-only configuration of torchao, everything else in bfloat16."""
     from transformers import TorchAoConfig
 
     from bench.precision.torchao_layers import configuration_of
@@ -116,7 +116,7 @@ def torchao(device: torch.device, *, kind: str) -> Loading:
 
 
 def packed(device: torch.device) -> Loading:
-    """bfloat16, then int8 weights in all linear layers but the output head."""
+    """Load in bfloat16, then pack int8 weights in all linear layers except the output head."""
     from bench.precision.native import pack_linear_layers
 
     return Loading(
@@ -126,13 +126,13 @@ def packed(device: torch.device) -> Loading:
 
 
 def sixteen_bits(device: torch.device) -> torch.dtype:
-    """What is not quantised is kept in: bfloat16, as checkpoints are published, or float16 where a GPU has none."""
+    """Type of all that is not quantised: bfloat16, as checkpoints are published, or float16 on a GPU without it."""
     old = device.type == "cuda" and torch.cuda.get_device_capability(device) < TF32_CAPABILITY
     return torch.float16 if old else torch.bfloat16
 
 
 def bitsandbytes_cpu_kernels(bits: int) -> str:
-    """What multiplies weights of ``bits`` bits on this CPU. For 4 bits bitsandbytes looks for optional kernels."""
+    """Kernels that multiply weights of ``bits`` bits on this CPU. For 4 bits bitsandbytes looks for optional ones."""
     from bitsandbytes.backends.cpu import ops
     from bitsandbytes.functional import has_avx512bf16
 
@@ -149,5 +149,5 @@ def bitsandbytes_cpu_kernels(bits: int) -> str:
 def _import_bitsandbytes() -> None:
     import bitsandbytes  # noqa: F401
 
-    # It says at every call that inputs are rounded to float16: inside each timed sample.
+    # It logs at every call that inputs are rounded to float16, inside each timed sample.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

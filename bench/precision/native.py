@@ -1,4 +1,4 @@
-"""torch's own number formats: float32, TF32, and the 16-bit ones, stored or by autocast."""
+"""Precisions by torch alone: float32, TF32, 16-bit formats (stored or by autocast), and packed int8 linear layers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bench.precision.converted import Converted, Setting, layers_of, replace_mod
 
 
 def as_is(network: nn.Module, setting: Setting) -> Converted:
-    """The network as it was trained."""
+    """Convert nothing: the network as it was trained."""
     return Converted(network=network.to(setting.device), may_freeze=True)
 
 
 def as_tf32(network: nn.Module, setting: Setting) -> Converted:
-    """float32 weights; matrix products and cuDNN's convolutions may round their operands to TF32.
+    """Keep float32 weights; let matrix products and cuDNN's convolutions round their operands to TF32.
 
     Raises:
         Unsupported: the GPU has no TF32.
@@ -39,7 +39,7 @@ def allow_tf32(device: torch.device) -> None:
 
 
 def as_type(network: nn.Module, setting: Setting, *, dtype: str) -> Converted:
-    """All floating-point weights and buffers in ``dtype`` (``bfloat16``, ``float16``); inputs have to come in it too.
+    """Convert all floating-point weights and buffers to ``dtype`` (``bfloat16``, ``float16``); inputs need it too.
 
     Raises:
         Unsupported: the GPU has no bfloat16.
@@ -51,7 +51,7 @@ def as_type(network: nn.Module, setting: Setting, *, dtype: str) -> Converted:
 
 
 def autocast(network: nn.Module, setting: Setting, *, dtype: str) -> Converted:
-    """float32 weights; torch.autocast rounds the operands of products to ``dtype`` at each call.
+    """Keep float32 weights; torch.autocast rounds the operands of products to ``dtype`` at each call.
 
     Raises:
         Unsupported: the GPU has no bfloat16.
@@ -63,7 +63,7 @@ def autocast(network: nn.Module, setting: Setting, *, dtype: str) -> Converted:
 
 
 class Autocast(nn.Module):
-    """A network that runs under ``torch.autocast``. Maps what the network maps, logits in ``dtype``."""
+    """Network that runs under ``torch.autocast``: same inputs and outputs, with logits in ``dtype``."""
 
     def __init__(self, network: nn.Module, device: str, dtype: torch.dtype) -> None:
         super().__init__()
@@ -72,14 +72,14 @@ class Autocast(nn.Module):
         self.dtype = dtype
 
     def forward(self, images: Tensor) -> Tensor:
-        # Without the cache, which serves training: inference would keep a 16-bit copy of every weight.
+        # The cache serves training; in inference it would keep a 16-bit copy of every weight.
         with torch.autocast(self.device, self.dtype, cache_enabled=False):
             logits: Tensor = self.network(images)
         return logits
 
 
 def need_capability(device: torch.device, what: str) -> None:
-    """A CPU has everything, if slowly.
+    """Check that the device supports the format ``what``. A CPU supports all, some of them slowly.
 
     Raises:
         Unsupported: the GPU is older than Ampere.
@@ -93,9 +93,11 @@ LARGEST = 127
 
 
 class PackedInt8Linear(nn.Module):
-    """A linear layer of int8 weights (outputs, inputs), symmetric, with one bfloat16 scale for each output.
+    """Linear layer of int8 weights (outputs, inputs), symmetric, with one bfloat16 scale for each output.
 
-    Maps bfloat16 (..., inputs) to bfloat16 (..., outputs).
+    Maps bfloat16 (..., inputs) to bfloat16 (..., outputs). torch multiplies the weights as they are stored, by
+    ``aten::_weight_int8pack_mm``, which widens them in registers. Inductor replaces torchao's int8 weights by the same
+    kernel where it recognises them; no well-kept library calls it outright on a CPU.
     """
 
     weight: Tensor
@@ -105,7 +107,7 @@ class PackedInt8Linear(nn.Module):
         super().__init__()
         exact = linear.weight.detach().float()
         scale = (exact.abs().amax(dim=1).clamp(min=torch.finfo(torch.bfloat16).tiny) / LARGEST).to(torch.bfloat16)
-        # Rounded with the scale that it is multiplied by, which bfloat16 has rounded as well.
+        # The scale is rounded to bfloat16 first, since that scale is the one in the product.
         rounded = (exact / scale.float()[:, None]).round().clamp(-LARGEST, LARGEST)
         self.register_buffer("weight", rounded.to(torch.int8))
         self.register_buffer("scale", scale)
@@ -119,10 +121,10 @@ class PackedInt8Linear(nn.Module):
 
 
 def pack_linear_layers(network: nn.Module, keep: Any) -> None:
-    """Replace every linear layer of ``network`` but ``keep`` (the output head, which other methods leave as well).
+    """Replace every linear layer of ``network`` except ``keep`` (the output head, which other methods leave as well).
 
     Raises:
-        Unsupported: there is none, or torch has no such kernel.
+        Unsupported: there is no linear layer, or torch has no such kernel.
     """
     if not hasattr(torch, "_weight_int8pack_mm"):
         raise Unsupported(f"torch {torch.__version__} has no product of bfloat16 with packed int8 weights")

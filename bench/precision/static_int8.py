@@ -1,8 +1,8 @@
 """Static int8 with convolutions on x86: exported, observed on training images, rounded, compiled to int8 kernels.
 
-The flow is PyTorch's PT2E quantisation with torchao's x86 Inductor quantizer. What it gives is a graph that rounds
-between operations; Inductor, with its weights frozen, replaces each rounded convolution and product by oneDNN's int8
-kernel. Without that step it computes in float32.
+The flow is PyTorch's PT2E quantisation with torchao's x86 Inductor quantizer. It yields a graph that rounds between
+operations. Inductor, with its weights frozen, replaces each rounded convolution and product by oneDNN's int8 kernel.
+Without that step the graph computes in float32.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from bench.measure.machine import cpu_features
 from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of
 
 TRACED_BATCH = 2
-"""Sizes of 0 and 1 are taken for constants when a network is exported."""
+"""Batch size for the export, which treats sizes of 0 and 1 as constants."""
 
 
 def convert(network: nn.Module, setting: Setting) -> Converted:
-    """Weights in int8 with a scale for each output channel, activations in uint8 with one for each tensor.
+    """Convert weights to int8 with a scale for each output channel, activations to uint8 with one for each tensor.
 
     Raises:
         Unsupported: the network cannot be exported, or the quantizer does not take it.
@@ -46,7 +46,7 @@ def convert(network: nn.Module, setting: Setting) -> Converted:
 
 @contextmanager
 def _faults_named() -> Iterator[None]:
-    """Exporting and observing run the network's own code, and anything may be wrong with that: it is unsupported."""
+    """Raise any fault inside as ``Unsupported``: exporting and observing run the network's own code, which may fail."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError):
@@ -57,7 +57,7 @@ def _faults_named() -> Iterator[None]:
 
 
 def reduces_range() -> bool:
-    """Whether activations get 7 bits: without VNNI, sums of two 8-bit products overflow their 16 bits."""
+    """True if activations have 7 bits: without VNNI, sums of two 8-bit products overflow their 16 bits."""
     return not {"avx512_vnni", "avx_vnni"} & set(cpu_features())
 
 
@@ -67,16 +67,16 @@ def _quantizer() -> Any:
 
 
 def _export(network: nn.Module, setting: Setting) -> Any:
-    """The graph of the network for batches of any size."""
+    """Graph of the network for batches of any size."""
     images = torch.zeros(TRACED_BATCH, *setting.image_shape)
     return export(network, (images,), dynamic_shapes=({0: Dim.DYNAMIC},)).module(check_guards=False)
 
 
 def _give_each_call_its_own_path(exported: Any) -> None:
-    """A module that is called twice, as torchvision's ResNets call their ReLU, becomes two to the quantizer.
+    """Give each call of a module its own path, since torchvision's ResNets call one ReLU several times.
 
-    It groups operations by the path of their module, and refuses a group with two outputs (torchao issue 4478). The
-    keys of the stack, unlike the paths, tell one call from the next.
+    The quantizer groups operations by the path of their module, and refuses a group with two outputs (torchao issue
+    4478). The keys of the stack, unlike the paths, differ between calls.
     """
     first: dict[str, str] = {}
     for node in exported.graph.nodes:
@@ -88,7 +88,7 @@ def _give_each_call_its_own_path(exported: Any) -> None:
 
 
 def _forget_what_is_unused(quantised: Any) -> None:
-    """Take out the float32 weights that were rounded: the graph no longer reads them, and they would be stored."""
+    """Delete the float32 weights that were rounded: the graph no longer reads them, but they would be stored."""
     read = {node.target for node in quantised.graph.nodes if node.op == "get_attr"}
     tensors = [name for name, _ in [*quantised.named_parameters(), *quantised.named_buffers()]]
     for name in tensors:

@@ -1,4 +1,4 @@
-"""torchao's ways with layers: int8 weights for all of them, and its configurations for linear ones."""
+"""Precisions by torchao: int8 weights of all layers, and its own configurations of linear layers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of
 
 INT4_GROUP = 128
 INT8_ROWS = 16
-"""torch._int_mm on CUDA refuses so many rows and fewer."""
-# torchao would set a dozen switches of the compiler for the whole process: rows are to differ in precision alone.
+"""Largest number of rows that torch._int_mm refuses on CUDA."""
+# torchao would set a dozen switches of the compiler for the whole process; rows must differ in precision alone.
 CONFIGURATIONS: dict[str, Callable[[], Any]] = {
     "int8_weight_only": lambda: Int8WeightOnlyConfig(set_inductor_config=False),
     "int8_dynamic": lambda: Int8DynamicActivationInt8WeightConfig(set_inductor_config=False),
@@ -29,7 +29,7 @@ CONFIGURATIONS: dict[str, Callable[[], Any]] = {
 
 
 def configuration_of(kind: str, device: torch.device, group: int = INT4_GROUP) -> Any:
-    """torchao's own: ``int8_weight_only``, ``int8_dynamic``, or ``int4_weight_only`` in groups of ``group``.
+    """Configuration of torchao: ``int8_weight_only``, ``int8_dynamic``, or ``int4_weight_only`` in groups of ``group``.
 
     Raises:
         ImportError: this version of torchao has no int4 for CPUs.
@@ -40,16 +40,16 @@ def configuration_of(kind: str, device: torch.device, group: int = INT4_GROUP) -
         from torchao.prototype.quantization.int4.inference_workflow import PrototypeInt4WeightOnlyConfig
 
         return PrototypeInt4WeightOnlyConfig(group_size=group, set_inductor_config=False)
-    # Its default packing needs a package of its own.
+    # The default packing needs another package.
     return Int4WeightOnlyConfig(group_size=group, int4_packing_format="tile_packed_to_4d", set_inductor_config=False)
 
 
 def int8_weights(network: nn.Module, setting: Setting) -> Converted:
-    """Weights of convolutions and linear layers in int8, symmetric, with one scale for each output channel.
+    """Store weights of convolutions and linear layers in int8, symmetric, with one scale for each output channel.
 
-    They are expanded to float32 at each call: memory is saved, arithmetic is not. torchao's own
-    ``IntxWeightOnlyConfig`` gives a convolution one scale for each output channel *and place in the kernel*: in a
-    depthwise convolution that is a scale for each weight, which takes more than the weights did.
+    They are expanded to float32 at each call, which saves memory but no arithmetic. torchao's own
+    ``IntxWeightOnlyConfig`` has one scale for each output channel *and kernel position* of a convolution. In a
+    depthwise convolution that is a scale for each weight, which takes more bytes than float32.
 
     Raises:
         Unsupported: the network has neither convolutions nor linear layers.
@@ -64,9 +64,9 @@ def int8_weights(network: nn.Module, setting: Setting) -> Converted:
 
 
 def linear(network: nn.Module, setting: Setting, *, kind: str) -> Converted:
-    """Linear layers by torchao's configuration: ``int8_weight_only``, ``int8_dynamic`` or ``int4_weight_only``.
+    """Convert linear layers by torchao: ``int8_weight_only``, ``int8_dynamic`` or ``int4_weight_only``.
 
-    Int4 computes in bfloat16: the whole network is held in it.
+    Int4 computes in bfloat16, which the whole network is held in.
 
     Raises:
         Unsupported: the network has no linear layer that can be converted, or the packing needs another GPU.
@@ -87,9 +87,9 @@ def linear(network: nn.Module, setting: Setting, *, kind: str) -> Converted:
 
 
 def _for_int8_tensor_cores(network: nn.Module, names: list[str], rows: int) -> list[str]:
-    """The layers that torch._int_mm takes on CUDA; torchao would multiply the others in float32 without a word."""
+    """Names of the layers that torch._int_mm takes on CUDA; torchao silently multiplies the others in float32."""
     if rows <= INT8_ROWS:
-        raise Unsupported(f"int8 products on CUDA need batches of more than {INT8_ROWS}")
+        raise Unsupported(f"int8 products on CUDA need batches of more than {INT8_ROWS}; this one has {rows}")
     layers: dict[str, Any] = {name: network.get_submodule(name) for name in names}
     fitting = [name for name, layer in layers.items() if layer.in_features % 8 == 0 == layer.out_features % 8]
     if not fitting:

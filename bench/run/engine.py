@@ -189,17 +189,17 @@ class Engine:
     def _try(self, case: Case, weights: Weights) -> Outcome:
         """The outcome of ``case``, which no test asked for so far: kept for one that will, and for ``--resume``."""
         if case.id not in self.tried:
-            found = self._perform(case, weights)
+            result = self._perform(case, weights)
             line = Tried(
                 run=self.run_id,
-                outcome=found.outcome,
+                outcome=result.outcome,
                 fingerprint=self.workspace.fingerprint,
-                case_seconds=found.seconds,
+                case_seconds=result.seconds,
             )
             with uninterrupted():
-                self._write(line, found.spent)
-                self.tried[case.id] = found
-                self.case_seconds[case.id] = found.seconds
+                self._write(line, result.spent)
+                self.tried[case.id] = result
+                self.case_seconds[case.id] = result.seconds
         return self.tried[case.id].outcome
 
     def _weights_of(self, training: Case | None) -> Weights:
@@ -212,8 +212,8 @@ class Engine:
             return Weights(fresh=False)
         known = training.id in self.outcomes or training.id in self.adoption.entries
         name = self.artefact_of(training) if self.artefact_of and not known else None
-        if name and (found := self.artefacts.sha256(name)):
-            return Weights(artefact=name, sha256=found, fresh=False)
+        if name and (digest := self.artefacts.sha256(name)):
+            return Weights(artefact=name, sha256=digest, fresh=False)
         trained = self.run(training)
         if isinstance(trained, Failure):
             return Weights(untrained=f"its training failed ({trained.kind}: {trained.message})")

@@ -35,8 +35,8 @@ def rebuild(contents: Contents, results: Path, run: str | None = None) -> dict[s
     own: list[Entry | Taken] = [
         line for line in contents.lines if isinstance(line, Entry | Taken) and line.run == start.run
     ]
-    found = {line.case: _source(line, contents.finished) for line in own if isinstance(line, Taken)}
-    taken = {case: entry for case, entry in found.items() if entry and entry.run != start.run}
+    sources = {line.case: _source(line, contents.finished) for line in own if isinstance(line, Taken)}
+    taken = {case: entry for case, entry in sources.items() if entry and entry.run != start.run}
     measured = {line.outcome.case.id: line for line in own if isinstance(line, Entry)}
     entries: dict[str, Entry | Tried] = {**taken, **measured}
     if not entries:
@@ -82,8 +82,8 @@ def _damage(contents: Contents) -> str:
 
 
 def _source(taken: Taken, entries: Sequence[Entry | Tried]) -> Entry | Tried | None:
-    found = [entry for entry in entries if entry.run == taken.source and entry.outcome.case.id == taken.case]
-    return found[-1] if found else None
+    matching = [entry for entry in entries if entry.run == taken.source and entry.outcome.case.id == taken.case]
+    return matching[-1] if matching else None
 
 
 def _case(line: Entry | Taken) -> str:

@@ -175,14 +175,14 @@ def summary(
 
 def predictions(outcomes: Iterable[Outcome], results: Path) -> dict[str, str]:
     """Predicted labels of all outcomes by their digest, each once, for a report to pair rows by."""
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for outcome in outcomes:
         stored = outcome.quality.predictions if isinstance(outcome, Measurement) and outcome.quality else None
-        if stored and stored.sha256 not in found:
+        if stored and stored.sha256 not in labels:
             packed = packed_labels(stored, results)
             if packed is not None:  # a row without its labels is still a row
-                found[stored.sha256] = packed
-    return found
+                labels[stored.sha256] = packed
+    return labels
 
 
 def packed_labels(stored: Predictions, results: Path) -> str | None:

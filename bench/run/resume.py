@@ -109,10 +109,10 @@ def _shaping(root: Path) -> list[Path]:
 def _stamp(path: Path) -> tuple[int, int] | None:
     """Time of a file's last change and its size; None if it is not there."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +143,8 @@ class Artefacts:
         """Digest of the file ``name``; None if it is not there."""
         file = self.folder / name
         try:
-            found = file.stat()
-            seen = (name, found.st_mtime_ns, found.st_size)
+            status = file.stat()
+            seen = (name, status.st_mtime_ns, status.st_size)
             if seen not in self._known:
                 self._known[seen] = sha256_of(file)
         except OSError:
@@ -155,8 +155,8 @@ class Artefacts:
         """Whether the file that a measurement speaks of is there and as it was then."""
         if measurement.artefact is None:
             return True
-        found = self.sha256(measurement.artefact)
-        return found is not None and found == measurement.weights_sha256
+        digest = self.sha256(measurement.artefact)
+        return digest is not None and digest == measurement.weights_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,10 +173,10 @@ class Adoption:
     def lines(self) -> list[str]:
         """For people: what can be taken from which runs, and what cannot."""
         runs = Counter(entry.run for entry in self.entries.values())
-        origins = "; ".join(f"{count} of run {run}{self._begun(run)}" for run, count in runs.items())
-        found = f"resuming: {len(self.entries)} measurements of this code, machine and data"
+        origins = "; ".join(f"{number} of run {run}{self._begun(run)}" for run, number in runs.items())
+        count = f"resuming: {len(self.entries)} measurements of this code, machine and data"
         return [
-            f"{found} ({origins})" if origins else found,
+            f"{count} ({origins})" if origins else count,
             *(f"left out: {count} {reason}" for reason, count in self.left_out.items()),
             *(f"left out: {line}" for line in self.damaged),
         ]

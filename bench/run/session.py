@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from bench.core import datasets
 from bench.core.artefacts import artefact_name, training_code
 from bench.core.errors import CodeChanged, InputError
 from bench.core.experiments import CASE_MODULES, EXPERIMENTS, LANGUAGE_EXPERIMENTS, group_of
@@ -99,7 +100,7 @@ class BenchSession:
         """Lines for pytest's header."""
         plan = self.plan
         return [
-            f"halfbyte: {plan.device}, {plan.threads} threads, data set {plan.dataset}, "
+            f"halfbyte: {plan.device}, {plan.threads} threads, data set {datasets.described(plan.dataset)}, "
             f"budget {plan.budget.name} ({plan.budget.summary})",
             f"models: {', '.join((*plan.models, *(plan.language.models if plan.language else ())))}",
             *([NOTHING_WRITTEN] if self.disabled else []),
@@ -208,8 +209,8 @@ class BenchSession:
         )
 
     def _commit(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.config.hook.pytest_benchmark_generate_commit_info(config=self.config)
-        return found
+        commit: dict[str, Any] = self.config.hook.pytest_benchmark_generate_commit_info(config=self.config)
+        return commit
 
     def _artefact_of(self, training: Case) -> str:
         return artefact_name(training, self.datasets[0]["digest"], self.engine.workspace.training_code)
@@ -239,8 +240,8 @@ class BenchSession:
 
     def closing(self) -> list[str]:
         """Lines for the end of pytest's output."""
-        found = len(self.engine.adoption.entries)
-        taken = [f"resumed: took {self.engine.resumed} of {found} measurements"] if self.config.option.resume else []
+        adopted = len(self.engine.adoption.entries)
+        taken = [f"resumed: took {self.engine.resumed} of {adopted} measurements"] if self.config.option.resume else []
         return [*taken, *([NOTHING_WRITTEN] if self.disabled else []), *self._closing]
 
     def _rescued(self, error: OSError) -> str:

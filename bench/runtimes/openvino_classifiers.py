@@ -201,8 +201,8 @@ def _quantise(model: openvino.Model, order: Order) -> tuple[openvino.Model, str]
         tried[corrected] = (float(divergences(expected, _logits(quantised, held_out, order)).mean()), quantised)
     best = min(tried, key=lambda corrected: tried[corrected][0])
     note = (
-        f"NNCF {'with' if best else 'without'} bias correction: KL divergence from float32 of "
-        f"{tried[best][0]:.2g} nats on {len(held_out)} held-out training images, against {tried[not best][0]:.2g} the other way"
+        f"NNCF {'with' if best else 'without'} bias correction: KL divergence from float32 of {tried[best][0]:.2g} "
+        f"against {tried[not best][0]:.2g} nats the other way, on {len(held_out)} held-out training images"
     )
     return tried[best][1], note
 

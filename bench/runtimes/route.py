@@ -22,7 +22,7 @@ from bench.core.workspace import Workspace
 from bench.measure.products import Product, flops_in, main_format
 
 TOLERANCE = 0.01
-"""Share of the FLOPs that may be missed, or counted twice, before nothing is concluded from what ran."""
+"""Largest share of the FLOPs that a trace may miss or count twice; beyond it no conclusion is drawn."""
 OPERATOR = re.compile(r"aten[.:]{1,2}\w+|prims?[.:]{1,2}\w+|(?<=implementation for )\w+")
 """Names of operators in the messages of exporters and of ONNX Runtime."""
 LACKS_MEMORY = ("bad_alloc", "out of memory", "can't allocate memory", "Failed to allocate memory")
@@ -64,7 +64,7 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """``compute``: the number format in which most of the arithmetic ran, None where that is unknown."""
+    """Coverage and arithmetic of one step; ``compute`` is the number format of most FLOPs, None if unknown."""
 
     coverage: Coverage | None = None
     compute: str | None = None
@@ -151,7 +151,7 @@ def whats_run(ran: Sequence[Product], precision: Precision, *, weights: int, par
     if accounted:
         return Ran(coverage=coverage, compute=main_format(ran))
     share = f"{seen / flops:.1%}" if flops else "none"
-    reason = f"the operators that the trace names did {share} of the network's FLOPs"
+    reason = f"operators in the trace account for {share} of the network's FLOPs"
     return Ran(coverage=coverage, absent={"coverage FLOPs": reason})
 
 

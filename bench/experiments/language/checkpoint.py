@@ -1,4 +1,4 @@
-"""The files of a language model, before any case needs them: found, fetched or made, and tried."""
+"""Files of a language model: fetched and checked before any case, and the experiment that times loading them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from models.language_files import digest_of, weight_files
 
 
 def fetch(name: str, workspace: Workspace) -> dict[str, Any]:
-    """The folder of a language model, and what the report says of it.
+    """Folder of a language model, and facts about it for the report.
 
     Raises:
-        InputError: it cannot be had or used: no network or token, no tokenizer, code of its own, a broken file.
+        InputError: it cannot be fetched or used: no network or token, no tokenizer, code of its own, a broken file.
     """
     spec = models.language_model(name)
     quiet()
@@ -63,22 +63,22 @@ def _check_configuration(name: str, folder: Path) -> None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("not a JSON object")
         AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except ValueError as error:
         if "auto_map" in file.read_text(encoding="utf-8"):
             raise InputError(
                 f"language model '{name}' needs code of its own, which is not run here; use a model that transformers "
-                "knows"
+                "has built in"
             ) from error
         raise InputError(f"language model '{name}': {file} cannot be used ({_line(error)})") from error
     if any(part.get("quantization_config") for part in (content, content.get("text_config") or {})):
-        # transformers would keep to that, whatever it is asked for: every precision would be the same model.
+        # transformers would keep that quantisation, so that every precision would be the same model.
         raise InputError(f"language model '{name}': {folder} is quantised already; give its unquantised weights")
 
 
 def _check_weights(name: str, folder: Path) -> None:
-    """A file that is cut short says so in its header; one that is missing is named by the index."""
+    """Check that no file is missing, by the index, or cut short, by its header."""
     try:
         files = weight_files(folder)
     except models.ModelError as error:
@@ -121,7 +121,7 @@ WEIGHT_FILES = (".bin", ".gguf", ".onnx.data")
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """Memory that a model takes: at most while it is loaded, and once it is."""
+    """Memory of a model: its peak while loading, and the rest after it."""
 
     peaks: tuple[Peak, ...] = ()
     resident_bytes: int | None = None
@@ -132,7 +132,9 @@ class Taken:
 
 
 def run_load(case: Case, workspace: Workspace) -> Measurement:
-    """Convert and load once, as only the first time is what a user waits for. Files may be in the page cache.
+    """Time one conversion and load, since users wait for the first only; the peak of memory is from another pass.
+
+    Files may be in the page cache.
 
     Raises:
         TooLittleMemory: the model does not fit.
@@ -172,7 +174,7 @@ def _checkpoint_bytes(workspace: Workspace) -> int:
 
 
 def _on_cuda(device: torch.device) -> Taken:
-    """The allocator counts its peak anyway: in this process there was nothing but the loading."""
+    """Memory by CUDA's allocator, which counts its peak anyway. This process did nothing before loading."""
     return Taken(
         peaks=tuple(memory.cuda_peaks("load", device)),
         resident_bytes=int(torch.cuda.memory_allocated(device)),
@@ -180,15 +182,15 @@ def _on_cuda(device: torch.device) -> Taken:
 
 
 def _in_child(case: Case, work: Callable[..., None], *arguments: Any) -> Taken:
-    """Done in a child, which ends with it: what a first load leaves in the heap would hide a part of the second.
+    """Result of ``work`` in a forked child, since memory that a first load leaves in the heap would hide a part of it.
 
-    Nothing where the system cannot fork or does not tell what a process holds, nor under ``--isolation none``: where
-    threads have worked already, a fork would wait for them for ever.
+    Absent if the system cannot fork or does not report memory, and under ``--isolation none``: a process whose threads
+    have worked already would wait for them for ever after a fork.
     """
     why = memory.why_absent(torch.device(case.device))
     alone = multiprocessing.parent_process() is not None and "fork" in multiprocessing.get_all_start_methods()
     if why or not alone:
-        return Taken(problem=why or "watched only in a worker process that can fork another one")
+        return Taken(problem=why or "measured only in a worker process that can fork another one")
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
     child = context.Process(target=work, args=(*arguments, there))
@@ -196,8 +198,8 @@ def _in_child(case: Case, work: Callable[..., None], *arguments: Any) -> Taken:
     there.close()
     try:
         held: Taken = here.recv()
-    except EOFError:  # where loading fails, it fails again in this process, which tells why
-        held = Taken(problem="the pass that was watched ended early: its log tells why")
+    except EOFError:  # a load that fails there fails again in this process, with its reason
+        held = Taken(problem="the child that measured memory ended early; its log has the reason")
     child.join()
     return held
 
@@ -209,8 +211,8 @@ def _convert(case: Case, workspace: Workspace, there: Any) -> None:
 
 
 def _watch(case: Case, workspace: Workspace, there: Any) -> None:
-    """Weights that are used where they lie in their file are added to what no file stands behind."""
-    # A fork has lost its parent's threads: asked for here, before transformers loads in several threads at once.
+    """Load in this child and send its memory: anonymous bytes, plus weights that are used from their mapped file."""
+    # A fork loses its parent's threads: recreated here, before transformers loads in several threads at once.
     torch.set_num_threads(case.threads)
     device = torch.device(case.device)
     loading = loading_of(precision_of(case), device)

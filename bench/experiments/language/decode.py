@@ -1,4 +1,4 @@
-"""Decoding: the time between tokens and new tokens a second, and what a step has to move and multiply at least."""
+"""Decoding: time between tokens, new tokens per second, and the least work of a step in bytes and FLOPs."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from bench.measure.trace import traced
 from bench.runtimes.language_route import Generation
 
 BLOCKS = 6
-"""Of each generation: the fewest of which a median has an interval of 95 %."""
+"""Blocks of each generation: the smallest number whose median has an interval of 95 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """Generations of one model, timed until the case's criterion was met."""
+    """Samples of generations, timed until the case's criterion is met."""
 
     generations: tuple[Generation, ...]
     gaps: tuple[float, ...]
     """Of all generations."""
     block_seconds: tuple[float, ...]
-    """Of blocks of steps that follow one another."""
+    """Seconds of blocks of consecutive steps."""
     steps_per_block: int
     criterion_met: bool
 
@@ -54,7 +54,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     def step() -> Generation:
         return route.generate(prompts, tokens)
 
-    with torch.no_grad():  # as `generate` itself has it, and its users with it
+    with torch.no_grad():  # as in `generate` itself
         first = step()
         route.check_mode()
         watch = Watch(route.device)
@@ -102,7 +102,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
 
 
 def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded:
-    """Every generation has the same number of gaps, and so of blocks."""
+    """Time generations until the criterion is met. All have the same number of gaps and blocks."""
     generations: list[Generation] = []
 
     def gaps() -> tuple[float, ...]:
@@ -121,12 +121,12 @@ def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded
 
 
 def block_sums(gaps: Sequence[float], steps: int) -> list[float]:
-    """Seconds of whole blocks of ``steps`` gaps; what is left over at the end is in none."""
+    """Seconds of whole blocks of ``steps`` gaps; the rest at the end is left out."""
     return [sum(gaps[begin : begin + steps]) for begin in range(0, len(gaps) - steps + 1, steps)]
 
 
 def _figures(case: Case, decoded: Decoded, prompt_tokens: int, new_tokens: int) -> dict[str, Figure]:
-    """The first new token belongs to prefill: neither its time nor itself is in a block."""
+    """Throughput and its facts. The first new token belongs to prefill and is in no block."""
     per_second = case.batch_size * decoded.steps_per_block / statistics.median(decoded.block_seconds)
     return {
         "throughput": Figure(value=per_second, unit="tokens/s", better="higher"),
@@ -138,7 +138,7 @@ def _figures(case: Case, decoded: Decoded, prompt_tokens: int, new_tokens: int) 
 
 
 def _energy(route: LanguageRoute, prompts: Tensor, tokens: int) -> tuple[float | None, str | None]:
-    """Joules of a decode step, or why they are unknown: from generations that are not timed, prefill left out."""
+    """Joules of a decode step, or the reason why unknown, from untimed generations without their prefill."""
     meter = meter_of(route.device)
     if not meter.counters:
         return None, meter.why_absent

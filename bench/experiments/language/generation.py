@@ -1,4 +1,4 @@
-"""Generating a fixed number of tokens, with the time at which each of them came."""
+"""Generation of a fixed number of tokens with the time of each, and prefill, the time to the first one."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from bench.measure.trace import traced
 from bench.runtimes.language_route import Generation
 
 TOKEN_CHARACTERS = 8
-"""More than a token of usual prose has."""
+"""Number of characters, above that of a token in usual prose."""
 
 
 class TokenClock(BaseStreamer):
-    """Notes when each step's tokens are there. ``generate`` hands over the prompt first, then a token a sequence."""
+    """Clock of new tokens. ``generate`` passes it the prompt first, then one token per sequence."""
 
     def __init__(self, device: torch.device, at_first: Callable[[], None] | None = None) -> None:
         self.times: list[float] = []
@@ -54,7 +54,7 @@ class TokenClock(BaseStreamer):
         self.steps.append(value.reshape(-1).tolist())
 
     def end(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no token is held back."""
 
 
 def generate(
@@ -64,15 +64,15 @@ def generate(
     arguments: Mapping[str, Any],
     at_first: Callable[[], None] | None = None,
 ) -> Generation:
-    """Make the model give exactly ``new_tokens`` to each of ``prompts``, greedily: an early end may not look fast.
+    """Generate exactly ``new_tokens`` for each of ``prompts``, greedily, so that an early end does not look fast.
 
     Args:
         prompts: ids, shape (sequences, tokens), without padding.
-        arguments: further ones of ``generate``: which cache, how it is compiled.
-        at_first: called as soon as the first new token is there, inside of the next one's time.
+        arguments: further arguments of ``generate``, for its cache and compilation.
+        at_first: called as soon as the first new token is there, within the time of the next one.
 
     Raises:
-        RuntimeError: a sequence got fewer.
+        RuntimeError: a sequence has fewer.
     """
     clock = TokenClock(prompts.device, at_first)
     ends = end_tokens(model)
@@ -89,7 +89,7 @@ def generate(
     )
     counts = new_token_counts(output, prompts.shape[1], ends)
     if set(counts) != {new_tokens}:
-        raise RuntimeError(f"{new_tokens} new tokens a sequence were asked for, and {sorted(counts)} came")
+        raise RuntimeError(f"{new_tokens} new tokens per sequence were requested, and {sorted(counts)} came")
     times = clock.times
     return Generation(
         first_token=times[0] - begin,
@@ -98,14 +98,14 @@ def generate(
 
 
 def warm_up(step: Callable[[], object], device: torch.device) -> None:
-    """A GPU needs its time to raise its clocks. A CPU has had a first generation, with every kernel that follows."""
+    """Run ``step`` until a GPU has raised its clocks. On a CPU the first generation has warmed up every kernel."""
     begin = time.perf_counter()
     while device.type == "cuda" and time.perf_counter() - begin < CUDA_WARM_UP_SECONDS:
         step()
 
 
 def new_token_counts(sequences: Tensor, prompt_tokens: int, ends: Sequence[int]) -> list[int]:
-    """How many tokens each sequence really got: after the prompt, up to its first end token, without padding."""
+    """Number of new tokens of each sequence: after the prompt, up to its first end token, without padding."""
     counts = []
     for row in sequences[:, prompt_tokens:].tolist():
         stops = [place for place, token in enumerate(row) if token in ends]
@@ -122,10 +122,10 @@ def end_tokens(model: Any) -> tuple[int, ...]:
 
 
 def cache_arguments(subject: Subject, case: Case, workspace: Workspace) -> dict[str, Any]:
-    """Arguments of ``generate``: the usual cache, which grows; or, compiled, the fastest route that transformers has.
+    """Arguments of ``generate``: the usual cache, which grows; or, compiled, a static cache.
 
-    That is a static cache, whose decode steps it compiles (prefill stays eager). Nothing is frozen: the places of the
-    cache would be folded into constants.
+    With a static cache, transformers compiles decode steps (prefill stays eager), its fastest way. Nothing is frozen,
+    since freezing would fold the places of the cache into constants.
 
     Raises:
         Unsupported: nothing can be compiled here, or not with this quantisation.
@@ -138,22 +138,22 @@ def cache_arguments(subject: Subject, case: Case, workspace: Workspace) -> dict[
     prepare_compiler(case, workspace, may_freeze=False)
     on_cpu = subject.device.type == "cpu"
     config = CompileConfig(mode="default" if on_cpu else "reduce-overhead")
-    config._compile_all_devices = on_cpu  # type: ignore[assignment]  # without it a CPU is left eager without a word
+    config._compile_all_devices = on_cpu  # type: ignore[assignment]  # without it a CPU silently stays eager
     return {"cache_implementation": "static", "compile_config": config}
 
 
 def check_compiled(subject: Subject, case: Case) -> None:
-    """See, after the first generation, that it did compile: transformers goes on eagerly where it will not.
+    """Check, after the first generation, that it was compiled: transformers silently falls back to eager.
 
     Raises:
-        Unsupported: it did not.
+        Unsupported: it was not.
     """
     if case.mode == "compiled" and getattr(subject.model, "_compiled_call", None) is None:
         raise Unsupported("transformers did not compile the decoding of this model, and gives no reason")
 
 
 class Configured(Protocol):
-    """What has transformers' configuration of a language model."""
+    """Object with transformers' configuration of a language model."""
 
     @property
     def config(self) -> Any:
@@ -161,31 +161,35 @@ class Configured(Protocol):
 
 
 def prompts_of(case: Case, workspace: Workspace, subject: Configured) -> Tensor:
-    """Ids (batch_size, prompt_tokens): pieces of the text one after the other; drawn for a model of random weights.
+    """Ids (batch_size, prompt_tokens): consecutive pieces of the text, or random ones for a model of random weights.
 
     Raises:
-        InputError: the model has no room for them, or the text is too short.
+        InputError: the model's context is too short for them, or the text is.
     """
     tokens, size = int(case.option("prompt_tokens") or 0), case.batch_size
     vocabulary, room = subject.config.vocab_size, getattr(subject.config, "max_position_embeddings", None)
     needed = tokens + int(case.option("new_tokens") or 1)
     if room and needed > room:
-        raise InputError(f"{case.model} has room for {room} tokens, and {needed} were asked for: see --prompt-tokens")
+        raise InputError(
+            f"{case.model} has room for {room} tokens, and the case needs {needed}; use fewer --prompt-tokens"
+        )
     if models.language_model(case.model).random:
         draw = random.Random(case.seed)
         return torch.tensor([[draw.randrange(vocabulary) for _ in range(tokens)] for _ in range(size)])
     ids = text_ids(case, workspace, tokens * size)
     if len(ids) < tokens:
-        raise InputError(f"text {case.dataset} has {len(ids)} tokens, and prompts of {tokens} were asked for")
+        raise InputError(
+            f"text {case.dataset} has {len(ids)} tokens, fewer than prompts of {tokens}; use a longer text"
+        )
     flat = list(_cycled(ids, tokens * size))
     return torch.tensor(flat).view(size, tokens)
 
 
 def text_ids(case: Case, workspace: Workspace, most: int | None) -> list[int]:
-    """The first ``most`` tokens of the text, or all, by the model's tokenizer and without begin and end tokens."""
+    """First ``most`` tokens of the text, or all if None, by the model's tokenizer, without begin and end tokens."""
     tokenizer: Any = AutoTokenizer.from_pretrained(str(folder_of(workspace)), local_files_only=True)
     content = text_of(case, workspace).content
-    # A part long enough first: a whole text takes a second of every case. Where it is cut, a token may be another one.
+    # A long enough part first, since a whole text takes a second. Its last token may differ, because of the cut.
     for part in (content[: TOKEN_CHARACTERS * (most + 1)], content) if most else (content,):
         ids: list[int] = tokenizer(part, add_special_tokens=False)["input_ids"]
         if most is None or len(ids) > most:
@@ -194,14 +198,14 @@ def text_ids(case: Case, workspace: Workspace, most: int | None) -> list[int]:
 
 
 def text_of(case: Case, workspace: Workspace) -> Text:
-    """The text that the case was planned with.
+    """Text that the case was planned with.
 
     Raises:
         InputError: it has changed since.
     """
     text = load_text(str(case.option("text") or case.dataset), Path(workspace.data_dir))
     if text.digest != case.option("text_digest"):
-        raise InputError(f"text {case.dataset} has changed since the run began: start it again")
+        raise InputError(f"text {case.dataset} has changed since the run began; start the run again")
     return text
 
 

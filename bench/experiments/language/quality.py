@@ -84,7 +84,7 @@ def _task(case: Case, workspace: Workspace) -> Task:
     places = windows(len(ids), context, _stride(case, config, task))
     if len(places) < FEWEST_WINDOWS:
         raise InputError(
-            f"text {case.dataset} has {len(ids)} tokens, which is less than two windows of {context}: name a longer one"
+            f"text {case.dataset} has {len(ids)} tokens, fewer than two windows of {context}; name a longer text"
         )
     return replace(task, places=tuple(places))
 
@@ -100,7 +100,7 @@ def _stride(case: Case, config: Any, task: Task) -> int:
 
 
 def begin_of_text(workspace: Workspace) -> list[int]:
-    """The token that this model was trained to see before any text, where its tokenizer puts one there."""
+    """Token that the model's tokenizer puts before any text; empty if it puts none."""
     tokenizer: Any = AutoTokenizer.from_pretrained(str(folder_of(workspace)), local_files_only=True)
     ids: list[int] = tokenizer("")["input_ids"]
     return ids if ids == [tokenizer.bos_token_id] else []
@@ -114,7 +114,9 @@ USER = (
 
 
 def run_chat(case: Case, workspace: Workspace) -> Measurement:
-    """Talk. The note samples with the model's own settings; greedy answers can be compared token by token.
+    """Hold a conversation of two turns through transformers' pipeline, with the first answer in the second turn.
+
+    The note samples with the model's own settings; greedy answers can be compared token by token.
 
     Raises:
         TooLittleMemory: the model does not fit.

@@ -204,7 +204,8 @@ class RuntimeRoute:
 
     @property
     def cold(self) -> Cold:
-        return Cold(load=self._model.load_seconds, convert=self._model.convert_seconds)
+        converting = self._case.experiment == "load"  # the others read the files that it wrote
+        return Cold(load=self._model.load_seconds, convert=self._model.convert_seconds if converting else None)
 
     def generate(self, prompts: Tensor, new_tokens: int, at_first: Callable[[], None] | None = None) -> Generation:
         return self._model.generate(prompts[0].tolist(), new_tokens, at_first)
@@ -252,7 +253,7 @@ class RuntimeRoute:
     def answer(self, messages: Sequence[Mapping[str, str]], most: int) -> Answer:
         tokenizer: Any = AutoTokenizer.from_pretrained(str(self._folder), local_files_only=True)
         if not tokenizer.chat_template:
-            raise Unsupported("the tokenizer has no chat template: this model was not made for conversations")
+            raise Unsupported("the tokenizer has no chat template, so that this model is not made for conversations")
         prompt = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)[
             "input_ids"
         ]

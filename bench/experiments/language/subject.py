@@ -1,4 +1,4 @@
-"""A language model at the precision of its case, loaded as users load it, and what every row says of it."""
+"""Subject of a language case: the model at its precision, loaded as users load it, and the facts of every row."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from bench.precision.converted import tensors_as_stored, weights_in
 from bench.precision.language_loading import Loading, bitsandbytes_cpu_kernels, loading_of
 
 NOTHING_CONVERTED = (BASELINE, "tf32")
-RANDOM = "random weights: what this model says means nothing"
+RANDOM = "random weights, so that the text of this model has no meaning"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Of a model before it is converted."""
+    """Numbers of parameters of a model before conversion."""
 
     parameters: int
     in_products: int
-    """Those of linear layers, the output head among them: each is multiplied once for every token."""
+    """Parameters of linear layers, output head included; each is multiplied once for every token."""
     in_converted: int
-    """Those of linear layers but the output head, which every method here leaves as it is."""
+    """Parameters of linear layers except the output head, which every method leaves as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A causal language model of transformers in evaluation mode, on its device."""
+    """Causal language model of transformers in evaluation mode, on its device."""
 
     model: Any
     precision: Precision
@@ -55,7 +55,7 @@ class Subject:
 
     @property
     def config(self) -> Any:
-        """Of the language model, where it is a part of one that also sees or hears."""
+        """Configuration of the language model, also if it is part of a multimodal one."""
         return self.model.config.get_text_config(decoder=True)
 
 
@@ -63,7 +63,7 @@ def load_model(case: Case, workspace: Workspace) -> Subject:
     """Load the model of ``case`` by ``AutoModelForCausalLM.from_pretrained``, timed.
 
     Raises:
-        TooLittleMemory: it does not fit, by an estimate that is made before.
+        TooLittleMemory: it does not fit, by an estimate before loading.
         Unsupported: this machine or these versions cannot load it at the case's precision.
     """
     precision = precision_of(case)
@@ -73,7 +73,7 @@ def load_model(case: Case, workspace: Workspace) -> Subject:
     size = size_of(folder)
     check_memory(case.model, size, precision, loading, device)
     quiet()
-    torch.zeros(1, device=device)  # makes the CUDA context, which is no part of loading
+    torch.zeros(1, device=device)  # creates the CUDA context, which is no part of loading
     begin = time.perf_counter()
     model = from_pretrained(folder, loading, device)
     seconds = time.perf_counter() - begin
@@ -89,10 +89,10 @@ def load_model(case: Case, workspace: Workspace) -> Subject:
 
 
 def from_pretrained(folder: Path, loading: Loading, device: torch.device) -> Any:
-    """The model in evaluation mode on ``device``, by the arguments of ``loading``.
+    """Model in evaluation mode on ``device``, by the arguments of ``loading``.
 
     Raises:
-        InputError: weights are missing, which transformers would draw at random with no more than a warning.
+        InputError: weights are missing, which transformers would draw at random with only a warning.
     """
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         str(folder),
@@ -104,7 +104,7 @@ def from_pretrained(folder: Path, loading: Loading, device: torch.device) -> Any
     model, found = loaded
     missing = sorted(found["missing_keys"])
     if missing:
-        raise InputError(f"{folder} lacks {len(missing)} weights of its model, {missing[0]} first: give all its files")
+        raise InputError(f"{folder} lacks {len(missing)} weights of its model, {missing[0]} first; give all its files")
     loading.finish(model)
     model.eval()
     synchronize(device)
@@ -112,31 +112,31 @@ def from_pretrained(folder: Path, loading: Loading, device: torch.device) -> Any
 
 
 def unwatched(watch: Watch) -> dict[str, str]:
-    """Why there are no readings of the device, as a part of ``absent``."""
+    """Reason for missing readings of the device, as a part of ``absent``."""
     return {"device_state": watch.why_absent} if watch.why_absent else {}
 
 
 def quiet() -> None:
-    """Progress bars and advice of transformers would be written beside what is timed."""
+    """Turn off progress bars and advice of transformers, which would be written during timing."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
 
 
 def folder_of(workspace: Workspace) -> Path:
-    """The folder that was fetched before any case ran."""
+    """Folder that was fetched before any case ran."""
     if workspace.model_folder is None:
         raise RuntimeError("fetch the language model first")
     return workspace.model_folder
 
 
 def load_arguments(loading: Loading, device: torch.device) -> dict[str, Any]:
-    """Arguments of ``from_pretrained``: ``device_map="auto"``, as users have it, where that means this device alone."""
+    """Arguments of ``from_pretrained``, with the users' ``device_map="auto"`` if that means this device alone."""
     alone = device.type == "cuda" and torch.cuda.device_count() == 1
     return {**loading.arguments, "device_map": "auto" if alone else {"": str(device)}}
 
 
 def size_of(folder: Path) -> Size:
-    """Counted on tensors without content."""
+    """Size of the model in ``folder``, counted on tensors without content."""
     config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
@@ -150,10 +150,10 @@ def size_of(folder: Path) -> Size:
 
 
 def check_memory(name: str, size: Size, precision: Precision, loading: Loading, device: torch.device) -> None:
-    """Refuse what cannot fit before minutes are spent on it.
+    """Refuse a model that cannot fit, before minutes are spent on it.
 
     Raises:
-        TooLittleMemory: the weights alone are larger than what is free.
+        TooLittleMemory: the weights alone exceed the free memory.
     """
     free = memory.available_bytes(device)
     dtype = loading.arguments.get("dtype")
@@ -162,13 +162,13 @@ def check_memory(name: str, size: Size, precision: Precision, loading: Loading, 
     needed = int(low * size.in_converted + rest * (size.parameters - size.in_converted))
     if free is not None and needed > free:
         raise TooLittleMemory(
-            f"{name} at {precision.name} takes {needed / 1e9:.1f} GB for its weights alone and {free / 1e9:.1f} GB of "
-            f"memory are free on {device}: choose fewer bits (--precisions), or a smaller model (--llm)"
+            f"{name} at {precision.name} needs {needed / 1e9:.1f} GB for its weights, and {device} has "
+            f"{free / 1e9:.1f} GB free; choose fewer bits (--precisions), or a smaller model (--llm)"
         )
 
 
 def check_place(model: Any, device: torch.device) -> None:
-    """See that all of the model is where its figures will be said to be from.
+    """Check that the whole model is on ``device``.
 
     Raises:
         TooLittleMemory: ``device_map="auto"`` put a part of it elsewhere.
@@ -176,17 +176,17 @@ def check_place(model: Any, device: torch.device) -> None:
     elsewhere = {str(tensor.device) for tensor in model.parameters() if tensor.device.type != device.type}
     if elsewhere:
         raise TooLittleMemory(
-            f"the model does not fit on {device}: a part of it was put on {', '.join(sorted(elsewhere))}; choose fewer "
-            "bits (--precisions), or a smaller model (--llm)"
+            f"the model does not fit on {device}: a part of it is on {', '.join(sorted(elsewhere))}; choose fewer bits "
+            "(--precisions), or a smaller model (--llm)"
         )
 
 
 def facts_of(case: Case, model: Any, precision: Precision, size: Size) -> dict[str, Any]:
-    """What every Measurement of a model says alike: before its first step, which may repack weights."""
+    """Arguments common to all Measurements of a model, read before its first step, which may repack weights."""
     spec = models.language_model(case.model)
     low = None if precision.name in NOTHING_CONVERTED else weights_in(model, precision.low_bits)
     absent = {
-        "serialized_bytes": "the checkpoint is read, not written: figure checkpoint_bytes of load",
+        "serialized_bytes": "the checkpoint is read, not written; see figure checkpoint_bytes of load",
         "energy_joules_per_item": "see decode",
         "quality": RANDOM if spec.random else "see perplexity",
         **memory.absent_peaks(torch.device(case.device)),
@@ -220,7 +220,7 @@ class Measurable(Protocol):
 
 
 def measured(route: Measurable, **own: Any) -> dict[str, Any]:
-    """Arguments of a Measurement: what all rows of the model have in common, joined with what this row has."""
+    """Arguments of a Measurement: those common to all rows of the model, joined with this row's ``own``."""
     joined: dict[str, Any] = {**route.facts, "cold": route.cold}
     joined["absent"] = dict(joined["absent"])
     for name, value in own.items():

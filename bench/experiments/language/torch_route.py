@@ -26,7 +26,7 @@ from bench.runtimes.language_route import Generation
 from bench.runtimes.route import Ran
 
 OF_ATTENTION = ("aten::bmm", "aten::baddbmm")
-"""Products of activations with one another: no weight is in them, and their number grows with the context."""
+"""Products of activations with each other: they involve no weight and grow with the context."""
 
 
 class TorchRoute:
@@ -53,7 +53,7 @@ class TorchRoute:
         check_compiled(self.subject, self._case)
 
     def ran(self, prompts: Tensor) -> Ran:
-        """From one eager step for one token a sequence: the same products with weights as in decoding."""
+        """Coverage of one eager step with one token per sequence: it has the products with weights of decoding."""
         size = self.subject.size
         ran = whats_converted(
             lambda: self.subject.model(prompts[:, :1], use_cache=False),
@@ -110,7 +110,7 @@ class TorchRoute:
         talker: Any = pipeline("text-generation", model=model, tokenizer=str(folder_of(self._workspace)), **placed)
         check_place(talker.model, self.device)
         if not talker.tokenizer.chat_template:
-            raise Unsupported("the tokenizer has no chat template: this model was not made for conversations")
+            raise Unsupported("the tokenizer has no chat template, so that this model is not made for conversations")
         clock = TokenClock(self.device)
         reply = talker(
             list(messages),
@@ -134,9 +134,9 @@ class TorchRoute:
 
 
 def bytes_per_step(model: Any, config: Any, sequences: int, context: int) -> int:
-    """The fewest bytes that a decode step has to read: weights as stored, and keys and values of the context.
+    """Fewest bytes that a decode step reads: weights as stored, and keys and values of the context.
 
-    Of an embedding that is not the output head as well, only one row a sequence is read.
+    Of an embedding that is not also the output head, only one row per sequence is read.
     """
     size = memory.bytes_of(tensors_as_stored(model))
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
@@ -151,9 +151,9 @@ def bytes_per_step(model: Any, config: Any, sequences: int, context: int) -> int
 def score(
     model: Any, ids: Sequence[int], batch: Sequence[Window], device: torch.device, before: Sequence[int] = ()
 ) -> list[Scored]:
-    """Score each window of ``batch``, run together, with the tokens ``before`` in front of each, unscored.
+    """Score the windows of ``batch``, run together, each after the unscored tokens ``before``.
 
-    Shorter ones are padded at their end, where nothing looks.
+    Shorter windows are padded at their end, which no scored token sees.
     """
     lengths = [len(before) + window.end - window.begin for window in batch]
     padded = torch.zeros(len(batch), max(lengths), dtype=torch.long)

@@ -1,4 +1,4 @@
-"""Where an experiment that runs in this process reads and writes."""
+"""Workspace of an experiment that runs in this process."""
 
 from __future__ import annotations
 

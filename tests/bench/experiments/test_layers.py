@@ -1,4 +1,4 @@
-"""Single layers: the right one is timed, and its error is against float32."""
+"""Single layers: the right one is timed, and its error is relative to float32."""
 
 from __future__ import annotations
 

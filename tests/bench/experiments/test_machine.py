@@ -1,4 +1,4 @@
-"""The experiments about the machine: ceilings, and the same thing once more."""
+"""Experiments about the machine: ceilings and noise (A/A)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens before any case runs tells which files a network of the user's own is made of."""
+"""Preparation lists the files of a user's own network."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def test_pytest_knows_each_with_its_default() -> None:
     added: dict[str, Any] = {}
     add_options(lambda name, **settings: added.update({name: settings}))
     assert list(added) == [option.name for option in OPTIONS]
-    assert all(f"(default: {option.default_in_words})" in added[option.name]["help"] for option in OPTIONS)
+    assert all(f"Default: {option.default_in_words}." in added[option.name]["help"] for option in OPTIONS)
     assert added["--isolation"]["choices"] == ("process", "none")
     assert added["--resume"]["action"] == "store_true"
 

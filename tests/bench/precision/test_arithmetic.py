@@ -1,4 +1,4 @@
-"""What each format does to numbers, against a reference in a few plain lines."""
+"""Arithmetic of each format, compared with a reference in a few plain lines."""
 
 from __future__ import annotations
 

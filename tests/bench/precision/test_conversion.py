@@ -1,4 +1,4 @@
-"""Conversions cover what they claim, take odd networks, and say why where they cannot."""
+"""Conversions cover what they claim, take odd networks, and give the reason if they cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How language models are loaded: as the notes and users do, in the words of transformers."""
+"""Loading of language models, by the arguments of transformers that the notes and users use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packed int8 weights: near float32, a byte a weight, and the output head left alone."""
+"""Packed int8 weights: close to float32, one byte a weight, and the output head unchanged."""
 
 from __future__ import annotations
 

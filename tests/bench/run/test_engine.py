@@ -26,6 +26,8 @@ from bench.run.process import ProcessRunner
 from bench.run.requests import InlineRunner, Runner
 from tests.processes import alive
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = '''
 import os, signal, subprocess, sys, time, ctypes
 import torch

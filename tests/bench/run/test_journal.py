@@ -96,6 +96,7 @@ def test_a_last_line_that_lacks_only_its_end_is_kept(journal: Journal) -> None:
     assert journal.repair() is None
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_line_is_noticed(journal: Journal) -> None:
     """Whichever it is: the line is left out, its neighbours are not, and what is wrong is said."""
     first, second, third = journal.path.read_bytes().splitlines(keepends=True)

@@ -207,6 +207,7 @@ def test_a_language_model_that_cannot_be_had_fails_alone(command: Any, tmp_path:
     assert "4-bit already" in told["smollm2-2-layers"]["caveat"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_refused_leaves_the_results_as_they_are(command: Any, tmp_path: Path, networks: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()

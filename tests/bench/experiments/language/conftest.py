@@ -1,4 +1,4 @@
-"""Small language models in folders, as transformers saves them, with a tokenizer that knows every byte."""
+"""Small language models in folders, as transformers saves them, with a tokenizer for every byte."""
 
 from __future__ import annotations
 
