@@ -17,6 +17,7 @@ from bench.core.records import Case, Divergence, Figure, digest_of, word
 from bench.core.runtimes import REFERENCE
 from bench.core.workspace import Workspace
 from bench.experiments.language.routes import LanguageRoute, Scored, route_of
+from bench.experiments.language.subject import folder_of
 from bench.measure.quality import Window, first_windows, summarized
 from bench.runtimes.language_route import Logits
 
@@ -170,8 +171,9 @@ def reference_logits(task: Task, workspace: Workspace) -> Logits:
 
 def file_of(case: Case, workspace: Workspace) -> Path:
     """Where the reference's logits lie for the text, windows and model of ``case``."""
-    names = ("model_digest", "text_digest", "context", "stride", "text_tokens")
-    key = digest_of([LAYOUT, *(case.option(name) for name in names)])
+    names = ("text_digest", "context", "stride", "text_tokens")
+    model = case.option("model_digest") or str(folder_of(workspace))
+    key = digest_of([LAYOUT, model, *(case.option(name) for name in names)])
     return workspace.cache / f"reference-logits-{word(case.model)}" / f"{key}.f32"
 
 

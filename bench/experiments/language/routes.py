@@ -164,7 +164,7 @@ class RuntimeRoute:
         self._size = size_of(self._folder)
         self.config = AutoConfig.from_pretrained(str(self._folder), local_files_only=True).get_text_config(decoder=True)
         self.device = torch.device(case.device)
-        self._model = _prepared(case, _order(case, workspace, fresh=fresh))
+        self._model = prepared_model(case, _order(case, workspace, fresh=fresh))
         self.why_no_logits: str | None = self._model.why_no_logits
         self.most_scored: int | None = self._model.most_scored
         self.cache = "dynamic"
@@ -273,7 +273,7 @@ class RuntimeRoute:
         return Scored(nats=tuple(nats), logits=logits[-window.scored - 1 : -1])
 
 
-def _prepared(case: Case, order: LanguageOrder) -> LanguageRuntime:
+def prepared_model(case: Case, order: LanguageOrder) -> LanguageRuntime:
     entry = RUNTIMES[case.runtime].language_entry
     if entry is None:
         raise Unsupported(f"{RUNTIMES[case.runtime].title} does not run language models here")
