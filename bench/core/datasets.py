@@ -228,7 +228,7 @@ def _mnist5k_file() -> Path:
 
 
 def _cifar10_at_hand(data_dir: Path) -> bool:
-    """Whether the archive, packed or unpacked, or the decoded images are there, whole by their sizes."""
+    """True if the archive, packed or unpacked, or the decoded images exist, complete by their sizes."""
     folder = data_dir / CIFAR10_FOLDER
     batches = [folder / name for name in CIFAR10_BATCHES]
     if (folder / "batches.meta").is_file() and all(_bytes(batch) >= CIFAR10_BATCH_BYTES for batch in batches):
@@ -244,7 +244,7 @@ def _bytes(file: Path) -> int:
 
 
 def _reachable(url: str) -> bool:
-    """Whether ``url`` answers within ``CONNECT_SECONDS``. The thread is there because no timeout covers name lookup."""
+    """True if ``url`` answers within ``CONNECT_SECONDS``. It runs in a thread because no timeout covers name lookup."""
     answers: list[bool] = []
 
     def ask() -> None:

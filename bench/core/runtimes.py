@@ -103,7 +103,7 @@ def precisions_of(runtime: str, kind: Kind) -> tuple[str, ...]:
 
 
 def why_not(runtime: str, precision: str, mode: str, device: str, *, kind: Kind = "classifiers") -> str | None:
-    """Why a route cannot run on ``device`` (``cpu``, ``cuda``, ``cuda:N``), in one line; None if it may.
+    """Reason why a route cannot run on ``device`` (``cpu``, ``cuda``, ``cuda:N``), in one line; None if it may.
 
     What only the runtime can tell (an operator that it lacks, a processor without the number format) is raised by its
     entry, as ``Unsupported``.

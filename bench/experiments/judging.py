@@ -106,7 +106,7 @@ def _outputs(subject: Subject, case: Case, workspace: Workspace, count: int) -> 
 
 
 def _keep(logits: quality.Logits, workspace: Workspace, name: str) -> str | None:
-    """Why the logits could not be written: a full disk costs no row."""
+    """Reason if the logits could not be written: a full disk costs no row."""
     try:
         quality.keep_logits(logits, workspace.predictions, name)
     except OSError as error:

@@ -19,7 +19,7 @@ from bench.core.labels import digest, pack, unpack
 from bench.core.records import Divergence, Predictions, Quality
 
 CALIBRATION_BINS = 15
-"""Of confidence, of equal width (Guo et al. 2017)."""
+"""Number of bins of confidence, of equal width (Guo et al. 2017)."""
 
 Labels = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]

@@ -45,7 +45,7 @@ FORMATS = {"float": ("float32", 32), "float16": ("float16", 16), "uint8": ("int8
 
 
 def preparer(precision: Precision) -> Prepare:
-    """What prepares a network at ``precision``."""
+    """Preparer of networks at ``precision``."""
     if precision.name != "fp32":
         import onnxruntime.quantization.shape_inference  # noqa: F401  (a second of import, no part of converting)
     return _prepare

@@ -60,7 +60,7 @@ Images = npt.NDArray[np.float32]
 
 
 def preparer(precision: Precision) -> Prepare:
-    """What prepares a network at ``precision``."""
+    """Preparer of networks at ``precision``."""
     if precision.name == "int8_static":
         import nncf
 

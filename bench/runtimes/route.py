@@ -1,4 +1,4 @@
-"""What a route of a classifier is to those who measure it, and what a runtime is given to prepare one."""
+"""Interface between the measurement of a classifier's route and the runtime that prepares it."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class Order:
 
     @property
     def folder(self) -> Path:
-        """Where the runtime's files of this route lie, or are written to."""
+        """Folder of the runtime's files of this route."""
         return self.workspace.results / "converted" / self.case.row
 
     @property
     def fresh(self) -> bool:
-        """Whether to convert even if the files are there: figures of the first process are cold."""
+        """True if it converts even if the files exist, since figures of the first process are cold."""
         return self.case.repeat == 0
 
 
@@ -77,23 +77,23 @@ class Route(Protocol):
     input_dtype: torch.dtype
     notes: tuple[str, ...]
     convert_seconds: float | None
-    """Of exporting, converting and quantising; None where nothing is converted, or files of an earlier process were
+    """Seconds of exporting, converting and quantising; None if nothing is converted, or files of an earlier process are
     read."""
     compile_seconds: float | None
-    """From the model's files to a network that is ready for its batch size; None where that is a part of the first
+    """Seconds from the model's files to a network that is ready for its batch size; None if that is part of the first
     call, or nothing is compiled."""
 
     def start(self) -> None:
-        """Do what comes before the first call and is no part of loading or converting."""
+        """Do the work before the first call that is no part of loading or converting."""
 
     def run(self, images: Tensor) -> Tensor:
-        """Logits of a batch of the size that was ordered. They may be overwritten by the next call."""
+        """Logits of a batch of the ordered size. The next call may overwrite them."""
 
     def for_batch(self, size: int) -> Run:
         """The same network for batches of ``size`` images."""
 
     def ran(self, images: Tensor, *, parameters: int, flops: int) -> Ran:
-        """What was really converted, from one untimed call.
+        """Coverage and arithmetic of one untimed call.
 
         Args:
             parameters: of the network before it was converted.
@@ -114,11 +114,11 @@ class Route(Protocol):
 
 
 Prepare = Callable[[Order], Route]
-"""Takes a network to its route. It raises ``Unsupported`` where the runtime does not take it."""
+"""Function that prepares the route of a network. It raises ``Unsupported`` if the runtime does not take it."""
 
 
 def preparer_of(case: Case) -> Prepare:
-    """What prepares a classifier for the route of ``case``. Libraries are imported here, which is no part of loading.
+    """Preparer of a classifier for the route of ``case``. Libraries are imported here, so that imports are not timed.
 
     Raises:
         Unsupported: the runtime takes no classifiers.
