@@ -1,4 +1,4 @@
-"""Inference: latency, throughput, memory and accuracy of every network, by precision, mode and batch size."""
+"""Inference: latency, throughput, memory and accuracy of every network, by runtime, precision, mode and batch size."""
 
 from __future__ import annotations
 
@@ -17,9 +17,24 @@ def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def test_inference(
-    measure: Any, plan: Plan, model: str, image_size: int, precision: str, mode: str, batch_size: int, repeat: int
+    measure: Any,
+    plan: Plan,
+    model: str,
+    image_size: int,
+    runtime: str,
+    precision: str,
+    mode: str,
+    batch_size: int,
+    repeat: int,
 ) -> None:
     case = inference_case(
-        plan, model=model, image_size=image_size, precision=precision, mode=mode, batch_size=batch_size, repeat=repeat
+        plan,
+        model=model,
+        image_size=image_size,
+        runtime=runtime,
+        precision=precision,
+        mode=mode,
+        batch_size=batch_size,
+        repeat=repeat,
     )
     measure(case, needs=needed_training(plan, model, image_size))

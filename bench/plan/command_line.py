@@ -56,6 +56,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
     asked = {name: values[name] for name in ("precisions", "modes", "batch_sizes") if values[name]}
     if named:
         asked["models"] = None  # what is named is measured in every row, whichever networks the budget chose for it
+    runtimes = _runtimes(values)
     return Plan(
         device=device,
         dataset=_dataset(values["dataset"], data_dir, offline=offline),
@@ -63,7 +64,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         budget=budget,
         trained=trained,
         untrained=untrained,
-        rows=chosen_rows(budget.rows, "classifiers", values["runtimes"], asked),
+        rows=chosen_rows(budget.rows, "classifiers", runtimes, asked),
         layers=None if named else dataclasses.replace(budget.layers, **asked),
         language=_language(values, budget, asked),
         text=_text(values["text"], data_dir),
@@ -79,6 +80,26 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         track=_track(values["track"]),
         sampling=_sampling(value_of),
     )
+
+
+def _runtimes(values: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Runtimes that are asked for; None where the budget decides. Modes are torch's: where they alone are given, so is
+    torch.
+
+    Raises:
+        InputError: a runtime has none of the precisions that are asked for.
+    """
+    named: tuple[str, ...] | None = values["runtimes"]
+    if named is None:
+        return (REFERENCE,) if values["modes"] else None
+    for name in named:
+        known = (*RUNTIMES[name].classifiers, *RUNTIMES[name].languages)
+        if values["precisions"] and not set(known) & set(values["precisions"]):
+            raise InputError(
+                f"--runtimes {name} runs none of --precisions {','.join(values['precisions'])}; "
+                f"it runs {', '.join(dict.fromkeys(known))}."
+            )
+    return named
 
 
 def chosen_rows(
@@ -131,7 +152,7 @@ def _language(values: Mapping[str, Any], budget: Budget, asked: dict[str, Any]) 
             raise InputError(str(error)) from error
     changed: dict[str, Any] = {
         "models": references,
-        "rows": chosen_rows(budget.language.rows, "languages", values["runtimes"], asked),
+        "rows": chosen_rows(budget.language.rows, "languages", _runtimes(values), asked),
         "prompt_tokens": values["prompt_tokens"],
         "new_tokens": values["new_tokens"],
         "chat_tokens": values["new_tokens"],

@@ -9,7 +9,6 @@ from typing import Any
 import models
 from bench.core.budgets import FEATURE_SIDE, Language
 from bench.core.experiments import EXPERIMENTS, LANGUAGE_EXPERIMENTS
-from bench.core.precisions import PRECISIONS
 from bench.core.records import Case, Scalar
 from bench.core.runtimes import REFERENCE, precisions_of
 from bench.plan.cases import NO_DATA, make_case, recipes_of
@@ -21,10 +20,11 @@ def inference_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     for repeat in range(plan.repeats):
         for model in plan.models:
             for image_size in image_sizes(plan, model):
-                for mode, batch_size, precision in rows_of(plan, model):
+                for runtime, mode, batch_size, precision in rows_of(plan, model):
                     yield {
                         "model": model,
                         "image_size": image_size,
+                        "runtime": runtime,
                         "precision": precision,
                         "mode": mode,
                         "batch_size": batch_size,
@@ -32,23 +32,23 @@ def inference_rows(plan: Plan) -> Iterator[dict[str, Any]]:
                     }
 
 
-def rows_of(plan: Plan, model: str) -> list[tuple[str, int, str]]:
-    """Mode, batch size and precision of each row of ``model``, each once.
+def rows_of(plan: Plan, model: str) -> list[tuple[str, str, int, str]]:
+    """Runtime, mode, batch size and precision of each row of ``model``, each once.
 
-    All modes and precisions of one batch size run together, since they are compared. The largest batch size comes
-    first, since its predictions serve the others.
+    All routes of one batch size run together, since they are compared. The largest batch size comes first, since its
+    predictions serve the others.
     """
     of_model = [rows for rows in plan.rows if rows.models is None or model in rows.models]
     places = {
-        (mode, size, precision): None
+        (rows.runtime, mode, size, precision): None
         for rows in of_model
         for mode in rows.modes
         for size in rows.batch_sizes
         for precision in rows.precisions
-        if PRECISIONS[precision].convert
+        if precision in precisions_of(rows.runtime, "classifiers")
     }
-    modes = list(dict.fromkeys(mode for mode, _, _ in places))
-    return sorted(places, key=lambda row: (-row[1], modes.index(row[0])))
+    modes = list(dict.fromkeys((runtime, mode) for runtime, mode, _, _ in places))
+    return sorted(places, key=lambda row: (-row[2], modes.index((row[0], row[1]))))
 
 
 def image_sizes(plan: Plan, model: str) -> tuple[int, ...]:
@@ -60,7 +60,15 @@ def image_sizes(plan: Plan, model: str) -> tuple[int, ...]:
 
 
 def inference_case(
-    plan: Plan, *, model: str, image_size: int, mode: str, batch_size: int, precision: str, repeat: int
+    plan: Plan,
+    *,
+    model: str,
+    image_size: int,
+    mode: str,
+    batch_size: int,
+    precision: str,
+    repeat: int,
+    runtime: str = REFERENCE,
 ) -> Case:
     """The case that times ``model`` and, where its weights were trained, judges it."""
     return make_case(
@@ -69,6 +77,7 @@ def inference_case(
         model=model,
         image_size=image_size,
         recipe=None if plan.user.weights else recipes_of(plan, model)[0],
+        runtime=runtime,
         precision=precision,
         mode=mode,
         batch_size=batch_size,
