@@ -27,6 +27,7 @@ ID_FORMATS = {
     "prompt": "p{}",
     "repeat": "r{}",
     "seed": "s{}",
+    "twin": "twin",
     "width": "w{}",
 }
 """Forms of parameters in a test's name, where the bare value would not say what it is."""

@@ -9,11 +9,17 @@ from bench.plan.inference_cases import inference_case, inference_rows
 from bench.plan.training_cases import needed_training
 
 if TYPE_CHECKING:
+    from bench.plan.cases import Requested
     from bench.plan.plan import Plan
 
 
 def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
     return inference_rows(plan)
+
+
+def requested(plan: Plan, *, model: str, image_size: int, **row: Any) -> Requested:
+    case = inference_case(plan, model=model, image_size=image_size, **row)
+    return case, needed_training(plan, model, image_size)
 
 
 def test_inference(
@@ -25,16 +31,7 @@ def test_inference(
     precision: str,
     mode: str,
     batch_size: int,
-    repeat: int,
+    twin: int,
 ) -> None:
-    case = inference_case(
-        plan,
-        model=model,
-        image_size=image_size,
-        runtime=runtime,
-        precision=precision,
-        mode=mode,
-        batch_size=batch_size,
-        repeat=repeat,
-    )
-    measure(case, needs=needed_training(plan, model, image_size))
+    row = {"runtime": runtime, "precision": precision, "mode": mode, "batch_size": batch_size, "twin": twin}
+    measure(*requested(plan, model=model, image_size=image_size, **row))

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bench.core.experiments import sampling_of
 from bench.core.records import Case, Figure, Measurement
+from bench.core.turns import Turns
 from bench.core.workspace import Workspace
 from bench.experiments.language.generation import prompts_of, warm_up
 from bench.experiments.language.routes import LanguageRoute, route_of
 from bench.experiments.language.subject import measured, unwatched
-from bench.experiments.timing import why_no_energy
-from bench.measure import clock, memory
+from bench.experiments.timing import samples_of, why_no_energy
+from bench.measure import memory
 from bench.measure.energy import ENERGY_SECONDS, Reading, meter_of
 from bench.measure.state import Watch
 from bench.measure.trace import traced
@@ -59,7 +59,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         route.check_mode()
         watch = Watch(route.device)
         warm_up(step, route.device)
-        decoded = _decode(step, case, watch)
+        decoded = _decode(step, case, watch, workspace.turns, route.device)
         watch.last()
         joules, reason = _energy(route, prompts, tokens)
         peaks = memory.steady_peaks(step, route.device)
@@ -101,7 +101,9 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         return traced(measurement, workspace, route.one_token(prompts) or step)
 
 
-def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded:
+def _decode(
+    step: Callable[[], Generation], case: Case, watch: Watch, turns: Turns | None, device: torch.device
+) -> Decoded:
     """Time generations until the criterion is met. All have the same number of gaps and blocks."""
     generations: list[Generation] = []
 
@@ -109,7 +111,7 @@ def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded
         generations.append(step())
         return generations[-1].gaps
 
-    found = clock.several_until(gaps, sampling_of(case), watch)
+    found = samples_of(gaps, case, turns, watch, device)
     steps = max(1, len(generations[0].gaps) // BLOCKS)
     return Decoded(
         generations=tuple(generations),
