@@ -31,7 +31,7 @@ ID_FORMATS = {
     "width": "w{}",
 }
 """Forms of parameters in a test's name, where the bare value would not say what it is."""
-UNSAID = (("runtime", "torch"),)
+UNSAID = (("runtime", "torch"), ("twin", 0))
 """Values that a test's name leaves out, since most rows have them."""
 
 

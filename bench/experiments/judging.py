@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from bench.core.experiments import SAMPLING_OPTIONS
-from bench.core.precisions import BASELINE
 from bench.core.records import Case, Divergence, Quality, digest_of, to_json
-from bench.core.runtimes import REFERENCE
+from bench.core.turns import TWIN, reference_of
 from bench.core.workspace import Workspace
 from bench.data.pipelines import evaluation_batches
 from bench.experiments.subject import Subject, reference_network
@@ -21,7 +20,7 @@ from bench.runtimes.route import Run
 SMALLEST_JUDGING_BATCH = 32
 """Accuracy is judged in batches of at least this many images: ten thousand calls with one image each take minutes."""
 JUDGING_BATCH = 100
-NOT_SHAPING = (*SAMPLING_OPTIONS, "twin")
+NOT_SHAPING = (*SAMPLING_OPTIONS, TWIN)
 """Options of a case that change nothing of what it computes."""
 
 
@@ -53,7 +52,7 @@ def judge(subject: Subject, case: Case, workspace: Workspace) -> Judged:
     if unkept:
         absent["predictions"] = f"predicted labels could not be written: {unkept}"
     distance = None
-    if _is_reference(case):
+    if case == reference_of(case):
         absent["divergence"] = "this is the reference route"
     else:
         distance = _distance(subject, case, workspace, logits, len(labels))
@@ -66,15 +65,6 @@ def judge(subject: Subject, case: Case, workspace: Workspace) -> Judged:
     return Judged(quality=found, absent=absent)
 
 
-def _is_reference(case: Case) -> bool:
-    return case == _reference(case) and not case.option("twin")
-
-
-def _reference(case: Case) -> Case:
-    """The route that others are compared with, on the same images."""
-    return replace(case, runtime=REFERENCE, precision=BASELINE, mode="eager")
-
-
 def _distance(subject: Subject, case: Case, workspace: Workspace, logits: quality.Logits, count: int) -> Divergence:
     """Divergence from the reference over the images that both were given: seconds may have ended either early."""
     expected = _reference_outputs(subject, case, workspace, count)
@@ -84,7 +74,7 @@ def _distance(subject: Subject, case: Case, workspace: Workspace, logits: qualit
 
 def _reference_outputs(subject: Subject, case: Case, workspace: Workspace, count: int) -> quality.Logits:
     """Logits of the reference on the first test images: as it left them, else computed here, in float32 and eager."""
-    reference = _reference(case)
+    reference = reference_of(case)
     name = _name(subject, reference, count, workspace.fingerprint)
     logits = quality.read_logits(workspace.predictions, name)
     if logits is None:

@@ -119,7 +119,7 @@ def test_smoke_runs_every_route_of_every_other_runtime() -> None:
 def test_named_runtimes_are_all_there_is() -> None:
     made = make(runtimes="openvino", precisions="bf16,nf4", batch_sizes="8")
     assert rows_of(made, "cnn_small") == [("openvino", "native", 8, "bf16")]
-    row = {"image_size": 32, "mode": "native", "batch_size": 8, "precision": "bf16", "repeat": 0}
+    row = {"image_size": 32, "mode": "native", "batch_size": 8, "precision": "bf16"}
     case = inference_case(made, model="cnn_small", runtime="openvino", **row)
     assert (case.runtime, case.precision, case.mode) == ("openvino", "bf16", "native")
 

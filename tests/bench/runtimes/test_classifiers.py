@@ -28,7 +28,7 @@ COMPUTES_IN = {"fp32": "float32", "bf16": "bfloat16", "int8_static": "int8"}
 BYTES = {"fp32": 4, "bf16": 2, "int8_static": 1}
 """Of one weight in the model's file."""
 LARGEST_ERROR = {"fp32": 1e-5, "bf16": 0.02, "int8_static": 0.1}
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # as in a worker: exporters warn a lot
 
 
 def prepared(order: Order) -> Route:
@@ -88,7 +88,7 @@ def test_a_later_process_reads_the_files_of_the_first(
 
 
 class Spectrum(nn.Module):
-    """Computes a determinant, for which neither runtime has an operator at batches of images."""
+    """Computes eigenvalues, for which neither runtime has an operator."""
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.linalg.eigvals(images[:, 0]).real[:, :10]
@@ -97,10 +97,10 @@ class Spectrum(nn.Module):
 @pytest.mark.parametrize(("runtime", "title"), [("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO")])
 def test_an_operator_that_a_runtime_lacks_is_named(order: Callable[..., Order], runtime: str, title: str) -> None:
     with pytest.raises(Unsupported) as raised:
-        prepared(order(Spectrum(), runtime, "fp32"))
+        prepared(order(Spectrum().eval(), runtime, "fp32"))
     reason = str(raised.value)
     assert reason.startswith(f"{title} cannot take this network (operator aten")
-    assert "eigvals" in reason
+    assert "linalg_eig" in reason
     assert "\n" not in reason
     assert len(reason) < 400
 
