@@ -341,4 +341,5 @@ PEAKS = {
     )
     for phase in PHASES
     for kind, title in KINDS.items()
+    if (phase, kind) != ("load", "torch_allocated")  # taken of a step alone
 }
