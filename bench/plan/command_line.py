@@ -6,17 +6,18 @@ import dataclasses
 import importlib.util
 import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import models
 from bench.core import datasets
-from bench.core.budgets import BUDGETS, Budget, Language
+from bench.core.budgets import BUDGETS, Budget, Language, Rows
 from bench.core.comparisons import COMPARISONS
 from bench.core.errors import InputError, unknown_name
 from bench.core.records import Scalar
+from bench.core.runtimes import REFERENCE, RUNTIMES, Kind, precisions_of
 from bench.core.text import load_text
 from bench.core.workspace import TRACKERS
 from bench.plan.options import read
@@ -55,6 +56,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
     asked = {name: values[name] for name in ("precisions", "modes", "batch_sizes") if values[name]}
     if named:
         asked["models"] = None  # what is named is measured in every row, whichever networks the budget chose for it
+    runtimes = _runtimes(values)
     return Plan(
         device=device,
         dataset=_dataset(values["dataset"], data_dir, offline=offline),
@@ -62,7 +64,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         budget=budget,
         trained=trained,
         untrained=untrained,
-        rows=tuple(dataclasses.replace(rows, **asked) for rows in budget.rows),
+        rows=chosen_rows(budget.rows, "classifiers", runtimes, asked),
         layers=None if named else dataclasses.replace(budget.layers, **asked),
         language=_language(values, budget, asked),
         text=_text(values["text"], data_dir),
@@ -79,6 +81,58 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         track=_track(values["track"]),
         sampling=_sampling(value_of),
     )
+
+
+def _runtimes(values: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Runtimes that are asked for; None where the budget decides. Modes are torch's: where they alone are given, so is
+    torch.
+
+    Raises:
+        InputError: a runtime has none of the precisions that are asked for.
+    """
+    named: tuple[str, ...] | None = values["runtimes"]
+    if named is None:
+        return (REFERENCE,) if values["modes"] else None
+    for name in named:
+        known = (*RUNTIMES[name].classifiers, *RUNTIMES[name].languages)
+        if values["precisions"] and not set(known) & set(values["precisions"]):
+            raise InputError(
+                f"--runtimes {name} runs none of --precisions {','.join(values['precisions'])}; "
+                f"it runs {', '.join(dict.fromkeys(known))}."
+            )
+    return named
+
+
+def chosen_rows(
+    rows: Sequence[Rows], kind: Kind, runtimes: Sequence[str] | None, asked: Mapping[str, Any]
+) -> tuple[Rows, ...]:
+    """The ``rows`` of a budget with what the command line asks for in their place.
+
+    Modes are torch's. Precisions go to the runtimes that have them. A runtime that is named and has no row in the
+    budget is measured at all of its precisions.
+
+    Args:
+        runtimes: names; None: those of ``rows``.
+        asked: fields of ``Rows`` to replace.
+    """
+    named = tuple(dict.fromkeys(each.runtime for each in rows)) if runtimes is None else tuple(runtimes)
+    sizes = tuple(dict.fromkeys(size for each in rows for size in each.batch_sizes))
+    kept = [each for each in rows if each.runtime in named]
+    for name in named:
+        if all(each.runtime != name for each in kept):
+            modes = ("eager",) if name == REFERENCE else RUNTIMES[name].modes
+            kept.append(Rows(runtime=name, precisions=precisions_of(name, kind), modes=modes, batch_sizes=sizes))
+    return tuple(_asked(each, kind, asked) for each in kept)
+
+
+def _asked(rows: Rows, kind: Kind, asked: Mapping[str, Any]) -> Rows:
+    fields = dict(asked)
+    if rows.runtime != REFERENCE:
+        fields.pop("modes", None)
+    if "precisions" in fields:
+        known = precisions_of(rows.runtime, kind)
+        fields["precisions"] = tuple(name for name in fields["precisions"] if name in known)
+    return dataclasses.replace(rows, **fields)
 
 
 def _language(values: Mapping[str, Any], budget: Budget, asked: dict[str, Any]) -> Language | None:
@@ -99,7 +153,7 @@ def _language(values: Mapping[str, Any], budget: Budget, asked: dict[str, Any]) 
             raise InputError(str(error)) from error
     changed: dict[str, Any] = {
         "models": references,
-        "rows": tuple(dataclasses.replace(rows, **asked) for rows in budget.language.rows),
+        "rows": chosen_rows(budget.language.rows, "languages", _runtimes(values), asked),
         "prompt_tokens": values["prompt_tokens"],
         "new_tokens": values["new_tokens"],
         "chat_tokens": values["new_tokens"],

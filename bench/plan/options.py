@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.core.precisions import PRECISIONS
+from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import TRACKERS
 from bench.plan.values import Parse, at_least, file, names, numbers, path, seconds, statistics
 
@@ -152,6 +153,13 @@ OPTIONS: tuple[Option, ...] = (
         help="means and standard deviations that your weights were trained with",
         shown="the recipe's",
         parse=statistics,
+    ),
+    Option(
+        name="--runtimes",
+        values=f"{', '.join(RUNTIMES)}; commas between",
+        help="libraries to run the models in",
+        shown=BUDGETS_OWN,
+        parse=names("runtime", RUNTIMES),
     ),
     Option(
         name="--precisions",
