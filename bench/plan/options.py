@@ -12,7 +12,7 @@ from typing import Any
 from bench.core.precisions import PRECISIONS
 from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import TRACKERS
-from bench.plan.values import Parse, at_least, file, names, numbers, path, seconds, statistics
+from bench.plan.values import Parse, at_least, file, margin, names, numbers, path, seconds, statistics
 
 MODES = ("eager", "compiled")
 FEWEST_NEW_TOKENS = 2
@@ -247,6 +247,13 @@ OPTIONS: tuple[Option, ...] = (
         shown=BUDGETS_OWN,
         type=float,
         parse=seconds,
+    ),
+    Option(
+        name="--max-drop",
+        values="points of accuracy, or points/per cent of perplexity",
+        help="losses that do not count where the report picks a route",
+        shown="1/2",
+        parse=margin,
     ),
     Option(
         name="--resume",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError, unknown_name
+from bench.core.margins import margins_from
 
 Parse = Callable[[str, Any], Any]
 """From an option's name and its value to the value that the plan uses; raises InputError."""
@@ -68,6 +69,12 @@ def seconds(option: str, value: float) -> float:
     """A finite time above 0."""
     if not (value > 0 and math.isfinite(value)):
         raise InputError(f"{option} {value} is no time limit; give seconds above 0.")
+    return value
+
+
+def margin(option: str, value: str) -> str:
+    """Margins of quality, as they were written."""
+    margins_from(option, value)
     return value
 
 
