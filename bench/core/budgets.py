@@ -25,6 +25,7 @@ FEATURE_SIDE = 16
 """Side, in pixels, of what a single convolution is given."""
 
 NOTES_CLASSIFIERS = ("cnn_small", "cnn_vgg", "resnet_custom", "resnet14_cifar", "resnet18_cifar")
+PRETRAINED_CLASSIFIERS = ("efficientnet_lite0",)
 TORCHVISION_CLASSIFIERS = (
     "resnet18",
     "alexnet",
@@ -164,7 +165,7 @@ BUDGETS: dict[str, Budget] = {
         summary="every path once, on next to nothing: its figures mean nothing",
         trained=("cnn_small",),
         held_out=("cnn_small",),
-        untrained=(*NOTES_CLASSIFIERS[1:], *TORCHVISION_CLASSIFIERS),
+        untrained=(*NOTES_CLASSIFIERS[1:], *TORCHVISION_CLASSIFIERS, *PRETRAINED_CLASSIFIERS),
         rows=(
             # As many images as are judged at once: another batch size would have to be compiled for that.
             Rows(precisions=CLASSIFIER_PRECISIONS, modes=("eager",), batch_sizes=(32,), models=("cnn_small",)),
@@ -226,12 +227,38 @@ BUDGETS: dict[str, Budget] = {
         summary="the notes' networks, shortly trained: under ten minutes on two cores",
         trained=NOTES_CLASSIFIERS,
         held_out=("cnn_small",),
-        untrained=(),
+        untrained=PRETRAINED_CLASSIFIERS,
         rows=(
-            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(32, 1)),
-            Rows(precisions=("fp32", "bf16", "int8_static"), modes=("compiled",), batch_sizes=(32, 1)),
-            Rows(runtime="onnxruntime", precisions=("int8_static",), modes=NATIVE_MODE, batch_sizes=(32, 1)),
-            Rows(runtime="openvino", precisions=("bf16", "int8_static"), modes=NATIVE_MODE, batch_sizes=(32, 1)),
+            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(32, 1), models=NOTES_CLASSIFIERS),
+            Rows(
+                precisions=("fp32", "bf16", "int8_static"),
+                modes=("compiled",),
+                batch_sizes=(32, 1),
+                models=NOTES_CLASSIFIERS,
+            ),
+            Rows(
+                runtime="onnxruntime",
+                precisions=("int8_static",),
+                modes=NATIVE_MODE,
+                batch_sizes=(32, 1),
+                models=NOTES_CLASSIFIERS,
+            ),
+            Rows(
+                runtime="openvino",
+                precisions=("bf16", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(32, 1),
+                models=NOTES_CLASSIFIERS,
+            ),
+            # Trained by others, and judged by what it says of photographs.
+            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(1,), models=PRETRAINED_CLASSIFIERS),
+            Rows(
+                runtime="openvino",
+                precisions=("bf16", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(1,),
+                models=PRETRAINED_CLASSIFIERS,
+            ),
             # Nearly all weights of this network are in linear layers.
             Rows(
                 precisions=("int8_bnb", "nf4", "nf4_weights"),
@@ -292,7 +319,7 @@ BUDGETS: dict[str, Budget] = {
         summary="the notes' recipes to the end, every network at every precision: days, so name what you need",
         trained=(*NOTES_CLASSIFIERS, *TORCHVISION_CLASSIFIERS),
         held_out=NOTES_CLASSIFIERS,
-        untrained=(),
+        untrained=PRETRAINED_CLASSIFIERS,
         rows=(
             Rows(precisions=CLASSIFIER_PRECISIONS, modes=("eager",), batch_sizes=(256, 128, 32, 1)),
             Rows(precisions=CLASSIFIER_PRECISIONS, modes=("compiled",), batch_sizes=(256, 1)),

@@ -32,6 +32,7 @@ from bench.train.artefacts import load_weights
 CALIBRATION_IMAGES = 256
 CALIBRATION_BATCH = 32
 PHOTOGRAPH_CROPS = 32
+CALIBRATION_CROPS = 64
 GREY_IMAGES = 100
 
 
@@ -78,7 +79,7 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
     dataset = dataset_of(workspace)
     device = torch.device(case.device)
     spec, weights = spec_of(case), weights_of(case, workspace)
-    normalize = normalization_of(case, dataset)
+    normalize, columns = normalization_of(case, dataset), columns_of(case, spec, dataset)
     prepare = preparer_of(case)
     torch.zeros(1, device=device)  # creates the CUDA context, which is no part of loading
     peaks: list[Peak] = []
@@ -92,14 +93,13 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
             case=case,
             workspace=workspace,
             network=network,
-            calibration=lambda: calibration_batches(dataset, normalize, case.image_size),
+            calibration=lambda: _calibration(columns, dataset, normalize, case.image_size),
         )
         route = prepare(order)
         seconds = load_seconds + time.perf_counter() - begin
     reference = look_at(lambda: _network(case, dataset, weights), order.image_shape)
     if isinstance(route, TorchRoute):
         reference.check(route.network, PRECISIONS[case.precision])
-    columns = columns_of(case, spec, dataset)
     return Subject(
         route=route,
         device=device,
@@ -166,6 +166,16 @@ def size_of(build_one: Callable[[], nn.Module], image_shape: tuple[int, ...]) ->
     """Number of parameters, and FLOPs of one input. The networks of ``build_one`` cannot be used afterwards."""
     parameters = sum(parameter.numel() for parameter in build_one().parameters())
     return parameters, flops_of_network(build_one, image_shape)
+
+
+def _calibration(
+    columns: Columns, dataset: ImageDataset, normalize: Normalization | None, image_size: int
+) -> Iterator[Tensor]:
+    """Images of the kind that the network is run on: of the data set, or crops of photographs that judge nothing."""
+    if columns.why_not_judged is None:
+        return calibration_batches(dataset, normalize, image_size)
+    further = _crops(normalize, image_size, PHOTOGRAPH_CROPS + CALIBRATION_CROPS)[PHOTOGRAPH_CROPS:]
+    return iter(torch.split(further, CALIBRATION_BATCH))
 
 
 def calibration_batches(dataset: ImageDataset, normalize: Normalization | None, image_size: int) -> Iterator[Tensor]:
@@ -279,8 +289,8 @@ def words_of(normalize: Normalization | None) -> str:
     return "/".join(",".join(f"{value:.4g}" for value in half) for half in normalize)
 
 
-def _crops(normalize: Normalization | None, image_size: int) -> Tensor:
-    pixels = torch.from_numpy(crops(PHOTOGRAPH_CROPS, image_size)).permute(0, 3, 1, 2).float() / 255
+def _crops(normalize: Normalization | None, image_size: int, count: int = PHOTOGRAPH_CROPS) -> Tensor:
+    pixels = torch.from_numpy(crops(count, image_size)).permute(0, 3, 1, 2).float() / 255
     if normalize is None:
         return pixels
     mean, std = (torch.tensor(half).view(1, 3, 1, 1) for half in normalize)

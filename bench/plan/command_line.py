@@ -46,7 +46,8 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
     weights = values["weights"]
     user = UserNetwork(
         weights=weights,
-        weights_digest=file_digest(weights) if weights else None,
+        weights_digest=_digest(weights),
+        class_map=values["class_map"],
         classes=values["classes"],
         image_size=values["image_size"],
         normalize=values["normalize"],
@@ -230,13 +231,14 @@ def _models(asked: str | None, budget: Budget, user: UserNetwork) -> tuple[tuple
     if asked is None:
         if user.options or user.image_size:
             raise InputError(
-                "--weights, --classes, --image-size and --normalize describe a network: name it with --models."
+                "--weights, --class-map, --classes, --image-size and --normalize describe a network: "
+                "name it with --models."
             )
         return budget.trained, budget.untrained
     names = split("--models", asked)
     for name in names:
         try:
-            models.classifier(name, user.image_size)
+            models.classifier(name, user.image_size, user.weights)
         except KeyError:
             raise unknown_name("model", name, [*models.CLASSIFIERS, "FILE.py:callable"]) from None
         except ValueError as error:
@@ -245,10 +247,18 @@ def _models(asked: str | None, budget: Budget, user: UserNetwork) -> tuple[tuple
         raise InputError(f"--weights {user.weights} fits one network; --models names {len(names)}: give one of them.")
     if user.weights:
         return (), names
-    if budget.untrained:
-        kept = tuple(name for name in names if name not in budget.untrained)
+    if budget.untrained or any(models.classifier(name).pretrained for name in names):
+        kept = tuple(
+            name for name in names if name not in budget.untrained and models.classifier(name).pretrained is None
+        )
         return kept, tuple(name for name in names if name not in kept)
     return names, ()
+
+
+def _digest(weights: str | None) -> str | None:
+    """Digest of the file that ``--weights`` names; None for torchvision's own, whose files have it in their names."""
+    named = models.split_key(weights)[0] if weights else None
+    return file_digest(named) if named and named.is_file() else None
 
 
 def _imagenet(asked: str | None, names: tuple[str, ...], budget: Budget) -> dict[str, ImageNetWeights]:

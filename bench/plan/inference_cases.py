@@ -100,7 +100,9 @@ def inference_case(
 
 def largest_case(plan: Plan) -> Case:
     """A case with the largest images: the data set is decoded at that size, which serves the smaller ones."""
-    sides = {max(image_sizes(plan, model)): model for model in plan.models}
+    # What comes with its weights in a budget looks at photographs, whatever the data set.
+    own = [model for model in plan.models if plan.layers is None or models.classifier(model).pretrained is None]
+    sides = {max(image_sizes(plan, model)): model for model in own or plan.models}
     return _first_case(plan, sides[max(sides)], max(*sides, largest_compared(plan)))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from bench.core.precisions import PRECISIONS
 from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import TRACKERS
-from bench.plan.values import Parse, at_least, file, margin, names, numbers, path, seconds, statistics
+from bench.plan.values import Parse, at_least, file, margin, names, numbers, path, seconds, statistics, weights
 
 MODES = ("eager", "compiled")
 FEWEST_NEW_TOKENS = 2
@@ -78,7 +78,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         name="--models",
-        values="names, FILE.py:callable, package.module:callable; commas between",
+        values="names, FILE.py:callable, package.module:callable, timm:NAME, hf:ID_OR_FOLDER; commas between",
         help="classifiers to measure",
         shown=BUDGETS_OWN,
     ),
@@ -120,9 +120,16 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         name="--weights",
-        values="a file that torch.save wrote",
+        values="a file of torch.save or safetensors, FILE:KEY, DEFAULT for torchvision's own",
         help="trained weights of the one network that --models names; nothing is trained then",
         shown="none",
+        parse=weights,
+    ),
+    Option(
+        name="--class-map",
+        values='a file of JSON like {"cat": 281}',
+        help="output of each class of the data set, for a network with other classes",
+        shown="none; equal names are matched",
         parse=file,
     ),
     Option(
