@@ -162,7 +162,7 @@ def faults_named(title: str) -> Iterator[None]:
     Raises:
         Unsupported: the runtime does not take the network.
         MemoryError: it lacks memory.
-        OSError: a file cannot be written or read.
+        OSError: the disk does not take its files.
     """
     try:
         yield

@@ -16,8 +16,7 @@ from bench.core.workspace import Workspace
 from bench.experiments.language.generation import prompts_of, warm_up
 from bench.experiments.language.routes import LanguageRoute, route_of
 from bench.experiments.language.subject import measured, unwatched
-from bench.experiments.timing import samples_of, why_no_energy
-from bench.measure import memory
+from bench.experiments.timing import peaks_of, samples_of, why_no_energy
 from bench.measure.energy import ENERGY_SECONDS, Reading, meter_of
 from bench.measure.state import Watch
 from bench.measure.trace import traced
@@ -62,7 +61,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         decoded = _decode(step, case, watch, workspace.turns, route.device)
         watch.last()
         joules, reason = _energy(route, prompts, tokens)
-        peaks = memory.steady_peaks(step, route.device)
+        peaks = peaks_of(step, case, route.device)
         ran = route.ran(prompts)
         share = route.python_share(prompts, decoded.generations)
     usual = statistics.median(decoded.gaps)
@@ -74,7 +73,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             seconds=decoded.gaps,
             items_per_step=case.batch_size,
             cold=replace(route.cold, compile=compiling, first_step=first.first_token),
-            peaks=tuple(peaks),
+            peaks=peaks,
             coverage=ran.coverage,
             device_state=tuple(watch.states),
             energy_joules_per_item=None if joules is None else joules / len(prompts),

@@ -23,8 +23,7 @@ from bench.core.workspace import Workspace
 from bench.experiments.language.routes import route_of
 from bench.experiments.language.subject import Subject, folder_of, measured, unwatched
 from bench.experiments.modes import prepare_compiler
-from bench.experiments.timing import samples_of
-from bench.measure import memory
+from bench.experiments.timing import peaks_of, samples_of
 from bench.measure.clock import CUDA_WARM_UP_SECONDS, now
 from bench.measure.state import Watch
 from bench.measure.trace import traced
@@ -235,14 +234,14 @@ def run_prefill(case: Case, workspace: Workspace) -> Measurement:
         watch = Watch(route.device)
         samples = samples_of(lambda: (step(),), case, workspace.turns, watch, route.device)
         watch.last()
-        peaks = memory.steady_peaks(step, route.device)
+        peaks = peaks_of(step, case, route.device)
     measurement = Measurement(
         **measured(
             route,
             seconds=samples.seconds,
             items_per_step=case.batch_size,
             cold=replace(route.cold, first_step=first),
-            peaks=tuple(peaks),
+            peaks=peaks,
             device_state=tuple(watch.states),
             flags={"cache": "dynamic"},
             figures={
