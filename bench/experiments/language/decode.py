@@ -20,6 +20,7 @@ from bench.experiments.language.generation import (
     cache_arguments,
     check_compiled,
     generate,
+    need_key_value_cache,
     prompts_of,
     warm_up,
 )
@@ -34,7 +35,7 @@ from bench.runtimes.route import Ran
 
 BLOCKS = 6
 """Blocks of each generation: the smallest number whose median has an interval of 95 %."""
-OF_ATTENTION = ("aten::bmm", "aten::baddbmm")
+OF_ATTENTION = ("aten::bmm", "aten::baddbmm", *products.ATTENTION)
 """Products of activations with each other: they involve no weight and grow with the context."""
 
 
@@ -57,6 +58,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         Unsupported: this machine or these versions cannot load it at the case's precision, or not compile it.
     """
     subject = load_model(case, workspace)
+    need_key_value_cache(subject.model, case.model)
     prompts = prompts_of(case, workspace, subject).to(subject.device)
     arguments = cache_arguments(subject, case, workspace)
     tokens = int(case.option("new_tokens") or 0)
@@ -86,7 +88,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             coverage=ran.coverage,
             device_state=tuple(watch.states),
             energy_joules_per_item=None if joules is None else joules / len(prompts),
-            flags={"cache": "dynamic" if case.mode == "eager" else "static", "compute": ran.compute},
+            flags={"cache": first.cache, "compute": ran.compute},
             figures={
                 **_figures(case, decoded, prompts.shape[1], tokens),
                 **_least_work(subject, prompts),

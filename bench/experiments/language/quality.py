@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from transformers import AutoTokenizer, pipeline
 
 from bench.core.errors import InputError, Unsupported
@@ -99,6 +100,7 @@ def score(
     ]
 
 
+NO_SYSTEM = "the chat template refuses a system turn: the conversation is held without one"
 SYSTEM = "You are a sassy, wise-cracking robot as imagined by Hollywood circa 1986."
 USER = (
     "Hey, can you tell me any fun things to do in New York?",
@@ -124,8 +126,9 @@ def run_chat(case: Case, workspace: Workspace) -> Measurement:
     if not talker.tokenizer.chat_template:
         raise Unsupported("the tokenizer has no chat template, so that this model is not made for conversations")
     most = int(case.option("new_tokens") or 0)
-    messages = [{"role": "system", "content": SYSTEM}]
-    texts = {"system": SYSTEM}
+    with_system = _takes_system(talker.tokenizer)
+    messages = [{"role": "system", "content": SYSTEM}] if with_system else []
+    texts = {"system": SYSTEM} if with_system else {}
     seconds, answers = [], []
     with torch.no_grad():
         for number, question in enumerate(USER, start=1):
@@ -166,5 +169,16 @@ def run_chat(case: Case, workspace: Workspace) -> Measurement:
                 "coverage": "see decode",
                 "peaks": "see load, prefill and decode",
             },
+            notes=(*subject.facts["notes"], *(() if with_system else (NO_SYSTEM,))),
         )
     )
+
+
+def _takes_system(tokenizer: Any) -> bool:
+    """Whether the chat template takes a system turn, as some raise an error of their own for."""
+    tried = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": USER[0]}]
+    try:
+        tokenizer.apply_chat_template(tried, tokenize=False, add_generation_prompt=True)
+    except TemplateError:
+        return False
+    return True
