@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from bench.core.records import Peak
 from bench.measure.machine import ask, handle_of
@@ -21,6 +23,8 @@ PEAK_RESET = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
 MEMORY = Path("/proc/meminfo")
 MAPS = Path("/proc/self/maps")
+MEMORY_EVENT = "[memory]"
+"""Name of the profiler's events of the allocator."""
 WATCH_SECONDS = 0.002
 M_MMAP_THRESHOLD = -3
 """Constant of ``malloc.h``."""
@@ -259,6 +263,16 @@ def steady_peaks(step: Callable[[], object], device: torch.device) -> list[Peak]
     with peak_of("steady", device, found):
         step()
     return found
+
+
+def allocated_peak(step: Callable[[], object]) -> Peak:
+    """Most bytes that torch's CPU allocator gave out at once during one warm ``step``, from the profiler's events."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as account:
+        step()
+    events = account.profiler.kineto_results.events()
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == MEMORY_EVENT)
+    held = itertools.accumulate(size for _, size in changes)
+    return _peak("steady", "torch_allocated", max(0, *held))
 
 
 def _peak(phase: str, kind: str, size: int) -> Peak:

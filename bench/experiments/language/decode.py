@@ -25,7 +25,7 @@ from bench.experiments.language.generation import (
     warm_up,
 )
 from bench.experiments.language.subject import Subject, load_model, measured, unwatched
-from bench.experiments.timing import samples_of, why_no_energy
+from bench.experiments.timing import peaks_of, samples_of, why_no_energy
 from bench.measure import memory
 from bench.measure.energy import ENERGY_SECONDS, Reading, meter_of
 from bench.measure.state import Watch
@@ -74,7 +74,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         decoded = _decode(step, case, watch, workspace.turns, subject.device)
         watch.last()
         joules, reason = _energy(subject, prompts, tokens, arguments)
-        peaks = memory.steady_peaks(step, subject.device)
+        peaks = peaks_of(step, case, subject.device)
         ran = _converted(subject, prompts, case)
     usual = statistics.median(decoded.gaps)
     compiling = sum(max(0.0, gap - usual) for gap in first.gaps) if case.mode == "compiled" else None
@@ -84,7 +84,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             seconds=decoded.gaps,
             items_per_step=case.batch_size,
             cold=Cold(load=subject.load_seconds, compile=compiling, first_step=first.first_token),
-            peaks=tuple(peaks),
+            peaks=peaks,
             coverage=ran.coverage,
             device_state=tuple(watch.states),
             energy_joules_per_item=None if joules is None else joules / len(prompts),

@@ -23,8 +23,7 @@ from bench.core.text import Text, load_text
 from bench.core.workspace import Workspace
 from bench.experiments.language.subject import Subject, folder_of, load_model, measured, unwatched
 from bench.experiments.modes import prepare_compiler
-from bench.experiments.timing import samples_of
-from bench.measure import memory
+from bench.experiments.timing import peaks_of, samples_of
 from bench.measure.clock import CUDA_WARM_UP_SECONDS, now
 from bench.measure.state import Watch
 from bench.measure.trace import traced
@@ -261,14 +260,14 @@ def run_prefill(case: Case, workspace: Workspace) -> Measurement:
         watch = Watch(subject.device)
         samples = samples_of(lambda: (step(),), case, workspace.turns, watch, subject.device)
         watch.last()
-        peaks = memory.steady_peaks(step, subject.device)
+        peaks = peaks_of(step, case, subject.device)
     measurement = Measurement(
         **measured(
             subject,
             seconds=samples.seconds,
             items_per_step=case.batch_size,
             cold=Cold(load=subject.load_seconds, first_step=first),
-            peaks=tuple(peaks),
+            peaks=peaks,
             device_state=tuple(watch.states),
             flags={"cache": generation.cache},
             figures={
