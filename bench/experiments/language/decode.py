@@ -26,7 +26,7 @@ from bench.experiments.language.generation import (
 )
 from bench.experiments.language.subject import Subject, load_model, measured, unwatched
 from bench.experiments.timing import peaks_of, samples_of, why_no_energy
-from bench.measure import memory
+from bench.measure import memory, products
 from bench.measure.energy import ENERGY_SECONDS, Reading, meter_of
 from bench.measure.state import Watch
 from bench.measure.trace import traced
