@@ -21,6 +21,7 @@ from transformers import (
 from bench.core.errors import InputError, Unsupported
 from bench.experiments.language import decode, generation, quality
 from bench.experiments.language.checkpoint import fetch
+from bench.experiments.language.subject import load_model
 from tests.bench.experiments.language.conftest import VOCABULARY, tokenizer
 
 Make = Callable[..., Any]
@@ -55,7 +56,7 @@ def test_decoding_is_greedy_with_the_cache_of_its_row(
     """The model is run on five tokens once and on one token after that, and gives what it gives by hand."""
     folder = make_folder()
     case = make_case("decode", folder, options=SHORT)
-    plain = generation.load_model(case, space(folder)).model
+    plain = load_model(case, space(folder)).model
     prompts = torch.tensor([[5, 6, 7, 8, 9]])
     expected, lengths = prompts, []
     with torch.no_grad():
@@ -63,7 +64,7 @@ def test_decoding_is_greedy_with_the_cache_of_its_row(
             logits = plain(expected).logits[:, -1]
             logits[:, 0] = -float("inf")  # the end, which a generation of forced length may not give
             expected = torch.cat([expected, logits.argmax(1, keepdim=True)], 1)
-    model = generation.load_model(case, space(changed(folder, file, **settings))).model
+    model = load_model(case, space(changed(folder, file, **settings))).model
     inner = model.model.forward
 
     def watched(input_ids: Any = None, **others: Any) -> Any:
