@@ -7,7 +7,7 @@ import io
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ PEAK_RESET = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
 MEMORY = Path("/proc/meminfo")
 MAPS = Path("/proc/self/maps")
+SMAPS = Path("/proc/self/smaps")
 MEMORY_EVENT = "[memory]"
 """Name of the profiler's events of the allocator."""
 WATCH_SECONDS = 0.002
@@ -153,6 +154,18 @@ def mapped_bytes(tensors: Iterable[torch.Tensor]) -> int:
         if any(begin <= plain.data_ptr() < end for begin, end in ranges)
     }
     return sum(storages.values())
+
+
+def resident_bytes_of(endings: Sequence[str]) -> int:
+    """Bytes of mapped files whose names end in one of ``endings`` that are in memory now, for this process."""
+    size, counted = 0, False
+    for line in SMAPS.read_text().splitlines():
+        first, _, rest = line.partition(" ")
+        if not first.endswith(":"):  # a new range: addresses, and the file at the end
+            counted = line.endswith(tuple(endings))
+        elif counted and first == "Rss:":
+            size += int(rest.split()[0]) * 1024
+    return size
 
 
 @contextmanager
