@@ -17,12 +17,15 @@ COMPILED_LANGUAGE_KINDS = ("fp32", "int8_packed", "int8_linear_bf16", "nf4")
 """Precisions of language models, one for each library and each way of torch's. bitsandbytes is not compiled: its row
 says why."""
 BOTH_MODES = ("eager", "compiled")
+NATIVE_MODE = ("native",)
+"""Modes of runtimes other than torch."""
 CEILING_SIDES = (256, 512, 1024, 2048, 4096, 8192, 16384)
 """Sides of the matrices that are multiplied for the hardware's limits: a GPU needs large ones."""
 FEATURE_SIDE = 16
 """Side, in pixels, of what a single convolution is given."""
 
 NOTES_CLASSIFIERS = ("cnn_small", "cnn_vgg", "resnet_custom", "resnet14_cifar", "resnet18_cifar")
+PRETRAINED_CLASSIFIERS = ("efficientnet_lite0",)
 TORCHVISION_CLASSIFIERS = (
     "resnet18",
     "alexnet",
@@ -60,6 +63,8 @@ class Rows:
     batch_sizes: tuple[int, ...]
     models: tuple[str, ...] | None = None
     """None is every network of the run."""
+    runtime: str = "torch"
+    """A name in ``bench.core.runtimes.RUNTIMES``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,12 +165,26 @@ BUDGETS: dict[str, Budget] = {
         summary="every path once, on next to nothing: its figures mean nothing",
         trained=("cnn_small",),
         held_out=("cnn_small",),
-        untrained=(*NOTES_CLASSIFIERS[1:], *TORCHVISION_CLASSIFIERS),
+        untrained=(*NOTES_CLASSIFIERS[1:], *TORCHVISION_CLASSIFIERS, *PRETRAINED_CLASSIFIERS),
         rows=(
             # As many images as are judged at once: another batch size would have to be compiled for that.
             Rows(precisions=CLASSIFIER_PRECISIONS, modes=("eager",), batch_sizes=(32,), models=("cnn_small",)),
             Rows(precisions=COMPILED_KINDS, modes=("compiled",), batch_sizes=(32,), models=("cnn_small",)),
             Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(2,)),
+            Rows(
+                runtime="onnxruntime",
+                precisions=("fp32", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(32,),
+                models=("cnn_small",),
+            ),
+            Rows(
+                runtime="openvino",
+                precisions=("fp32", "bf16", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(32,),
+                models=("cnn_small",),
+            ),
         ),
         layers=Layers(
             widths={"linear": (128,), "conv3x3": (16,)},
@@ -179,6 +198,9 @@ BUDGETS: dict[str, Budget] = {
             rows=(
                 Rows(precisions=LANGUAGE_PRECISIONS, modes=("eager",), batch_sizes=(2,)),
                 Rows(precisions=COMPILED_LANGUAGE_KINDS, modes=("compiled",), batch_sizes=(2,)),
+                Rows(runtime="openvino", precisions=("int8_weights",), modes=NATIVE_MODE, batch_sizes=(1,)),
+                Rows(runtime="onnxruntime", precisions=("int4_weights",), modes=NATIVE_MODE, batch_sizes=(1,)),
+                Rows(runtime="llama_cpp", precisions=("q8_0",), modes=NATIVE_MODE, batch_sizes=(1,)),
             ),
             prompt_tokens=(8,),
             new_tokens=4,
@@ -208,20 +230,45 @@ BUDGETS: dict[str, Budget] = {
         summary="the notes' networks, shortly trained: under ten minutes on two cores",
         trained=NOTES_CLASSIFIERS,
         held_out=("cnn_small",),
-        untrained=(),
+        untrained=PRETRAINED_CLASSIFIERS,
         rows=(
-            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(32, 1)),
-            Rows(precisions=("int8_weights", "nf4_weights"), modes=("eager",), batch_sizes=(32,)),
+            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(32, 1), models=NOTES_CLASSIFIERS),
             Rows(
-                precisions=("fp32", "int8_static"),
+                precisions=("fp32", "bf16", "int8_static"),
                 modes=("compiled",),
-                batch_sizes=(32,),
-                models=("resnet18_cifar",),
+                batch_sizes=(32, 1),
+                models=NOTES_CLASSIFIERS,
+            ),
+            Rows(
+                runtime="onnxruntime",
+                precisions=("int8_static",),
+                modes=NATIVE_MODE,
+                batch_sizes=(32, 1),
+                models=NOTES_CLASSIFIERS,
+            ),
+            Rows(
+                runtime="openvino",
+                precisions=("bf16", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(32, 1),
+                models=NOTES_CLASSIFIERS,
+            ),
+            # Trained by others, and judged by what it says of photographs.
+            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(1,), models=PRETRAINED_CLASSIFIERS),
+            Rows(
+                runtime="openvino",
+                precisions=("bf16", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(1,),
+                models=PRETRAINED_CLASSIFIERS,
             ),
             # Nearly all weights of this network are in linear layers.
-            Rows(precisions=("int8_bnb", "nf4"), modes=("eager",), batch_sizes=(32,), models=("cnn_vgg",)),
-            # Where the processor has no bfloat16 it is many times slower: only on the smallest network.
-            Rows(precisions=("bf16",), modes=("eager",), batch_sizes=(32,), models=("cnn_small",)),
+            Rows(
+                precisions=("int8_bnb", "nf4", "nf4_weights"),
+                modes=("eager",),
+                batch_sizes=(32, 1),
+                models=("cnn_vgg",),
+            ),
         ),
         layers=Layers(
             widths={"linear": (256, 2048), "conv3x3": (128,)},
@@ -233,17 +280,21 @@ BUDGETS: dict[str, Budget] = {
         language=Language(
             models=("smollm2-135m",),
             rows=(
+                Rows(precisions=("fp32", "bf16", "int8_packed"), modes=BOTH_MODES, batch_sizes=(1,)),
+                Rows(precisions=("nf4",), modes=("eager",), batch_sizes=(1,)),
                 Rows(
-                    precisions=("fp32", "bf16", "int8_packed", "int8_bnb", "nf4", "fp4"),
-                    modes=("eager",),
+                    runtime="openvino",
+                    precisions=("bf16", "int8_weights", "int4_weights"),
+                    modes=NATIVE_MODE,
                     batch_sizes=(1,),
                 ),
+                Rows(runtime="llama_cpp", precisions=("q8_0",), modes=NATIVE_MODE, batch_sizes=(1,)),
             ),
             prompt_tokens=(64,),
             new_tokens=7,
-            context=64,
-            stride=64,
-            text_tokens=256,
+            context=256,
+            stride=256,
+            text_tokens=2048,
             chat_tokens=10,
             sampling=Sampling(min_samples=6, min_seconds=0.4, relative_error=0.03, max_seconds=0.7),
         ),
@@ -275,10 +326,22 @@ BUDGETS: dict[str, Budget] = {
         summary="the notes' recipes to the end, every network at every precision: days, so name what you need",
         trained=(*NOTES_CLASSIFIERS, *TORCHVISION_CLASSIFIERS),
         held_out=NOTES_CLASSIFIERS,
-        untrained=(),
+        untrained=PRETRAINED_CLASSIFIERS,
         rows=(
             Rows(precisions=CLASSIFIER_PRECISIONS, modes=("eager",), batch_sizes=(256, 128, 32, 1)),
             Rows(precisions=CLASSIFIER_PRECISIONS, modes=("compiled",), batch_sizes=(256, 1)),
+            Rows(
+                runtime="onnxruntime",
+                precisions=("fp32", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(256, 128, 32, 1),
+            ),
+            Rows(
+                runtime="openvino",
+                precisions=("fp32", "bf16", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(256, 128, 32, 1),
+            ),
         ),
         layers=Layers(
             widths={"linear": (256, 512, 1024, 2048, 4096), "conv3x3": (32, 64, 128, 256, 512)},
@@ -289,7 +352,22 @@ BUDGETS: dict[str, Budget] = {
         ),
         language=Language(
             models=("smollm2-135m",),
-            rows=(Rows(precisions=LANGUAGE_PRECISIONS, modes=BOTH_MODES, batch_sizes=(1, 8, 32)),),
+            rows=(
+                Rows(precisions=LANGUAGE_PRECISIONS, modes=BOTH_MODES, batch_sizes=(1, 8, 32)),
+                Rows(
+                    runtime="openvino",
+                    precisions=("fp32", "bf16", "int8_weights", "int4_weights"),
+                    modes=NATIVE_MODE,
+                    batch_sizes=(1,),
+                ),
+                Rows(runtime="onnxruntime", precisions=("fp32", "int4_weights"), modes=NATIVE_MODE, batch_sizes=(1,)),
+                Rows(
+                    runtime="llama_cpp",
+                    precisions=("gguf", "q8_0", "q4_0", "bf16"),
+                    modes=NATIVE_MODE,
+                    batch_sizes=(1,),
+                ),
+            ),
             prompt_tokens=(128, 512, 2048),
             new_tokens=128,
             context=1024,

@@ -21,7 +21,7 @@ __all__ = [
 
 BASELINE = "fp32"
 """Precision that the others are compared with."""
-Library = Literal["torch", "bitsandbytes", "torchao"]
+Library = Literal["torch", "bitsandbytes", "torchao", "nncf", "gguf"]
 EAGER_STATIC = (
     "static int8 runs in int8 only when it is compiled: run eagerly, its graph computes in fp32 between rounding steps"
 )
@@ -301,6 +301,43 @@ PRECISIONS: dict[str, Precision] = {
         layers="linear layers",
         load="language_loading:four_bits",
         load_settings={"quant_type": "fp4", "nested": False, "compute": "bfloat16"},
+    ),
+    "int4_weights": Precision(
+        name="int4_weights",
+        library="nncf",
+        summary="int4 weights in groups, embedding and output head in 8 bits or in 4, by the runtime's own tool",
+        weight_bits=4,
+        activation_bits=16,
+        layers="linear layers",
+        devices=("cpu",),
+        modes=(),
+    ),
+    "gguf": Precision(
+        name="gguf",
+        library="gguf",
+        summary="the GGUF file as it was published: 4 bits in blocks of 32 in the files known here",
+        weight_bits=4,
+        activation_bits=8,
+        devices=("cpu",),
+        modes=(),
+    ),
+    "q8_0": Precision(
+        name="q8_0",
+        library="gguf",
+        summary="8-bit weights in blocks of 32 with a scale each",
+        weight_bits=8,
+        activation_bits=8,
+        devices=("cpu",),
+        modes=(),
+    ),
+    "q4_0": Precision(
+        name="q4_0",
+        library="gguf",
+        summary="4-bit weights in blocks of 32 with a scale each, embedding and output head in 8 bits",
+        weight_bits=4,
+        activation_bits=8,
+        devices=("cpu",),
+        modes=(),
     ),
 }
 """Every precision by its name. Linear-only ones leave convolutions as they are: coverage shows how much that is.

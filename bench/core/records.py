@@ -116,7 +116,9 @@ class Peak:
     """Highest memory use during one phase, taken in a pass of its own."""
 
     phase: Literal["load", "steady"]
-    kind: Literal["cuda_allocated", "cuda_reserved", "device_process", "rss"]
+    kind: Literal["cuda_allocated", "cuda_reserved", "device_process", "rss", "torch_allocated"]
+    """``torch_allocated`` is the account of torch's CPU allocator: the same in every process, but blind to the memory
+    of libraries. ``rss`` is the resident high-water mark of the process, which moves in steps of the C library."""
     bytes: int
 
 
@@ -225,6 +227,8 @@ class Measurement:
     peaks: tuple[Peak, ...] = ()
     coverage: Coverage | None = None
     quality: Quality | None = None
+    divergence: Divergence | None = None
+    """From the reference's outputs where nothing judges them: of a pretrained network, on crops of photographs."""
     energy_joules_per_item: float | None = None
     flags: Mapping[str, Scalar] = field(default_factory=dict)
     device_state: tuple[DeviceState, ...] = ()

@@ -216,6 +216,7 @@ class BenchSession:
             else [],
             "deselected": self.deselected,
             "fingerprint": self.engine.workspace.fingerprint,
+            "max_drop": self.config.option.max_drop,
         }
 
     def summary(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from bench.core.precisions import Precision
 from bench.core.records import Figure, Scalar
 from bench.measure.products import Product
 from bench.measure.quality import divergences
+from bench.measure.reasons import Part
 from bench.runtimes.quiet import keep_quiet
 from bench.runtimes.route import Order, Prepare, Ran, Run, bytes_in, converted_into, faults_named, whats_run
 
@@ -41,6 +42,8 @@ HINTS = {"fp32": "f32", "bf16": "bf16", "int8_static": "f32"}
 """Precision -> number format of what is not quantised."""
 TRACED_BATCH = 2
 CALIBRATION_BATCH = 8
+PROFILED_CALLS = 3
+"""Calls with counters, of which the last counts: the first ones allocate."""
 HELD_OUT = 4
 """One calibration image of so many judges between the two ways and calibrates neither."""
 FORMATS = {
@@ -51,10 +54,11 @@ FORMATS = {
     "i8": ("int8", 8),
 }
 """OpenVINO's names of types -> format and bits."""
-CONVOLUTIONS = ("Convolution",)
-PRODUCTS = (*CONVOLUTIONS, "FullyConnected", "MatMul")
+MATMUL = "MatMul"
 ATTENTION = "ScaledDotProductAttention"
-"""Two products in one node: queries with keys, and what comes of that with values."""
+FUSED = ("Subgraph", ATTENTION)
+"""Layers whose products are told by the names of the operators that they are made of."""
+PRODUCTS = ("Convolution", "FullyConnected", MATMUL, ATTENTION)
 
 Images = npt.NDArray[np.float32]
 
@@ -131,8 +135,21 @@ class OpenvinoRoute:
             return Ran(compute="float32", absent={"coverage": "fp32 is the baseline: nothing is converted"})
         model = self._core.read_model(self._order.folder / MODEL)
         held = sum(_size(constant) for constant in _constants(model) if _bits(constant) <= precision.low_bits)
-        ran = list(products_of(self._compiled))
+        model.reshape([self._order.case.batch_size, *self._order.image_shape])
+        ran = list(products_of(self._compiled, model))
         return whats_run(ran, precision, weights=held, parameters=parameters, flops=flops)
+
+    def parts(self, images: Tensor) -> list[Part]:
+        """Nodes of a model compiled once more with counters, which the measured one is without."""
+        compiled = _compile(self._core, self._order, len(images), PERF_COUNT=True)
+        request = compiled.create_infer_request()
+        for _ in range(PROFILED_CALLS):
+            request.infer([images.numpy()])
+        return [
+            Part(name=f"{node.node_type} {node.exec_type}", seconds=node.real_time.total_seconds())
+            for node in request.get_profiling_info()
+            if node.real_time.total_seconds() > 0
+        ]
 
     def weight_bytes(self) -> int:
         return (self._order.folder / MODEL).with_suffix(".bin").stat().st_size
@@ -223,7 +240,7 @@ def _settings(hint: str, threads: int) -> dict[str, Any]:
     }
 
 
-def _compile(core: openvino.Core, order: Order, batch_size: int) -> openvino.CompiledModel:
+def _compile(core: openvino.Core, order: Order, batch_size: int, **further: bool) -> openvino.CompiledModel:
     """The file, compiled for ``batch_size`` images and the threads of ``order``.
 
     Raises:
@@ -231,7 +248,9 @@ def _compile(core: openvino.Core, order: Order, batch_size: int) -> openvino.Com
     """
     model = core.read_model(order.folder / MODEL)
     model.reshape([batch_size, *order.image_shape])
-    compiled = core.compile_model(model, DEVICE, _settings(HINTS[order.precision.name], order.case.threads))
+    compiled = core.compile_model(
+        model, DEVICE, {**_settings(HINTS[order.precision.name], order.case.threads), **further}
+    )
     threads = compiled.get_property("INFERENCE_NUM_THREADS")
     if threads != order.case.threads:
         raise Unsupported(f"{TITLE} computes in {threads} threads in place of {order.case.threads}")
@@ -248,35 +267,35 @@ def _runner(compiled: openvino.CompiledModel) -> Run:
     return run
 
 
-def products_of(compiled: openvino.CompiledModel) -> Iterator[Product]:
-    """Convolutions and matrix products of the graph that the plugin runs.
+def products_of(compiled: openvino.CompiledModel, model: openvino.Model) -> Iterator[Product]:
+    """Convolutions and matrix products of the graph that the plugin runs, and the format that each computes in.
 
-    Its nodes have the shapes of both operands, and the format that each computes in.
+    Small products, and attention, are parts of a "Subgraph": their shapes are those of ``model``, which was compiled.
     """
+    named = {node.get_friendly_name(): node for node in model.get_ops() if node.get_type_name() in (MATMUL, ATTENTION)}
     for node in compiled.get_runtime_model().get_ordered_ops():
         facts = node.get_rt_info()
         layer, kind = facts["layerType"].astype(str), facts["runtimePrecision"].astype(str)
-        attends = ATTENTION in (layer, *facts["originalLayersNames"].astype(str).replace("/", ",").split(","))
-        if layer not in PRODUCTS and not attends:
-            continue
-        name, bits = FORMATS.get(kind, (kind, 64))
-        flops = _attention_flops(node) if attends else _flops(layer, node)
-        yield Product(operator=layer, flops=flops, format=name, bits=bits)
-
-
-def _attention_flops(node: openvino.Node) -> int:
-    """Two products, queries with keys and weights with values, from shapes (batch, heads, tokens, width)."""
-    queries, values = list(node.get_input_shape(0)), list(node.get_input_shape(2))
-    return int(2 * (np.prod(queries) + np.prod(node.get_output_shape(0))) * values[-2])
+        flops = _flops(layer, node)
+        if layer in FUSED:
+            parts = facts["originalLayersNames"].astype(str).split(",")
+            flops = sum(_flops(named[part].get_type_name(), named[part]) for part in parts if part in named)
+        if flops:
+            name, bits = FORMATS.get(kind, (kind, 64))
+            yield Product(operator=layer, flops=flops, format=name, bits=bits)
 
 
 def _flops(layer: str, node: openvino.Node) -> int:
-    """Two FLOPs for each multiply-add of one node."""
+    """Two FLOPs for each multiply-add of one node; 0 for what is no product."""
+    if layer not in PRODUCTS:
+        return 0
     output = np.prod(node.get_output_shape(0))
     left, right = (list(node.get_input_shape(at)) for at in (0, 1))
     if layer == "Convolution":
         # Groups stand in front of a grouped convolution's weights: channels of an output are the last three sides.
         return int(2 * output * np.prod(right[-3:]))
+    if layer == ATTENTION:  # queries with keys, then weights with values, of shapes (batch, heads, tokens, width)
+        return int(2 * (np.prod(left) + output) * right[-2])
     return int(2 * output * left[-1])
 
 

@@ -20,6 +20,7 @@ from bench.core.records import Case, Coverage, Figure, Scalar
 from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import Workspace
 from bench.measure.products import Product, flops_in, main_format
+from bench.measure.reasons import Part
 
 TOLERANCE = 0.01
 """Largest share of the FLOPs that a trace may miss or count twice; beyond it no conclusion is drawn."""
@@ -59,7 +60,7 @@ class Order:
     @property
     def fresh(self) -> bool:
         """True if it converts even if the files exist, since figures of the first process are cold."""
-        return self.case.repeat == 0
+        return self.case.repeat == 0 and self.workspace.set_number == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,9 @@ class Route(Protocol):
             parameters: of the network before it was converted.
             flops: of one call of that network.
         """
+
+    def parts(self, images: Tensor) -> list[Part]:
+        """Operators of one call with their seconds, from a few calls that are not timed. Empty: nothing tells them."""
 
     def weight_bytes(self) -> int:
         """Bytes of the weights as stored, scales and all."""
@@ -162,10 +166,11 @@ def faults_named(title: str) -> Iterator[None]:
     Raises:
         Unsupported: the runtime does not take the network.
         MemoryError: it lacks memory.
+        OSError: the disk does not take its files.
     """
     try:
         yield
-    except (MemoryError, Unsupported):
+    except (MemoryError, OSError, Unsupported):
         raise
     except Exception as error:
         text = " ".join(_messages(error))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,16 +18,17 @@ from transformers.generation.streamers import BaseStreamer
 
 import models
 from bench.core.errors import InputError, Unsupported
-from bench.core.records import Case, Cold, Figure, Measurement
+from bench.core.records import Case, Figure, Measurement
 from bench.core.text import Text, load_text
 from bench.core.workspace import Workspace
-from bench.experiments.language.subject import Subject, folder_of, load_model, measured, unwatched
+from bench.experiments.language.routes import route_of
+from bench.experiments.language.subject import Subject, folder_of, measured, unwatched
 from bench.experiments.modes import prepare_compiler
-from bench.experiments.timing import samples_of
-from bench.measure import memory
+from bench.experiments.timing import peaks_of, samples_of
 from bench.measure.clock import CUDA_WARM_UP_SECONDS, now
 from bench.measure.state import Watch
 from bench.measure.trace import traced
+from bench.runtimes.language_route import Generation
 
 TOKEN_CHARACTERS = 8
 """Number of characters, above that of a token in usual prose."""
@@ -55,16 +57,6 @@ class TokenClock(BaseStreamer):
         """Do nothing: no token is held back."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Generation:
-    """Times of one call of ``generate``, in which every sequence has the same number of new tokens."""
-
-    first_token: float
-    """Seconds from the call to the first new token."""
-    gaps: tuple[float, ...]
-    """Seconds from each step's tokens to the next step's."""
-
-
 def generate(
     model: Any,
     prompts: Tensor,
@@ -90,19 +82,41 @@ def generate(
         attention_mask=torch.ones_like(prompts),
         streamer=clock,
         do_sample=False,
+        num_beams=1,
+        use_cache=True,
+        return_dict_in_generate=True,
         min_new_tokens=new_tokens,
         max_new_tokens=new_tokens,
         pad_token_id=next(iter(ends), 0),
         **arguments,
     )
-    counts = new_token_counts(output, prompts.shape[1], ends)
+    counts = new_token_counts(output.sequences, prompts.shape[1], ends)
     if set(counts) != {new_tokens}:
         raise RuntimeError(f"{new_tokens} new tokens per sequence were requested, and {sorted(counts)} came")
     times = clock.times
     return Generation(
         first_token=times[0] - begin,
         gaps=tuple(later - earlier for earlier, later in itertools.pairwise(times)),
+        cache=_kind_of(getattr(output, "past_key_values", None)),
     )
+
+
+def _kind_of(cache: Any) -> str:
+    kinds = {"NoneType": "none", "DynamicCache": "dynamic", "StaticCache": "static"}
+    return kinds.get(type(cache).__name__, type(cache).__name__)
+
+
+def need_key_value_cache(model: Any, name: str) -> None:
+    """See that a decode step reads keys and values of the tokens before it, which its least bytes are counted by.
+
+    Raises:
+        Unsupported: the model keeps another state.
+    """
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise Unsupported(
+            f"{name} is of architecture {model.config.model_type}, which keeps no keys and values of earlier tokens: "
+            "its decoding is not measured"
+        )
 
 
 def warm_up(step: Callable[[], object], device: torch.device) -> None:
@@ -160,7 +174,15 @@ def check_compiled(subject: Subject, case: Case) -> None:
         raise Unsupported("transformers did not compile the decoding of this model, and gives no reason")
 
 
-def prompts_of(case: Case, workspace: Workspace, subject: Subject) -> Tensor:
+class Configured(Protocol):
+    """Object with transformers' configuration of a language model."""
+
+    @property
+    def config(self) -> Any:
+        """Of the language model itself."""
+
+
+def prompts_of(case: Case, workspace: Workspace, subject: Configured) -> Tensor:
     """Ids (batch_size, prompt_tokens): consecutive pieces of the text, or random ones for a model of random weights.
 
     Raises:
@@ -214,37 +236,37 @@ def _cycled(ids: Sequence[int], count: int) -> Iterator[int]:
 
 
 def run_prefill(case: Case, workspace: Workspace) -> Measurement:
-    """Time ``generate`` of one token, as a user waits for it.
+    """Time a generation of one token, as a user waits for it.
 
     Raises:
         TooLittleMemory: the model does not fit.
-        Unsupported: this machine or these versions cannot load it at the case's precision, or mode compiled was asked.
+        Unsupported: it cannot be loaded at the case's precision in its runtime, or mode compiled was asked.
     """
-    if case.mode != "eager":
+    if case.mode == "compiled":
         raise Unsupported("transformers compiles decode steps only: prefill runs eagerly in every mode")
-    subject = load_model(case, workspace)
-    prompts = prompts_of(case, workspace, subject).to(subject.device)
+    route = route_of(case, workspace)
+    prompts = prompts_of(case, workspace, route).to(route.device)
 
     def step() -> float:
-        return generate(subject.model, prompts, 1, {}).first_token
+        return route.generate(prompts, 1).first_token
 
     with torch.no_grad():  # as `generate` itself has it, and its users with it
-        first = step()
+        generation = route.generate(prompts, 1)
         step()
-        warm_up(step, subject.device)
-        watch = Watch(subject.device)
-        samples = samples_of(lambda: (step(),), case, workspace.turns, watch, subject.device)
+        warm_up(step, route.device)
+        watch = Watch(route.device)
+        samples = samples_of(lambda: (step(),), case, workspace.turns, watch, route.device)
         watch.last()
-        peaks = memory.steady_peaks(step, subject.device)
+        peaks = peaks_of(step, case, route.device)
     measurement = Measurement(
         **measured(
-            subject,
+            route,
             seconds=samples.seconds,
             items_per_step=case.batch_size,
-            cold=Cold(load=subject.load_seconds, first_step=first),
-            peaks=tuple(peaks),
+            cold=replace(route.cold, first_step=generation.first_token),
+            peaks=peaks,
             device_state=tuple(watch.states),
-            flags={"cache": "dynamic"},
+            flags={"cache": generation.cache or route.cache},
             figures={
                 "prompt_tokens": Figure(value=prompts.shape[1], unit="tokens", exact=True),
                 "criterion_met": Figure(value=float(samples.criterion_met), unit="yes=1"),

@@ -119,7 +119,8 @@ def _verdict(subject: str, choice: Choice) -> Verdict:
     if pick.route.is_reference:
         facts = [f"None of {len(choice.candidates) - 1} others is faster and as accurate"]
     else:
-        facts += [f"{times(_ratio(pick))} fp32 eager{_doubt(pick)}"]
+        known = pick.result.beside.ratio is not None
+        facts += [f"{times(_ratio(pick))} fp32 eager{_doubt(pick)}" if known else "fp32 eager not measured"]
         facts += _bytes(pick)
     if choice.judged and not pick.route.is_reference:
         facts += _quality(pick)
@@ -204,7 +205,7 @@ def _counts(results: Sequence[Result], why: str, of: str = "classifiers") -> lis
         runtime, precision = members[0].case.runtime, members[0].case.precision
         clear = [one for one in members if one.beside.side == "below"]
         faster = [one for one in members if one.beside.ratio and one.beside.ratio.value > 1]
-        if clear and not faster:
+        if not faster and 2 * len(clear) >= len(members):
             bad.append(precision if runtime == "torch" else f"{TITLES.get(runtime, runtime)} {precision}")
             rows, total = rows + len(clear), total + len(members)
     return [f"{listing(bad)} of {of} ({why} in {rows} of {total} rows)"] if bad else []

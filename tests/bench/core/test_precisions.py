@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 
 from bench.core.precisions import BASELINE, CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
+from bench.core.runtimes import RUNTIMES
 
-HERE = [name for name, precision in PRECISIONS.items() if "cpu" in precision.devices]
+HERE = [name for name, precision in PRECISIONS.items() if "cpu" in precision.devices and precision.modes]
+"""Precisions of torch. Those without a mode belong to other runtimes."""
 
 
 def test_names_agree_with_the_table() -> None:
     assert all(name == precision.name for name, precision in PRECISIONS.items())
-    assert {*CLASSIFIER_PRECISIONS, *LANGUAGE_PRECISIONS} == set(PRECISIONS)
+    others = {name for runtime in RUNTIMES.values() for name in (*runtime.classifiers, *runtime.languages)}
+    assert {*CLASSIFIER_PRECISIONS, *LANGUAGE_PRECISIONS, *others} == set(PRECISIONS)
+    assert {name for name, precision in PRECISIONS.items() if not precision.modes} <= others
     assert PRECISIONS[BASELINE].weight_bits == 32
 
 

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from bench.core.errors import InputError, Unsupported
 from bench.core.records import Case
 from bench.core.workspace import Workspace
-from bench.experiments.language import decode, generation
+from bench.experiments.language import decode, generation, torch_route
 from bench.experiments.language.generation import generate, new_token_counts, prompts_of, text_ids
 from bench.experiments.language.subject import load_model
 from bench.measure.energy import Counter, Meter
@@ -59,7 +60,7 @@ class EndsEarly:
         streamer.put(prompts)
         for _ in range(2):
             streamer.put(torch.tensor([5]))
-        return torch.cat([prompts, torch.tensor([[5, 5]])], dim=1)
+        return SimpleNamespace(sequences=torch.cat([prompts, torch.tensor([[5, 5]])], dim=1))
 
 
 def test_a_model_that_stops_early_has_no_speed() -> None:
@@ -151,7 +152,7 @@ def test_a_step_reads_the_weights_and_the_context_once(make_folder: Make, tied: 
     read = layers + table + (0 if tied else 3 * 64)
     keys_and_values = 2 * 2 * 2 * 16 * 10 * 3  # two layers of two heads, 16 wide, 10 tokens of 3 sequences
     rotary = model.model.rotary_emb.inv_freq.numel() * 2
-    assert decode.bytes_per_step(model, model.config, 3, 10) == pytest.approx(
+    assert torch_route.bytes_per_step(model, model.config, 3, 10) == pytest.approx(
         4 * (read + keys_and_values), abs=4 * rotary
     )
 
