@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -121,8 +122,10 @@ class ClusterRunner:
         else:
             options["address"] = self.address
         try:
+            if self.address != LOCAL:
+                _check_address(self.address)
             ray.init(**options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             self.stop()
             reason = " ".join(str(error).split())[:200]
             raise InputError(
@@ -347,6 +350,12 @@ class ClusterRunner:
             reference = ray.put(pack(source))
             self._bundles[state] = Bundle(sha256=content_of(source), name=source.name, reference=reference)
         return self._bundles[state]
+
+
+def _check_address(address: str) -> None:
+    """Raise OSError or ValueError if nothing listens at HOST:PORT: Ray would try for a minute."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=READY_SECONDS / 10).close()
 
 
 def _state_of(path: Path) -> tuple[tuple[str, int, int], ...]:
