@@ -131,9 +131,9 @@ def test_compare_ends_with_the_status_of_the_comparison(
     session.bin, session.posargs = str(Path(sys.executable).parent), tuple(map(str, paths))
     session.install = lambda *packages: None
     noxfile.needs, noxfile.ROOT = lambda names: [], ROOT
-    try:
+    if status is None:
         noxfile.compare(session)
-    except SystemExit as ended:
-        assert ended.code == status
-    else:
-        assert status is None
+        return
+    with pytest.raises(SystemExit) as caught:
+        noxfile.compare(session)
+    assert caught.value.code == status
