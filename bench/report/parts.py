@@ -92,6 +92,9 @@ class Quantity:
         error = interval.error(found.value) * self.scale if interval else 0.0
         if not error or error < 1e-9 * abs(value):
             return self._sign(self._plain(value))
+        if interval is not None and error > abs(value) > 0 and interval.low > 0:  # far from as wide to both sides
+            low, high = (self._plain(end * self.scale) for end in (interval.low, interval.high))
+            return f"{self._plain(value)} ({low} to {high})"
         decimals = decimals_of(error) if self.decimals is None else min(self.decimals, decimals_of(error))
         return f"{self._sign(fixed(value, decimals, signed=self.signed))} ± {fixed(error, decimals)}"
 

@@ -102,7 +102,8 @@ class Result:
     def scene(self) -> tuple[object, ...]:
         """All of the identity but the route; repeated measurements of the reference are the same scene."""
         case = self.case
-        options = tuple(pair for pair in case.options if pair[0] != TWIN)
+        beyond = (TWIN, "text_tokens") if case.experiment == "perplexity" else (TWIN,)
+        options = tuple(pair for pair in case.options if pair[0] not in beyond)
         return (case.experiment, *self.network, case.recipe, case.batch_size, case.pipeline, options)
 
     @property

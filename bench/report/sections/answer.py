@@ -119,7 +119,8 @@ def _verdict(subject: str, choice: Choice) -> Verdict:
     if pick.route.is_reference:
         facts = [f"None of {len(choice.candidates) - 1} others is faster and as accurate"]
     else:
-        facts += [f"{times(_ratio(pick))} fp32 eager{_doubt(pick)}"]
+        known = pick.result.beside.ratio is not None
+        facts += [f"{times(_ratio(pick))} fp32 eager{_doubt(pick)}" if known else "fp32 eager not measured"]
         facts += _bytes(pick)
     if choice.judged and not pick.route.is_reference:
         facts += _quality(pick)
