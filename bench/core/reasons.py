@@ -38,7 +38,7 @@ class Reason:
     @property
     def words(self) -> str:
         """For people: kind, share and operator."""
-        return f"{self.kind}, {self.share:.0%} ({self.operator})"
+        return f"{self.kind}, {100 * self.share:.0f} % ({self.operator})"
 
     @staticmethod
     def read(text: str) -> Reason | None:
