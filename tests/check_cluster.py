@@ -25,9 +25,10 @@ sys.path.insert(0, str(ROOT))
 from bench.core.records import Case, to_json  # noqa: E402
 from bench.core.workspace import Workspace  # noqa: E402
 from bench.run import worker  # noqa: E402
-from bench.run.cluster import LOCAL, SETTINGS, ClusterRunner  # noqa: E402
+from bench.run.cluster import ClusterRunner  # noqa: E402
 from bench.run.journal import Journal  # noqa: E402
 from bench.run.node import PREFIX  # noqa: E402
+from bench.run.nodes import LOCAL, SETTINGS  # noqa: E402
 from bench.run.process import ProcessRunner  # noqa: E402
 from tests.processes import descendants  # noqa: E402
 

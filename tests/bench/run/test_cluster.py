@@ -15,7 +15,7 @@ import pytest
 
 from bench.core.errors import InputError
 from bench.core.records import Measurement, from_json
-from bench.run import cluster
+from bench.run import cluster, nodes
 from bench.run.node import content_of, pack, unpack
 from tests.processes import marked, wait_for
 from tests.runs import ROOT, refused, run
@@ -95,7 +95,7 @@ def test_options_that_do_not_fit_a_cluster_are_refused(command: Any) -> None:
 
 
 def test_ray_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(nodes.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="needs Ray"):
         cluster.ClusterRunner("local", tmp_path, "cpu", language=False)
 
