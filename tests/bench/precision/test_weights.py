@@ -16,7 +16,7 @@ KINDS = ("bf16", "int8_dynamic", "int8_linear", "int4_linear", "int8_weights", "
 
 def network(seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 128), nn.Linear(128, 5)).eval()
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 128), nn.Linear(128, 5)).eval()
 
 
 @pytest.mark.parametrize("precision", KINDS)
