@@ -284,7 +284,10 @@ def expanded(layer: nn.Module) -> Tensor | None:
     if weight.dtype == torch.int8 and isinstance(scale, Tensor):
         return _floating(weight.float() * scale.float()[:, None])
     if hasattr(weight, "dequantize") and type(weight) not in (Tensor, nn.Parameter):
-        weight = weight.dequantize()
+        try:
+            weight = weight.dequantize()
+        except NotImplementedError:  # packed for its kernel alone: multiplied by an identity it shows its numbers
+            weight = functional.linear(torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device), weight).T
     return _floating(weight)
 
 
