@@ -301,7 +301,7 @@ def bound(weight: Tensor, kind: str) -> Tensor:
     if kind == "int8":
         return SLACK * rows / 127 / 2 + weight.abs() * 2**-8 + 1e-7  # bitsandbytes rounds to float16 before
     if kind == "int4":
-        return 2 * SLACK * rows / 15 / 2 + rows * 2**-7 + 1e-7
+        return 2 * rows / 15 + rows * 2**-7 + 1e-7  # a whole step: the zero point is rounded as well
     bits = {"float16": 11, "bfloat16": 8}.get(kind, 22)
     return weight.abs() * 2.0**-bits + 1e-7
 
