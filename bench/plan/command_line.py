@@ -75,6 +75,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         train_images=values["train_images"],
         test_images=values["test_images"],
         case_timeout=values["case_timeout"],
+        minutes=values["minutes"],
         track=_track(values["track"]),
         sampling=_sampling(value_of),
     )

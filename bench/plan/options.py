@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.core.precisions import PRECISIONS
 from bench.core.workspace import TRACKERS
-from bench.plan.values import Parse, at_least, file, names, numbers, path, seconds, statistics
+from bench.plan.values import Parse, at_least, file, minutes, names, numbers, path, seconds, statistics
 
 MODES = ("eager", "compiled")
 FEWEST_NEW_TOKENS = 2
@@ -239,6 +239,14 @@ OPTIONS: tuple[Option, ...] = (
         shown=BUDGETS_OWN,
         type=float,
         parse=seconds,
+    ),
+    Option(
+        name="--minutes",
+        values="a number",
+        help="end after so many minutes: what tells the most is measured first, what does not fit is named",
+        shown="no limit",
+        type=float,
+        parse=minutes,
     ),
     Option(
         name="--resume",

@@ -26,6 +26,7 @@ from bench.plan.inference_cases import largest_case, user_cases
 from bench.plan.plan import Plan
 from bench.run.engine import Engine
 from bench.run.journal import Journal
+from bench.run.minutes import Minutes
 from bench.run.process import ProcessRunner
 from bench.run.requests import InlineRunner, LanguageFiles
 from bench.run.result import Elsewhere, ReplayClock, ResultFile, bare, summary
@@ -84,10 +85,12 @@ class BenchSession:
                 track=self.plan.track,
             ),
             journal=Journal(results / "journal.jsonl"),
-            case_timeout=lambda case: time_limit(self.plan, case),
+            case_timeout=self._limit,
             progress=self.show,
             artefact_of=self._artefact_of,
         )
+        minutes = self.plan.minutes
+        self.minutes = Minutes(asked=minutes, plan=self.plan, engine=self.engine) if minutes else None
         if not self.listing:
             self._json.check()
             self._json.lock()
@@ -112,8 +115,10 @@ class BenchSession:
             item.add_marker(pytest.mark.benchmark(timer=self.clock))
         items.sort(key=_rank)
 
-    def prepare(self, items: Sequence[pytest.Item]) -> None:
+    def prepare(self, items: list[pytest.Item]) -> None:
         """Survey the machine, decode the data, try the user's networks, look into the journal.
+
+        With ``--minutes`` only the ``items`` that fit stay, in the order of what they tell.
 
         Raises:
             InputError: one of them cannot be used.
@@ -135,11 +140,36 @@ class BenchSession:
             self._write_line(line)
         if self.config.option.resume and self.config.option.profile:
             self._write_line("resuming: --profile traces what runs now, not what is taken")
+        if self.minutes:
+            self._fit(self.minutes, items)
         repaired = self.engine.journal.repair()  # not before: a run that does not begin leaves the journal as it is
         if repaired:
             self._write_line(repaired)
         self.engine.begin(self.facts(), self._commit())
         self._json.claim()
+
+    def _fit(self, minutes: Minutes, items: list[pytest.Item]) -> None:
+        """Leave those of ``items`` for which there is time."""
+        minutes.plan = self.plan
+        cases = self._cases(items)
+        chosen = minutes.choose(cases)
+        others = [item for item in items if not _is_case(item)]
+        items[:] = [*chosen, *others]
+        count = f"{len(chosen)} of {len(cases)} cases"
+        self._write_line(f"--minutes {minutes.asked:g}: {count} are expected to fit into {minutes.left:.0f} s")
+
+    def _limit(self, case: Case) -> float:
+        limit = time_limit(self.plan, case)
+        return self.minutes.limit(limit) if self.minutes else limit
+
+    def why_left_out(self, test: str) -> str | None:
+        """Reason why ``test`` is not measured any more; None if it is. It is about to begin."""
+        if self.minutes is None:
+            return None
+        self.minutes.start(test)
+        late = self.minutes.left_out.get(test)
+        self.minutes.end(test)
+        return f"left out: {late.reason}" if late else None
 
     @property
     def failures(self) -> list[Failure]:
@@ -174,9 +204,13 @@ class BenchSession:
             "params": benchmark.params,
         }
         try:
-            return self.engine.run(case, needs, test, lambda outcome: self._replay(benchmark, outcome))
+            outcome = self.engine.run(case, needs, test, lambda outcome: self._replay(benchmark, outcome))
         except CodeChanged as error:
             pytest.exit(str(error), returncode=CODE_CHANGED)
+        if self.minutes and self.minutes.cut_off(benchmark.fullname, outcome):
+            del self.engine.outcomes[case.id]
+            pytest.skip(f"left out: {self.minutes.left_out[benchmark.fullname].reason}")
+        return outcome
 
     def facts(self) -> dict[str, Any]:
         """Facts about the run as a whole that are known before the first case."""
@@ -192,6 +226,7 @@ class BenchSession:
             if self.engine.language_files
             else [],
             "deselected": self.deselected,
+            **(self.minutes.facts() if self.minutes else {}),
             "fingerprint": self.engine.workspace.fingerprint,
         }
 
@@ -241,7 +276,13 @@ class BenchSession:
         """Lines for the end of pytest's output."""
         adopted = len(self.engine.adoption.entries)
         taken = [f"resumed: took {self.engine.resumed} of {adopted} measurements"] if self.config.option.resume else []
-        return [*taken, *([NOTHING_WRITTEN] if self.disabled else []), *self._closing]
+        left_out = self.minutes.closing(self._again()) if self.minutes else []
+        return [*taken, *left_out, *([NOTHING_WRITTEN] if self.disabled else []), *self._closing]
+
+    def _again(self) -> str:
+        """Command that runs the same selection, and takes what this run measured."""
+        arguments = [*map(str, self.config.invocation_params.args)]
+        return shlex.join(["pytest", *arguments, *([] if "--resume" in arguments else ["--resume"])])
 
     def _rescued(self, error: OSError) -> str:
         journal = self.engine.journal
