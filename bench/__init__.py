@@ -1,1 +1,1 @@
-"""How models are measured, and the cases."""
+"""The suite: cases, and everything that plans, runs, measures and reports them."""

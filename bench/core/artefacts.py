@@ -24,30 +24,32 @@ TRAINING_SOURCES = (
 )
 """Code that shapes trained weights."""
 _TESTING_OPTIONS = {"test_images"}
-"""Options of a case that change how the weights are judged, not the weights."""
+"""Options of a case that change the evaluation of the weights, not the weights."""
 
 
 def recipe_of(case: Case) -> Recipe:
-    """The recipe that a training case names, or the one that reproduces its network, with the case's normalisation.
+    """Return the recipe of a training case, or the one that reproduces its network, with the case's normalisation.
 
     Raises:
-        InputError: there is no such recipe, or it is for another network.
+        InputError: the recipe is unknown, or is for another network.
     """
     chosen = recipe(case.recipe) if case.recipe else recipe_for(case.model)
     if chosen.model not in (None, case.model):
-        raise InputError(f"recipe '{chosen.name}' trains {chosen.model}, not '{case.model}': name it with that network")
+        raise InputError(
+            f"recipe '{chosen.name}' trains {chosen.model}, not '{case.model}': use it with --models {chosen.model}"
+        )
     normalize = case.option("normalize")
     return chosen if normalize is None else dataclasses.replace(chosen, normalize=str(normalize))
 
 
 def artefact_name(case: Case, data_digest: str, code: str) -> str:
-    """File name of the weights that the training ``case`` gives, under ``results/artefacts``.
+    """File name of the weights of the training ``case``, under ``results/artefacts``.
 
-    Those of the counted epoch: the chosen one (``…-best.pt``) where the recipe chooses, else the last (``….pt``).
+    The weights are of the chosen epoch (``…-best.pt``) where the recipe chooses one, else of the last (``….pt``).
 
     Args:
-        data_digest: content of the data set (``ImageDataset.digest``).
-        code: ``training_code`` as it was when the run began. The code of a network of the user's own is in the options.
+        data_digest: hash of the data set (``ImageDataset.digest``).
+        code: ``training_code`` at the start of the run. The code of a network of the user's own is in the options.
     """
     chosen = recipe_of(case)
     shaping = {
@@ -68,7 +70,7 @@ def artefact_name(case: Case, data_digest: str, code: str) -> str:
 
 
 def training_code() -> str:
-    """Hash of our source that shapes trained weights."""
+    """Hash of the suite's source that affects trained weights."""
     total = hashlib.sha256()
     for path in (path for name in TRAINING_SOURCES for path in _python_files(ROOT / name)):
         name = path.relative_to(ROOT).as_posix()

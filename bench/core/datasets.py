@@ -31,6 +31,9 @@ CIFAR10_BATCH_BYTES = 31_035_000
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Those of torchvision's ImageFolder."""
 
+TEST_FOLDERS = ("test", "val", "valid", "validation")
+"""Names that the folder of test images may have; the first one that exists is taken."""
+
 _LAYOUT = "a data folder holds train/<class>/<image> and test/<class>/<image>"
 
 
@@ -50,11 +53,13 @@ Entries = list[os.DirEntry[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class FolderListing:
-    """The image files of a data folder: one list for each of ``classes``, sorted by name."""
+    """Image files of a data folder: one list for each of ``classes``, sorted by name."""
 
     classes: tuple[str, ...]
     train: tuple[Entries, ...]
     test: tuple[Entries, ...]
+    test_folder: str
+    """Name of the folder that the test images are in, one of ``TEST_FOLDERS``."""
 
 
 def parse(spec: str) -> Source:
@@ -109,6 +114,15 @@ def check(spec: str, data_dir: Path) -> None:
         )
 
 
+def described(spec: str) -> str:
+    """Return ``spec`` for people, with the folder of its test images where that is not called test."""
+    source = parse(spec)
+    if source.kind != "folder":
+        return spec
+    test_folder = _test_folder(source.path)
+    return spec if test_folder == TEST_FOLDERS[0] else f"{spec} (test images in {test_folder}/)"
+
+
 def stamp_of(source: Source) -> str:
     """16 hexadecimal digits that change when the source does: names, sizes and modification times, not contents.
 
@@ -125,20 +139,27 @@ def stamp_of(source: Source) -> str:
 
 
 def list_folder(folder: Path) -> FolderListing:
-    """The image files of ``folder``/train and ``folder``/test. Hidden files and those that are no images do not count.
+    """List the image files of ``folder``/train and ``folder``/test, or of another of ``TEST_FOLDERS``.
+
+    Hidden files and those that are no images do not count.
 
     Raises:
         InputError: one of the two is missing or empty, a class has no images, or their classes differ.
     """
-    train, test = (_files_by_class(folder, part) for part in ("train", "test"))
+    test_folder = _test_folder(folder)
+    train, test = (_files_by_class(folder, part) for part in ("train", test_folder))
     if train.keys() != test.keys():
         raise InputError(
             f"classes of data folder '{folder}' differ: "
-            f"only in train: {_names(train.keys() - test.keys())}; only in test: {_names(test.keys() - train.keys())}"
+            f"only in train: {_names(train.keys() - test.keys())}; "
+            f"only in {test_folder}: {_names(test.keys() - train.keys())}"
         )
     classes = tuple(sorted(train))
     return FolderListing(
-        classes=classes, train=tuple(train[name] for name in classes), test=tuple(test[name] for name in classes)
+        classes=classes,
+        train=tuple(train[name] for name in classes),
+        test=tuple(test[name] for name in classes),
+        test_folder=test_folder,
     )
 
 
@@ -172,6 +193,11 @@ def _state(file: os.DirEntry[str]) -> str:
     return f"{file.path} {status.st_size} {status.st_mtime_ns}"
 
 
+def _test_folder(folder: Path) -> str:
+    present = [name for name in TEST_FOLDERS if (folder / name).is_dir()]
+    return present[0] if present else TEST_FOLDERS[0]
+
+
 def _files_by_class(folder: Path, part: str) -> dict[str, Entries]:
     root = folder / part
     if not root.is_dir():
@@ -202,7 +228,7 @@ def _mnist5k_file() -> Path:
 
 
 def _cifar10_at_hand(data_dir: Path) -> bool:
-    """Whether the archive, packed or unpacked, or the decoded images are there, whole by their sizes."""
+    """True if the archive, packed or unpacked, or the decoded images exist, complete by their sizes."""
     folder = data_dir / CIFAR10_FOLDER
     batches = [folder / name for name in CIFAR10_BATCHES]
     if (folder / "batches.meta").is_file() and all(_bytes(batch) >= CIFAR10_BATCH_BYTES for batch in batches):
@@ -218,7 +244,7 @@ def _bytes(file: Path) -> int:
 
 
 def _reachable(url: str) -> bool:
-    """Whether ``url`` answers within ``CONNECT_SECONDS``. The thread is there because no timeout covers name lookup."""
+    """True if ``url`` answers within ``CONNECT_SECONDS``. It runs in a thread because no timeout covers name lookup."""
     answers: list[bool] = []
 
     def ask() -> None:

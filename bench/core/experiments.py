@@ -33,9 +33,9 @@ class Experiment:
     sampling: Callable[[Budget], Sampling] | None = None
     """Its stopping rule in a budget. None: its work is fixed, so are its samples."""
     shrinks: bool = False
-    """Whether half the batch is tried where memory is short. Not where the batch size shapes what is learnt."""
+    """True if half the batch is tried when memory is short. False if the batch size changes the result."""
     answers: bool = False
-    """Whether it measures what a language model says, which is undefined for random weights."""
+    """True if it measures the text of a language model, which is undefined for random weights."""
 
 
 TABLE: tuple[Experiment, ...] = (
@@ -83,7 +83,7 @@ TABLE: tuple[Experiment, ...] = (
     ),
     Experiment(
         name="loading",
-        entry="loading:run",
+        entry="training_step:run_loading",
         kind="training",
         cases="test_loading",
         section="loading",

@@ -41,9 +41,9 @@ class Runtime:
     packages_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Further packages of classifiers at one precision, or of all language models under ``languages``."""
     classifier_entry: str | None = None
-    """``module:function`` under ``bench.runtimes`` that prepares an image classifier; imported by its worker."""
+    """``module:function`` that gives what prepares an image classifier at a precision; imported by its worker."""
     language_entry: str | None = None
-    """``module:function`` under ``bench.runtimes`` that prepares a language model; imported by its worker."""
+    """``module:function`` that prepares a language model; imported by its worker."""
 
 
 RUNTIMES: dict[str, Runtime] = {
@@ -56,7 +56,7 @@ RUNTIMES: dict[str, Runtime] = {
         devices=("cpu", "cuda"),
         modes=("eager", "compiled"),
         packages=("torch",),
-        classifier_entry="torch_classifiers:prepare",
+        classifier_entry="bench.experiments.modes:preparer",
     ),
     "onnxruntime": Runtime(
         name="onnxruntime",
@@ -64,7 +64,7 @@ RUNTIMES: dict[str, Runtime] = {
         summary="the exported ONNX graph in ONNX Runtime's CPU provider, all of its graph optimisations on",
         classifiers=("fp32", "int8_static"),
         packages=("onnxruntime", "onnx", "onnxscript"),
-        classifier_entry="onnx_classifiers:prepare",
+        classifier_entry="bench.runtimes.onnx_classifiers:preparer",
     ),
     "openvino": Runtime(
         name="openvino",
@@ -73,7 +73,7 @@ RUNTIMES: dict[str, Runtime] = {
         classifiers=("fp32", "bf16", "int8_static"),
         packages=("openvino",),
         packages_for={"int8_static": ("nncf",)},
-        classifier_entry="openvino_classifiers:prepare",
+        classifier_entry="bench.runtimes.openvino_classifiers:preparer",
     ),
     "llama_cpp": Runtime(
         name="llama_cpp",
@@ -92,7 +92,7 @@ def precisions_of(runtime: str, kind: Kind) -> tuple[str, ...]:
 
 
 def why_not(runtime: str, precision: str, mode: str, device: str, *, kind: Kind = "classifiers") -> str | None:
-    """Why a route cannot run on ``device`` (``cpu``, ``cuda``, ``cuda:N``), in one line; None if it may.
+    """Reason why a route cannot run on ``device`` (``cpu``, ``cuda``, ``cuda:N``), in one line; None if it may.
 
     What only the runtime can tell (an operator that it lacks, a processor without the number format) is raised by its
     entry, as ``Unsupported``.

@@ -12,11 +12,11 @@ TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
 
 def _silent(line: str) -> None:
-    """Progress that nobody asked for."""
+    """Progress that is discarded."""
 
 
 def _remove(file: Path) -> None:
-    """At once, where nobody keeps the outcome."""
+    """Remove a finished file at once, since no outcome is kept."""
     file.unlink(missing_ok=True)
 
 
@@ -45,7 +45,7 @@ class Workspace:
     training_code: str = ""
     """Hash of the code that shapes trained weights, as it was when the run began."""
     profile: bool = False
-    """Whether a case is traced after all that is timed of it."""
+    """True if a case is traced after its timing."""
     track: tuple[str, ...] = ()
     """Trackers that draw the curves of a training while it runs: names in ``TRACKERS``."""
     progress: Callable[[str], None] = _silent

@@ -24,7 +24,7 @@ from bench.core.datasets import Source, cache_name
 from bench.core.records import from_json, to_json
 from bench.data.decode import Labels, Pixels, array_files
 
-FORMAT = 1
+FORMAT = 2
 """Number of the storage format. Raised when the same source would be stored in another way."""
 ABANDONED_SECONDS = 6 * 3600
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from bench.core.datasets import Source
 from bench.core.errors import InputError
-from bench.data.decode import Fit, Labels, NotUniformError, Part, Pixels, Supply
+from bench.data.decode import Fit, Labels, NotUniformError, Part, Pixels, Supply, to_rgb
 
 COLLATE_BATCH = 64
 
@@ -136,7 +136,7 @@ def _pixels(image: Any) -> Pixels:
     import torch
 
     if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(to_rgb(image))
     if not isinstance(image, torch.Tensor | np.ndarray):
         raise InputError(f"an image is {type(image).__name__}; it must be {_ALLOWED}")
     first = isinstance(image, torch.Tensor)

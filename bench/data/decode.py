@@ -10,16 +10,25 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from bench.core.errors import InputError
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
+_SIXTEEN_BITS_AS_I = ("PNG", "PPM")
+"""Formats whose 16-bit grey some versions of Pillow open as mode I; elsewhere I is 32 bits."""
+_WHITE_IS_ZERO = 0
+"""Photometric interpretation of inverted TIFF files. Pillow applies it up to 8 bits only."""
+
 
 class NotUniformError(Exception):
     """Image of another size than the first one."""
+
+
+class UnknownWhiteError(InputError):
+    """Image whose pixel format does not define which number is white."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +43,9 @@ class Fit:
 
         Raises:
             NotUniformError: images are expected to be natural and this one has another size.
+            UnknownWhiteError: see ``to_rgb``.
         """
-        image = image if image.mode == "RGB" else image.convert("RGB")
+        image = to_rgb(image)
         if image.size != (self.edge, self.edge):
             if self.natural:
                 raise NotUniformError
@@ -96,6 +106,40 @@ def decode(supply: Supply, folder: Path, edge: int, progress: Callable[[str], No
         except NotUniformError:
             progress(f"images of {supply.name} differ in size: resizing all to {edge} pixels")
     return _decode_as(supply, folder, Fit(edge=edge, natural=False), progress)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode to 8-bit RGB; transparency is dropped, as torchvision's image folders do.
+
+    Grey of more than 8 bits is scaled by the white of its depth and rounded. Pillow's ``convert`` would clip it.
+
+    Raises:
+        UnknownWhiteError: pixels are 32-bit integers or floats.
+    """
+    if image.mode == "RGB":
+        return image
+    if image.mode == "P":
+        image = image.convert("RGBA")  # Pillow warns of transparency on the direct way
+    if image.mode[0] in "IF":
+        image = Image.fromarray(_deep_grey(image))
+    return image.convert("RGB")
+
+
+def _deep_grey(image: Image.Image) -> Pixels:
+    """Scale grey of more than 8 bits to uint8 (H, W)."""
+    tags = getattr(image, "tag_v2", {})
+    if image.mode.startswith("I;16"):
+        (bits,) = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))
+    elif image.mode == "I" and image.format in _SIXTEEN_BITS_AS_I:
+        bits = 16
+    else:
+        raise UnknownWhiteError(f"pixels of mode {image.mode} define no white: save it with 8 or 16 bits a channel")
+    white = 2**bits - 1
+    values = np.asarray(image).astype(np.int64)
+    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
+        values = white - values
+    scaled: Pixels = ((values * 510 + white) // (2 * white)).astype(np.uint8)
+    return scaled
 
 
 def array_files(folder: Path, part: str) -> tuple[Path, Path]:

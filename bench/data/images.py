@@ -133,7 +133,7 @@ def _supply(source: Source, data_dir: Path, progress: Callable[[str], None]) -> 
         return known.mnist5k()
     if source.kind == "cifar10":
         return known.cifar10(data_dir, progress)
-    return custom.custom(source) if source.kind == "callable" else known.folder(source.path)
+    return custom.custom(source) if source.kind == "callable" else known.folder(source.path, progress)
 
 
 def _meta(spec: str, source: Source, mark: str, decoded: Decoded, folder: Path) -> cache.Meta:

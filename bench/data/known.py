@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.core.datasets import CIFAR10_ARCHIVE_BYTES, CIFAR10_FOLDER, CIFAR10_URL, Entries, list_folder
+from bench.core.datasets import CIFAR10_ARCHIVE_BYTES, CIFAR10_FOLDER, CIFAR10_URL, TEST_FOLDERS, Entries, list_folder
 from bench.core.errors import InputError
-from bench.data.decode import Fit, Labels, Part, Pixels, Supply
+from bench.data.decode import Fit, Labels, Part, Pixels, Supply, UnknownWhiteError
 
 MNIST5K_TEST = 1_000
 STALL_SECONDS = 30.0
@@ -74,13 +74,17 @@ def cifar10(data_dir: Path, progress: Callable[[str], None]) -> Supply:
     )
 
 
-def folder(root: Path) -> Supply:
+def folder(root: Path, progress: Callable[[str], None]) -> Supply:
     """Supply the images of ``root``/train/<class> and ``root``/test/<class>, decoded by Pillow in a pool of threads.
+
+    Where there is no folder ``test``, another of ``TEST_FOLDERS`` stands for it.
 
     Raises:
         InputError: the folder is incomplete, or (from ``finish``, after the last image) images are unreadable.
     """
     listing = list_folder(root)
+    if listing.test_folder != TEST_FOLDERS[0]:
+        progress(f"test images of {root.name} are those in its folder '{listing.test_folder}'")
     unreadable: list[str] = []
 
     def finish() -> None:
@@ -160,6 +164,8 @@ def _read_batch(files: LabelledPaths, fit: Fit) -> tuple[Pixels, Labels, list[st
             with Image.open(path) as image:
                 pixels[len(labels)] = fit(image)
             labels.append(label)
+        except UnknownWhiteError as error:
+            problems.append(f"{path} ({error})")
         except _UNREADABLE as error:
             problems.append(f"{path} ({type(error).__name__})")
     return pixels[: len(labels)], np.asarray(labels, np.int64), problems

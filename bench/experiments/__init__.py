@@ -1,1 +1,1 @@
-"""What runs inside a worker: one module an experiment, ``run(case, workspace) -> Measurement``."""
+"""Experiments inside a worker: functions of a case and a workspace that return a Measurement."""

@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import nn
 
 from bench.core.errors import Unsupported
-from bench.core.precisions import BASELINE, PRECISIONS, Precision, why_not
-from bench.core.records import Case, Coverage, Figure
+from bench.core.experiments import LANGUAGE_EXPERIMENTS
+from bench.core.precisions import BASELINE, PRECISIONS, Precision
+from bench.core.records import Case, Figure
+from bench.core.runtimes import Kind, why_not
 from bench.measure import products
 from bench.precision.converted import weights_in
+from bench.runtimes.route import Ran, whats_run
 
-TOLERANCE = 0.01
-"""Largest share of the FLOPs that a trace may miss or count twice; beyond it no conclusion is drawn."""
 PADDING = "aten::_weight_int4pack_mm"
 """Operator by which torchao multiplies int4 weights on CUDA. Its trace has the padded widths only."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ran:
-    """Coverage and arithmetic of one step; ``compute`` is the number format of most FLOPs, None if unknown."""
-
-    coverage: Coverage | None = None
-    compute: str | None = None
-    absent: Mapping[str, str] = field(default_factory=dict)
 
 
 def precision_of(case: Case) -> Precision:
     """Precision that ``case`` names.
 
     Raises:
-        Unsupported: it does not run on the device or in the mode of the case.
+        Unsupported: its runtime does not run it on the device of the case, or not in its mode.
     """
-    precision = PRECISIONS[case.precision]
-    reason = why_not(precision, case.device, case.mode)
+    kind: Kind = "languages" if case.experiment in LANGUAGE_EXPERIMENTS else "classifiers"
+    reason = why_not(case.runtime, case.precision, case.mode, case.device, kind=kind)
     if reason:
         raise Unsupported(reason)
-    return precision
+    return PRECISIONS[case.precision]
 
 
 def whats_converted(
@@ -63,21 +55,13 @@ def whats_converted(
         return Ran(compute="tf32", absent={"coverage": "a trace does not distinguish TF32 from float32"})
     device = next((parameter.device.type for parameter in network.parameters()), "cpu")
     ran = [product for product in products.products_of(step, device) if product.operator not in without]
-    seen = sum(product.flops for product in ran)
-    accounted = abs(seen - flops) <= TOLERANCE * flops
-    coverage = Coverage(
-        quantized_parameters=weights_in(network, precision.low_bits),
-        total_parameters=parameters,
-        quantized_flops=products.flops_in(ran, precision.low_bits) if accounted else None,
-        total_flops=seen if accounted else flops,
-    )
-    if accounted:
-        return Ran(coverage=coverage, compute=products.main_format(ran))
-    share = f"{seen / flops:.1%}" if flops else "none"
-    reason = f"operators in the trace account for {share} of the network's FLOPs"
-    if seen > flops and any(product.operator == PADDING for product in ran):
-        reason += ": torchao pads the inputs of int4 layers to a multiple of 1024, and multiplies the zeros too"
-    return Ran(coverage=coverage, absent={"coverage FLOPs": reason})
+    held = weights_in(network, precision.low_bits)
+    found = whats_run(ran, precision, weights=held, parameters=parameters, flops=flops)
+    if "coverage FLOPs" in found.absent and any(product.operator == PADDING for product in ran):
+        reason = found.absent["coverage FLOPs"]
+        padded = ": torchao pads the inputs of int4 layers to a multiple of 1024, and multiplies the zeros too"
+        return replace(found, absent={"coverage FLOPs": reason + padded})
+    return found
 
 
 def bits_of(precision: Precision) -> dict[str, Figure]:

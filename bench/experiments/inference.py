@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Iterator
-
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.core.experiments import SAMPLING_OPTIONS
-from bench.core.records import Case, Cold, Figure, Measurement, Quality, Scalar, digest_of, to_json
+from bench.core.records import Case, Cold, Figure, Measurement
 from bench.core.workspace import Workspace
-from bench.data.pipelines import evaluation_batches
-from bench.experiments.conversion import bits_of, precision_of, whats_converted
-from bench.experiments.modes import compiled, graph_breaks, prepare_mode
+from bench.experiments.conversion import bits_of, precision_of
+from bench.experiments.judging import judge
 from bench.experiments.subject import Subject, batch_of, load_subject
 from bench.experiments.timing import Timed, fewest_bytes, timed
-from bench.measure import machine, memory, quality
+from bench.measure import machine
 from bench.measure.trace import traced
-from bench.precision.converted import tensors_as_stored
 from bench.train.evaluate import check_logits
-
-SMALLEST_JUDGING_BATCH = 32
-"""Smallest batch for judging accuracy, since ten thousand calls with one image each take minutes."""
-JUDGING_BATCH = 100
 
 
 def run(case: Case, workspace: Workspace) -> Measurement:
@@ -37,137 +25,68 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     """
     precision = precision_of(case)
     subject = load_subject(case, workspace)
-    network = prepare_mode(subject.network, case, workspace, may_freeze=subject.converted.may_freeze)
+    route = subject.route
+    route.start()
     images = batch_of(subject, case)
 
     def step() -> Tensor:
-        output: Tensor = network(images)
-        return output
+        return route.run(images)
 
     def check(output: Tensor) -> None:
         check_logits(output, case.model, images=case.batch_size, classes=len(subject.dataset.classes))
 
     with torch.inference_mode():
         times = timed(step, case, check=check, throughput=True)
-        breaks = graph_breaks()
-        ran = whats_converted(
-            step,
-            precision,
-            subject.network,
-            parameters=subject.parameters,
-            flops=subject.flops_per_image * case.batch_size,
-        )
-        judged, unkept = _judge(network, subject, case, workspace)
+        own = route.figures()
+        flops = subject.flops_per_image * case.batch_size
+        ran = route.ran(images, parameters=subject.parameters, flops=flops)
+        judged = judge(subject, case, workspace)
+    weights = route.weight_bytes()
     measurement = Measurement(
         case=case,
         seconds=times.latencies.seconds,
         device_seconds=times.latencies.device_seconds,
         items_per_step=case.batch_size,
         cold=_cold(subject, case, times),
-        weight_bytes=memory.bytes_of(tensors_as_stored(subject.network)),
-        serialized_bytes=memory.serialized_bytes(subject.network),
+        weight_bytes=weights,
+        serialized_bytes=route.serialized_bytes(),
         peaks=(*subject.peaks, *times.peaks),
         coverage=ran.coverage,
-        quality=judged,
+        quality=judged.quality,
         energy_joules_per_item=times.energy(case.batch_size),
-        flags={**machine.current_flags(), "library": precision.library, "compute": ran.compute},
+        flags={**machine.current_flags(), "compute": ran.compute, **route.flags()},
         device_state=tuple(times.watch.states),
         figures={
             **times.figures(case.batch_size),
-            "bytes_per_step": fewest_bytes(subject.network, images, times.output),
-            **_counts(subject, breaks if case.mode == "compiled" else None),
+            "bytes_per_step": fewest_bytes(weights, images, times.output),
+            **_counts(subject),
+            **own,
             **bits_of(precision),
         },
         series=times.series,
         artefact=workspace.artefact.name if workspace.artefact else None,
         weights_sha256=subject.weights,
-        absent={
-            **ran.absent,
-            **times.absent(subject.device),
-            **({"quality": subject.untrained} if subject.untrained else {}),
-            **({"predictions": unkept} if unkept else {}),
-        },
+        absent={**ran.absent, **times.absent(subject.device), **judged.absent},
+        notes=route.notes,
     )
     with torch.inference_mode():
         return traced(measurement, workspace, step)
 
 
 def _cold(subject: Subject, case: Case, times: Timed) -> Cold:
-    compiling = max(0.0, times.first_seconds - times.typical) if case.mode == "compiled" else None
+    """A compiled network of torch's is compiled in its first call; other runtimes do it before that."""
+    route = subject.route
+    compiling = max(0.0, times.first_seconds - times.typical) if case.mode == "compiled" else route.compile_seconds
     return Cold(
         load=subject.load_seconds,
-        convert=subject.convert_seconds,
+        convert=route.convert_seconds,
         compile=compiling,
         first_step=times.first_seconds,
     )
 
 
-def _counts(subject: Subject, breaks: int | None) -> dict[str, Figure]:
-    figures = {
+def _counts(subject: Subject) -> dict[str, Figure]:
+    return {
         "parameters": Figure(value=subject.parameters, unit="parameters", exact=True),
         "flops_per_image": Figure(value=subject.flops_per_image, unit="FLOP", exact=True),
     }
-    if breaks is not None:
-        figures["graph_breaks"] = Figure(value=breaks, unit="breaks", better="lower", exact=True)
-    return figures
-
-
-def _judge(network: nn.Module, subject: Subject, case: Case, workspace: Workspace) -> tuple[Quality | None, str | None]:
-    """Accuracy on the test set, and the reason if its labels could not be written: a full disk costs no row.
-
-    Labels are predicted once for each set of weights, precision and mode, then read again.
-    """
-    if subject.weights is None:
-        return None, None
-    limit = case.option("test_images")
-    labels = subject.dataset.test.labels[: int(limit) if limit else None]
-    name = _predictions_name(subject, case, len(labels), workspace.fingerprint)
-    predicted = quality.read_predictions(workspace.predictions, name)
-    if predicted is None:
-        predicted = _predict(network, subject, case, len(labels))
-    stored, unkept = None, None
-    try:
-        stored = quality.keep_predictions(predicted, workspace.predictions, name)
-    except OSError as error:
-        unkept = f"predicted labels could not be written: {error.strerror or error}"
-    return quality.accuracy(predicted, np.asarray(labels[: len(predicted)]), stored), unkept
-
-
-def _predictions_name(subject: Subject, case: Case, count: int, run: str) -> str:
-    """Hash of all that determines the predictions, without batch size and timing."""
-    shaping = dataclasses.replace(case, batch_size=1, repeat=0, options=tuple(_without_timing(case)))
-    return digest_of({"case": to_json(shaping), "weights": subject.weights, "images": count, "run": run})
-
-
-def _without_timing(case: Case) -> Iterator[tuple[str, Scalar]]:
-    return (pair for pair in case.options if pair[0] not in SAMPLING_OPTIONS)
-
-
-def _predict(network: nn.Module, subject: Subject, case: Case, count: int) -> quality.Labels:
-    """Labels predicted for the first ``count`` test images, or for as many as the case's seconds allow.
-
-    Batches are full, so that only one shape is compiled.
-    """
-    size = case.batch_size
-    if size < SMALLEST_JUDGING_BATCH:
-        size = JUDGING_BATCH
-        network = compiled(subject.network) if case.mode == "compiled" else network
-    rows = np.resize(np.arange(count), -(-count // size) * size)
-    batches = evaluation_batches(
-        subject.dataset.test,
-        normalize=subject.normalize,
-        image_size=case.image_size,
-        batch_size=size,
-        device=subject.device,
-        indices=rows,
-    )
-    limit = case.option("judging_seconds")
-    begin = 0.0
-    predicted = []
-    for images, _ in batches:
-        predicted.append(network(images.to(subject.converted.input_dtype)).argmax(1))
-        begin = begin or time.perf_counter()  # after the first batch, which may include compiling
-        if limit is not None and time.perf_counter() - begin > float(limit):
-            break
-    labels: quality.Labels = torch.cat(predicted).cpu().numpy()[:count]
-    return labels

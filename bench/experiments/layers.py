@@ -76,20 +76,21 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     with torch.inference_mode():
         times = timed(step, case, throughput=False)
         ran = whats_converted(step, precision, converted.network, parameters=parameters, flops=flops * case.batch_size)
+    weights = memory.bytes_of(tensors_as_stored(converted.network))
     measurement = Measurement(
         case=case,
         seconds=times.latencies.seconds,
         device_seconds=times.latencies.device_seconds,
         items_per_step=case.batch_size,
         cold=Cold(first_step=times.first_seconds),
-        weight_bytes=memory.bytes_of(tensors_as_stored(converted.network)),
+        weight_bytes=weights,
         peaks=times.peaks,
         coverage=ran.coverage,
         flags={**machine.current_flags(), "library": precision.library, "compute": ran.compute},
         device_state=tuple(times.watch.states),
         figures={
             **times.figures(case.batch_size),
-            "bytes_per_step": fewest_bytes(converted.network, inputs, times.output),
+            "bytes_per_step": fewest_bytes(weights, inputs, times.output),
             "flops_per_input": Figure(value=flops, unit="FLOP", exact=True),
             **bits_of(precision),
             **_error(times.output, expected, case),

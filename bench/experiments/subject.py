@@ -15,16 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from bench.core.errors import InputError
-from bench.core.precisions import BASELINE, PRECISIONS
 from bench.core.recipes import recipe
 from bench.core.records import Case, Peak
 from bench.core.workspace import Workspace, sha256_of
 from bench.data.augmentation import Normalization, normalization
 from bench.data.images import ImageDataset, open_dataset
 from bench.data.pipelines import evaluation_batches
-from bench.measure.clock import synchronize
-from bench.measure.memory import peak_of
-from bench.precision.converted import Converted, Setting, converter_of
+from bench.measure.memory import memory_limit, peak_of
+from bench.runtimes.route import Order, Route, preparer_of
 from bench.train.artefacts import load_weights
 
 CALIBRATION_IMAGES = 256
@@ -33,9 +31,9 @@ CALIBRATION_BATCH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """Network in evaluation mode at the precision of its case, on ``device``, and the origin of its weights."""
+    """A network in evaluation mode on the route of its case, and where its weights came from."""
 
-    converted: Converted
+    route: Route
     device: torch.device
     dataset: ImageDataset
     normalize: Normalization | None
@@ -47,53 +45,42 @@ class Subject:
     """Number of parameters before conversion."""
     flops_per_image: int
     load_seconds: float
-    convert_seconds: float | None
-    """Seconds of conversion; None if there is nothing to convert."""
     peaks: list[Peak] = field(default_factory=list)
-
-    @property
-    def network(self) -> nn.Module:
-        return self.converted.network
 
 
 def load_subject(case: Case, workspace: Workspace) -> Subject:
-    """Build the network of ``case``, load its weights and convert it on its device: timed, with its peak.
+    """Build the network of ``case``, load its weights and prepare its route: timed, with its peak of memory.
 
     The peak is that of loading and converting together, since some formats need both copies of the weights at once.
+    A conversion that would take the memory of others ends by a limit.
 
     Raises:
         InputError: the weights do not fit, or the network cannot be built.
         Unsupported: the network cannot be converted, or this machine cannot run the result.
+        MemoryError: converting takes more memory than there is.
     """
     dataset = dataset_of(workspace)
     device = torch.device(case.device)
     weights = given_weights(case) or workspace.artefact
     normalize = normalization_of(case, dataset)
-    convert = converter_of(PRECISIONS[case.precision])
-    setting = Setting(
-        device=device,
-        batch_size=case.batch_size,
-        image_shape=(3, case.image_size, case.image_size),
-        calibration=lambda: calibration_batches(dataset, normalize, case.image_size),
-    )
-    # Counted on another instance: a network that keeps tensors of its first call would keep ones without content.
-    parameters, flops = size_of(lambda: build(case, dataset), setting.image_shape)
+    prepare = preparer_of(case)
+    # On a network of its own: one that keeps what it makes in its first call would keep tensors without content.
+    parameters, flops = size_of(lambda: build(case, dataset), (3, case.image_size, case.image_size))
     torch.manual_seed(case.seed)
     torch.zeros(1, device=device)  # creates the CUDA context, which is no part of loading
     peaks: list[Peak] = []
-    with peak_of("load", device, peaks):
+    with peak_of("load", device, peaks), memory_limit():
         begin = time.perf_counter()
-        network = build(case, dataset)
-        if weights:
-            load_weights(weights, network)
-        network = network.eval()
-        loaded = time.perf_counter()
-        converted = convert(network, setting)
-        synchronize(device)
-        load_seconds, convert_seconds = loaded - begin, time.perf_counter() - loaded
-    as_it_is = case.precision == BASELINE  # its conversion only moved it to its device, which is part of loading
+        order = Order(
+            case=case,
+            workspace=workspace,
+            network=_network(case, dataset, weights),
+            calibration=lambda: calibration_batches(dataset, normalize, case.image_size),
+        )
+        route = prepare(order)
+        seconds = time.perf_counter() - begin
     return Subject(
-        converted=converted,
+        route=route,
         device=device,
         dataset=dataset,
         normalize=normalize,
@@ -101,10 +88,22 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
         untrained=None if weights else workspace.untrained or _why_untrained(case),
         parameters=parameters,
         flops_per_image=flops,
-        load_seconds=load_seconds + convert_seconds if as_it_is else load_seconds,
-        convert_seconds=None if as_it_is else convert_seconds,
+        load_seconds=seconds - (route.convert_seconds or 0.0) - (route.compile_seconds or 0.0),
         peaks=peaks,
     )
+
+
+def reference_network(case: Case, workspace: Workspace) -> nn.Module:
+    """The network of ``case`` as the reference route runs it: its weights in float32, on its device."""
+    weights = given_weights(case) or workspace.artefact
+    return _network(case, dataset_of(workspace), weights).to(case.device)
+
+
+def _network(case: Case, dataset: ImageDataset, weights: Path | None) -> nn.Module:
+    network = build(case, dataset)
+    if weights:
+        load_weights(weights, network)
+    return network.eval()
 
 
 def size_of(build_one: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> tuple[int, int]:
@@ -191,7 +190,7 @@ def batch_of(subject: Subject, case: Case) -> Tensor:
             indices=rows,
         )
     )
-    return images.to(subject.converted.input_dtype)
+    return images.to(subject.route.input_dtype)
 
 
 def _why_untrained(case: Case) -> str:

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.core.experiments import sampling_of
 from bench.core.records import Case, Figure, Peak
 from bench.measure import clock, memory
 from bench.measure.energy import ENERGY_SECONDS, STOOD_STILL, Meter, meter_of
 from bench.measure.state import Watch
-from bench.precision.converted import tensors_as_stored
 
 NO_BLOCKS = "measured over blocks of calls, which this experiment does not take"
 
@@ -120,7 +119,7 @@ def why_no_energy(meter: Meter, joules: float | None) -> str | None:
     return None if joules is not None else meter.why_absent or STOOD_STILL
 
 
-def fewest_bytes(network: nn.Module, inputs: Tensor, output: Tensor) -> Figure:
-    """Fewest bytes that a step moves: weights as stored and inputs read, outputs written, nothing in between."""
-    size = memory.bytes_of(tensors_as_stored(network)) + inputs.nbytes + output.nbytes
-    return Figure(value=size, unit="B", exact=True)
+def fewest_bytes(weights: int, inputs: Tensor, output: Tensor) -> Figure:
+    """What a step has to move at least: ``weights`` bytes as stored and inputs read, outputs written, nothing in
+    between."""
+    return Figure(value=weights + inputs.nbytes + output.nbytes, unit="B", exact=True)

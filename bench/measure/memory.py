@@ -159,6 +159,30 @@ def peak_of(phase: str, device: torch.device, found: list[Peak]) -> Iterator[Non
         found.append(_peak(phase, "rss", max(0, _status_bytes("VmHWM") - before)))
 
 
+@contextmanager
+def memory_limit() -> Iterator[None]:
+    """Refuse memory beyond what is free now: what needs more ends with an error of its own.
+
+    Without a limit Linux ends the largest process of the machine, which may be someone else's. Nothing is done where
+    the system does not tell what is free.
+    """
+    free = available_bytes(torch.device("cpu"))
+    if free is None:
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = _status_bytes("VmData") + free
+    if before[1] != resource.RLIM_INFINITY:
+        limit = min(limit, before[1])
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
 def why_absent(device: torch.device) -> str | None:
     """Reason why no peak can be read on this device; None if it can."""
     if device.type == "cuda" or reset_high_water() is not None:

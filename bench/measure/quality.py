@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,14 @@ import torch
 from torch import Tensor
 
 from bench.core.labels import digest, pack, unpack
-from bench.core.records import Predictions, Quality
+from bench.core.records import Divergence, Predictions, Quality
+
+CALIBRATION_BINS = 15
+"""Number of bins of confidence, of equal width (Guo et al. 2017)."""
 
 Labels = npt.NDArray[np.int64]
+Logits = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.float64]
 
 
 def accuracy(predicted: Labels, labels: Labels, stored: Predictions | None = None) -> Quality:
@@ -60,6 +66,109 @@ def read_predictions(folder: Path, name: str) -> Labels | None:
     except (OSError, ValueError):
         return None
     return np.array(labels, dtype=np.int64) if labels else None
+
+
+def log_probabilities(logits: npt.NDArray[Any]) -> Numbers:
+    """Natural logarithms of the softmax over the last axis, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    normalised: Numbers = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return normalised
+
+
+def divergences(reference: npt.NDArray[Any], logits: npt.NDArray[Any]) -> Numbers:
+    """KL divergence of each sample from the reference, sum(p log(p / q)) in nats, with p the reference's softmax.
+
+    Args:
+        reference: logits, shape (N, classes).
+        logits: of the same inputs and shape.
+    """
+    expected, found = log_probabilities(reference), log_probabilities(logits)
+    nats: Numbers = np.maximum((np.exp(expected) * (expected - found)).sum(axis=-1), 0.0)  # rounding may give -1e-17
+    return nats
+
+
+def divergence(reference: npt.NDArray[Any], logits: npt.NDArray[Any]) -> Divergence:
+    """Distance of outputs from the reference's on the same inputs.
+
+    Args:
+        reference: logits, shape (N, classes).
+        logits: of the same inputs and shape.
+
+    Raises:
+        ValueError: fewer than two samples, or another shape.
+    """
+    if reference.shape != logits.shape:
+        raise ValueError(f"outputs of shape {logits.shape} cannot be compared with {reference.shape}")
+    same = reference.argmax(axis=-1) == logits.argmax(axis=-1)
+    return summarized(divergences(reference, logits), same)
+
+
+def summarized(nats: Numbers, same_top: npt.NDArray[np.bool_]) -> Divergence:
+    """Mean with its standard error, 99th percentile and share of equal top classes or tokens.
+
+    Args:
+        nats: KL divergence of each sample, shape (N,).
+        same_top: whether the most probable class or token is the reference's, shape (N,).
+
+    Raises:
+        ValueError: fewer than two samples.
+    """
+    if len(nats) < 2:
+        raise ValueError("a mean divergence needs two samples or more for its standard error")
+    return Divergence(
+        kl_mean=float(nats.mean()),
+        kl_standard_error=float(nats.std(ddof=1) / math.sqrt(len(nats))),
+        kl_p99=float(np.quantile(nats, 0.99)),
+        same_top=float(same_top.mean()),
+        samples=len(nats),
+    )
+
+
+def calibration_error(logits: npt.NDArray[Any], labels: Labels) -> float:
+    """Expected calibration error: mean |accuracy - confidence| over bins of confidence, weighted by their samples.
+
+    Source: Guo et al. 2017, arXiv 1706.04599, equation 3, with 15 bins.
+
+    Args:
+        logits: shape (N, classes).
+        labels: the right classes, shape (N,).
+    """
+    probabilities = np.exp(log_probabilities(logits))
+    confidence = probabilities.max(axis=-1)
+    right = logits.argmax(axis=-1) == labels
+    # Bins are open below and closed above, as in the source.
+    places = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    gaps = np.bincount(places, weights=right - confidence, minlength=CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def keep_logits(logits: Logits, folder: Path, name: str) -> None:
+    """Write logits, shape (N, classes), to ``folder/name.npy``, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.npy"
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.save(file, logits, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def read_logits(folder: Path, name: str) -> Logits | None:
+    """Logits that `keep_logits` wrote; None if the file is missing or damaged."""
+    try:
+        logits: Logits = np.load(folder / f"{name}.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return logits if logits.ndim == 2 and len(logits) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         name="--dataset",
-        values="auto, mnist5k, cifar10, a folder with train/ and test/, FILE.py:callable",
+        values="auto, mnist5k, cifar10, a folder with train/ and test/ (or val/), FILE.py:callable",
         help="data of trainings and of judged inference",
         default="auto",
         shown="auto, which is cifar10 if on disk or downloadable, else mnist5k",

@@ -81,7 +81,7 @@ class Plan:
     text: PromptText
     seeds: tuple[int, ...]
     seeds_asked: bool = False
-    """Whether the command line names them: comparisons of trainings have seeds of their own otherwise."""
+    """True if the command line names seeds; otherwise comparisons of trainings have seeds of their own."""
     repeats: int
     threads: int
     user: UserNetwork

@@ -261,7 +261,7 @@ def _named(plan: Plan, chosen: Iterable[str]) -> list[str]:
 
 
 def _is_about(plan: Plan, model: str) -> bool:
-    """Whether the run is about ``model``: every network, unless some were named."""
+    """True if the run includes ``model``: every network, unless the command line names some."""
     return plan.layers is not None or model in plan.models
 
 

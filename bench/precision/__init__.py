@@ -1,1 +1,1 @@
-"""How each precision converts a classifier or loads a language model, and what it then stores."""
+"""Precisions inside a worker: conversion of classifiers, loading of language models, and their stored tensors."""

@@ -25,9 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _render(options: argparse.Namespace) -> int:
     from bench.report.render import render  # pandas and matplotlib take a second: not for --help
 
-    rendered = render(options.files, options.out)
+    rendered = render(options.files, options.out, options.max_drop)
     for line in rendered.refused:
         print(line, file=sys.stderr)
+    if options.screen:
+        print(f"\n{rendered.screen}")
     print(f"report: {rendered.summary}")
     return 0
 
@@ -58,7 +60,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _write(out: Path, text: str) -> None:
-    from bench.report.files import replace
+    from bench.report.render import replace
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("render", help="summary.md, index.html, measurements.csv and figures from one or more runs")
     verb.add_argument("files", metavar="FILE", nargs="+", type=Path, help="JSON written by `nox -s bench`")
     verb.add_argument("--out", metavar="DIR", type=Path, default=Path("reports"), help="default: reports")
+    verb.add_argument(
+        "--max-drop",
+        metavar="POINTS[/PERCENT]",
+        help="losses that do not count: points of accuracy, per cent of perplexity (default: the run's, else 1/2)",
+    )
+    verb.add_argument("--screen", action="store_true", help="print the first screen as well")
     verb.set_defaults(run=_render)
     verb = verbs.add_parser("compare", help="what became worse from one run to another; exit status 1 if anything did")
     verb.add_argument("old", metavar="OLD", type=Path, help="JSON of the run to compare with")

@@ -1,122 +1,81 @@
-"""Every row against what the machine could do: bytes against the bandwidth, FLOPs against their number format's."""
+"""Every result against what the machine could do: bytes against the bandwidth, FLOPs against their format's ceiling."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
-from bench.report.rows import PLACE, Row, figure
+from bench.report.beside import Limits
+from bench.report.results import Result
 
-Limit = Literal["memory", "arithmetic"]
-
-FAR = 0.1
-"""Share of either limit below which neither moving the least bytes nor the arithmetic can be what takes the time."""
 BACKWARD = 3
 """FLOPs of a training step over those of its forward pass: the gradients of inputs and of weights take one each."""
 UPDATES = 2
 """Times that a training step moves each weight at least: read, and written anew."""
-FORWARD = "flops_per_image"
 FORMATS = {"fp32": "float32", "tf32": "tf32", "bf16_autocast": "bfloat16"}
-"""What trainings multiply in: their flags do not tell."""
+"""What trainings multiply in: their flags do not say."""
 TRAININGS = ("training", "ladder")
 """Experiments whose samples are epochs."""
 STEP = "training_step"
 """The experiment whose samples are training steps, FLOPs of the backward pass counted."""
 
 
-def add_limits(rows: Sequence[Row]) -> None:
-    """Add to every row what share of each limit it reaches, by the ceilings that were measured in the same place."""
-    ceilings = {_place(row): row for row in rows if row["experiment"] == "ceilings"}
-    bandwidths = _bandwidths(rows)
-    forward = {_network(row): figure(row, FORWARD) for row in rows if row["experiment"] == "inference"}
-    for row in rows:
-        row.update(_shares(row, ceilings.get(_place(row)), bandwidths.get(_place(row)), forward.get(_network(row))))
+def limits_of(results: Sequence[Result]) -> list[Limits]:
+    """Shares of each limit that the results reach, by the ceilings that were measured in the same place."""
+    ceilings = {one.place: one for one in results if one.case.experiment == "ceilings"}
+    bandwidths: dict[tuple[object, ...], float] = {}
+    for one in results:
+        bandwidths[one.place] = max(bandwidths.get(one.place, 0.0), one.figure("bandwidth") or 0.0)
+    forward = {one.network: one.figure("flops_per_image") for one in results if one.case.experiment == "inference"}
+    return [
+        _limits(one, ceilings.get(one.place), bandwidths.get(one.place) or None, forward.get(one.network))
+        for one in results
+    ]
 
 
-def arithmetic_limit(ceiling: Row, name: str | None) -> float | None:
-    """FLOPs a second in the format ``name``. One that is slower than float32 here could be widened to it: it cannot
-    have the lower limit."""
-    rates = [figure(ceiling, f"product_{each}") for each in (name, "float32")]
+def arithmetic_limit(ceiling: Result, name: str | None) -> float | None:
+    """FLOPs a second in the format ``name``. One that is slower than float32 here could be widened to it."""
+    rates = [ceiling.figure(f"product_{each}") for each in (name, "float32")]
     known = [rate for rate in rates if rate is not None]
     return max(known) if rates[0] is not None else None
 
 
-def bound_by(row: Row) -> Limit | Literal["neither"] | None:
-    """Which limit the row is nearer to, or that it is far from both; None where a limit is not known.
-
-    One limit alone tells what the row is near to, but not that it is far from the other.
-    """
-    shares: dict[Limit, float | None] = {
-        "memory": row["share of bandwidth [1]"],
-        "arithmetic": row["share of arithmetic [1]"],
-    }
-    known = {name: share for name, share in shares.items() if share is not None}
-    if not known:
-        return None
-    nearest = max(known, key=lambda name: known[name])
-    if known[nearest] >= FAR:
-        return nearest
-    return "neither" if len(known) == len(shares) else None
+def _limits(result: Result, ceiling: Result | None, bandwidth: float | None, forward: float | None) -> Limits:
+    arithmetic = arithmetic_limit(ceiling, _format(result)) if ceiling else None
+    return Limits(
+        bandwidth=bandwidth,
+        of_bandwidth=_share(_bytes(result), result, bandwidth),
+        of_arithmetic=_share(_flops(result, forward), result, arithmetic),
+    )
 
 
-def _place(row: Row) -> tuple[object, ...]:
-    return tuple(row[name] for name in PLACE)
+def _share(work: float | None, result: Result, limit: float | None) -> float | None:
+    return work / result.timing.median / limit if work and limit else None
 
 
-def _network(row: Row) -> tuple[object, ...]:
-    return (*_place(row), *(row[name] for name in ("model", "dataset", "image size [px]")))
+def _format(result: Result) -> str | None:
+    if result.case.experiment in (*TRAININGS, STEP):
+        return FORMATS.get(result.case.precision)
+    compute = result.first.flags.get("compute")
+    return str(compute) if compute else None
 
 
-def _bandwidths(rows: Sequence[Row]) -> dict[tuple[object, ...], float]:
-    """One for each place, so that its rows can be held against one another: the highest that was reached there.
-
-    Decoding rows of earlier versions measured one each, beside the ceilings or in their stead.
-    """
-    found: dict[tuple[object, ...], float] = {}
-    for row in rows:
-        found[_place(row)] = max(found.get(_place(row), 0.0), figure(row, "bandwidth") or 0.0)
-    return {place: bandwidth for place, bandwidth in found.items() if bandwidth}
-
-
-def _shares(row: Row, ceiling: Row | None, bandwidth: float | None, forward: float | None) -> Row:
-    """``forward`` are the FLOPs of an image as the network's inference tells them, for trainings that do not."""
-    arithmetic = arithmetic_limit(ceiling, _format(row)) if ceiling else None
-    of_bandwidth = _share(_bytes(row), row, bandwidth)
-    of_arithmetic = _share(_flops(row, forward), row, arithmetic)
-    known = [share for share in (of_bandwidth, of_arithmetic) if share is not None]
-    return {
-        "bandwidth [B/s]": bandwidth,
-        "share of bandwidth [1]": of_bandwidth,
-        "share of arithmetic [1]": of_arithmetic,
-        "share of limit [1]": max(known, default=None),
-    }
-
-
-def _share(work: float | None, row: Row, limit: float | None) -> float | None:
-    return work / row["median [s]"] / limit if work and limit else None
-
-
-def _format(row: Row) -> str | None:
-    told = FORMATS.get(row["precision"]) if row["experiment"] in (*TRAININGS, STEP) else row["flags"].get("compute")
-    return str(told) if told else None
-
-
-def _flops(row: Row, forward: float | None) -> float | None:
+def _flops(result: Result, forward: float | None) -> float | None:
     """Of one sample: a step, in a training an epoch."""
-    if row["experiment"] in ("decode", STEP):
-        return figure(row, "flops_per_step")
-    each = figure(row, "flops_per_input" if row["experiment"] == "layers" else FORWARD)
-    if row["experiment"] in TRAININGS:
+    experiment = result.case.experiment
+    if experiment in ("decode", STEP):
+        return result.figure("flops_per_step")
+    each = result.figure("flops_per_input" if experiment == "layers" else "flops_per_image")
+    if experiment in TRAININGS:
         each = BACKWARD * (each or forward or 0.0)
-    return each * row["items per step"] if each else None
+    return each * result.first.items_per_step if each else None
 
 
-def _bytes(row: Row) -> float | None:
+def _bytes(result: Result) -> float | None:
     """The fewest that one sample has to move."""
-    weights = row["weights [B]"]
-    if row["experiment"] == STEP:
+    weights, experiment = result.weight_bytes, result.case.experiment
+    if experiment == STEP:
         return UPDATES * weights if weights else None
-    if row["experiment"] not in TRAININGS:
-        return figure(row, "bytes_per_step")
-    rate = figure(row, "steps_per_second")
-    return None if rate is None or weights is None else UPDATES * weights * rate * row["median [s]"]
+    if experiment not in TRAININGS:
+        return result.figure("bytes_per_step")
+    rate = result.figure("steps_per_second")
+    return None if rate is None or weights is None else UPDATES * weights * rate * result.timing.median

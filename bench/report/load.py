@@ -98,6 +98,8 @@ class Run:
     """Predicted classes of the first test images, by the digest that rows name; empty in files of earlier versions."""
     language_models: tuple[LanguageModelFacts, ...] = ()
     texts: tuple[TextFacts, ...] = ()
+    max_drop: str | None = None
+    """As ``--max-drop`` of the run says it; None where it was not given."""
 
     @property
     def experiments(self) -> frozenset[str]:
@@ -207,6 +209,7 @@ def _run(label: str, content: Mapping[str, Any], suite: Mapping[str, Any]) -> Ru
         predictions={str(key): tuple(unpack(value)) for key, value in (suite.get("predictions") or {}).items()},
         language_models=tuple(_known(LanguageModelFacts, value) for value in suite.get("language_models") or ()),
         texts=tuple(_known(TextFacts, value) for value in suite.get("texts") or ()),
+        max_drop=_text(suite.get("max_drop")),
     )
 
 

@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import InputError
-from bench.report.contents import Contents
-from bench.report.files import replace
-from bench.report.frame import rows_of, tidy
-from bench.report.groups import training_groups
-from bench.report.language_lines import EXPERIMENTS, language_groups, of_language_alone
-from bench.report.load import Run, load_all
-from bench.report.measurements import csv_of, measurements
-from bench.report.names import distinct_datasets, names_of
-from bench.report.page import networks
-from bench.report.page.document import index_html
-from bench.report.pictures import PICTURES, pictures_of
-from bench.report.tables import SECTIONS
+from bench.report.content import Content
+from bench.report.judging import margins_of
+from bench.report.load import load_all
+from bench.report.parts import Part, Pictures, Section, walk
+from bench.report.printers.console import screen
+from bench.report.printers.csv import csv_of
+from bench.report.printers.html import page
+from bench.report.printers.markdown import document
+from bench.report.sections.answer import answer
+from bench.report.sections.classifiers import classifiers_section
+from bench.report.sections.comparisons import (
+    ablation_section,
+    loading_section,
+    speedrun_section,
+    steps_section,
+    transfer_section,
+)
+from bench.report.sections.ladder import ladder_section
+from bench.report.sections.languages import languages_section
+from bench.report.sections.machine import machine_section
+from bench.report.sections.method import method_section
+from bench.report.sections.pictures import curves_section, pictures_section
+from bench.report.sections.rest import claims_section, failures_section, layers_section, profiles_section
+from bench.report.sections.training import training_section
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FIGURES = "figures"
+KINDS = (
+    *("answer-", "augmented-", "decoding-", "learning-curves-", "memory-"),
+    *("accuracy-", "language-", "latencies-", "layers-"),
+)
+"""How the names of our pictures begin, those of earlier versions too: nothing else in their folder is ours."""
 INPUTS = "inputs.txt"
 """Beside a report inside the checkout: the files that it was made from, one a line, from the checkout's root."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """Where the report lies, and one line for each file that could not be used."""
+    """Where the report lies, its first screen, and one line for each file that could not be used."""
 
     summary: Path
+    screen: str
     refused: tuple[str, ...]
 
 
@@ -41,26 +58,27 @@ class Composed:
     """A report that is not written yet: content by path from its folder, the summary last."""
 
     files: Mapping[str, bytes]
+    screen: str
     refused: tuple[str, ...]
 
 
-def render(paths: Sequence[Path], out: Path) -> Rendered:
+def render(paths: Sequence[Path], out: Path, max_drop: str | None = None) -> Rendered:
     """Write the report of the runs in ``paths`` into the folder ``out``.
 
     Raises:
         InputError: none of the files can be used (the message has one line for each), or ``out`` cannot be written.
     """
-    composed = compose(paths, out)
+    composed = compose(paths, out, max_drop)
     try:
         _write(out, composed.files)
     except OSError as error:
         raise InputError(
             f"{out} cannot hold the report ({error.strerror}): name a folder that can be written."
         ) from error
-    return Rendered(summary=out / "summary.md", refused=composed.refused)
+    return Rendered(summary=out / "summary.md", screen=composed.screen, refused=composed.refused)
 
 
-def compose(paths: Sequence[Path], out: Path) -> Composed:
+def compose(paths: Sequence[Path], out: Path, max_drop: str | None = None) -> Composed:
     """The report of the runs in ``paths`` as it is to lie in ``out``, which its links depend on. Nothing is written.
 
     Raises:
@@ -69,38 +87,51 @@ def compose(paths: Sequence[Path], out: Path) -> Composed:
     runs, refused = load_all(paths)
     if not runs:
         raise InputError("\n".join(refused))
-    contents = _contents(runs, refused, _method_link(out))
-    contents = dataclasses.replace(contents, pictures=pictures_of(contents))
-    summary = "\n\n".join(filter(None, (section(contents) for section in SECTIONS))) + "\n"
-    drawn = {f"{FIGURES}/{picture.file}": picture.content for picture in contents.pictures.values()}
+    margins = margins_of(runs, max_drop)
+    content = Content(runs=runs, refused=refused, margins=margins, method=_method_link(out))
+    sections = sections_of(content)
+    drawn = {
+        f"{FIGURES}/{picture.file}": picture.content
+        for part in walk(sections)
+        if isinstance(part, Pictures)
+        for picture in part.pictures
+    }
     texts = {
-        "measurements.csv": csv_of(measurements(contents.frame, runs)),
-        "index.html": index_html(f"{summary}\n{networks.section(contents)}", drawn),
+        "measurements.csv": csv_of(content.results, content.failures),
+        "index.html": page(sections),
         INPUTS: _inputs(paths, out),
-        "summary.md": summary,
+        "summary.md": document(sections),
     }
     # Half a surrogate pair, which JSON may hold, cannot be written.
     written = {name: text.encode(errors="replace") for name, text in texts.items() if text is not None}
-    files = {**drawn, **written}
-    return Composed(files=files, refused=refused)
+    return Composed(files={**drawn, **written}, screen=screen(sections[0]), refused=refused)
 
 
-def _contents(runs: tuple[Run, ...], refused: tuple[str, ...], method: str | None) -> Contents:
-    looking = not all(of_language_alone(run.experiments) for run in runs)
-    datasets = distinct_datasets(runs) if looking else ()
-    frame = tidy(runs)
-    return Contents(
-        runs=runs,
-        refused=refused,
-        frame=frame,
-        inferences=tuple(rows_of(frame, "inference")),
-        layers=tuple(rows_of(frame, "layers")),
-        trainings=tuple(training_groups(rows_of(frame, "training"), datasets)),
-        languages=language_groups([row for name in EXPERIMENTS for row in rows_of(frame, name)]),
-        names=names_of(runs),
-        datasets=datasets,
-        method=method,
+def sections_of(content: Content) -> list[Section]:
+    """The whole report: its title's section with all others inside."""
+    first = answer(content)
+    learning = (
+        ladder_section(content),
+        steps_section(content),
+        loading_section(content),
+        transfer_section(content),
+        ablation_section(content),
+        speedrun_section(content),
+        curves_section(content),
     )
+    others: list[Part | None] = [
+        pictures_section(content),
+        classifiers_section(content),
+        languages_section(content),
+        training_section(content, learning),
+        claims_section(content),
+        layers_section(content),
+        failures_section(content),
+        machine_section(content),
+        profiles_section(content),
+        method_section(content),
+    ]
+    return [first, *(section for section in others if isinstance(section, Section))]
 
 
 def _method_link(out: Path) -> str | None:
@@ -125,7 +156,17 @@ def _write(out: Path, files: Mapping[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         replace(out / name, content)
-    for kind, (suffix, _) in PICTURES.items():
-        for old in folder.glob(f"{kind}-*{suffix}"):
-            if f"{FIGURES}/{old.name}" not in files:
-                old.unlink()
+    for old in folder.iterdir():
+        if old.name.startswith(KINDS) and f"{FIGURES}/{old.name}" not in files:
+            old.unlink()
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write beside and rename: a reader never sees half a file.
+
+    Raises:
+        OSError: the folder is missing or cannot be written to.
+    """
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_bytes(content)
+    beside.replace(path)

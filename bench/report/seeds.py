@@ -1,109 +1,379 @@
-"""Two trainings held against one another, seed by seed: a difference or a ratio with its interval over the pairs."""
+"""Trainings over seeds: results that differ in nothing else, and two of them compared seed by seed."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.report.groups import Group
-from bench.report.markdown import ABSENT, number, points, ranged
-from bench.report.rows import Row, Side, one_accuracy, side_of
-from bench.report.statistics import Estimate, Interval, Timing, per_second, quotient, student
+from bench.core.records import Case, Failure
+from bench.report.beside import Side, side_of
+from bench.report.load import DatasetFacts
+from bench.report.parts import Value
+from bench.report.published import (
+    CIFAR10_CLASSES,
+    CIFAR10_IMAGE_SIZE,
+    CIFAR10_TEST_IMAGES,
+    CIFAR10_TRAIN_IMAGES,
+    PUBLISHED,
+    Published,
+)
+from bench.report.results import EAGER, FP32, Result, grouped, symmetric
+from bench.report.statistics import (
+    Accuracy,
+    Estimate,
+    Interval,
+    Timing,
+    binomial_error,
+    over_seeds,
+    per_second,
+    quotient,
+    student,
+    summarise,
+)
 
-Quantity = Callable[[Row], float | None]
+Figure = Callable[[Result], float | None]
 FEW = 5
-"""Processes below which an interval over them is wide, and tells little of the next one."""
+"""Seeds below which an interval over them is wide, and says little of the next one."""
+DATA_OPTIONS = frozenset(
+    (
+        *("train_images", "test_images", "epoch_images", "classes", "normalize", "weights", "weights_digest", "half"),
+        *("target", "min_samples", "max_seconds"),
+    )
+)
+"""Options that say what is learnt, from how much, and how long it is timed. All others say how it is computed."""
+LOADER = "the notes' loop"
+WORDS = {
+    "channels_last": "channels last",
+    "products": "small maps as matrix products",
+    "fused": "fused optimiser",
+}
+"""Options by what they do, in the order in which they are named; others follow by their own names."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """The seeds of one training. ``first`` stands for what they share."""
+
+    results: tuple[Result, ...]
+    timing: Timing
+    accuracy: Accuracy | None
+    as_noted: Accuracy | None
+    published: Published | None
+    classes: int
+    """Classes of the data set; 0 where the file does not say."""
+    incomparable: str | None
+    """Why a difference to the published figure would mean nothing; None where it does mean something."""
+
+    @property
+    def first(self) -> Result:
+        return self.results[0]
+
+    @property
+    def shortened(self) -> bool:
+        """Whether a budget of images cut the recipe short."""
+        return self.first.option("train_images") is not None
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the accuracy may be that of guessing."""
+        if self.accuracy is None or not self.classes:
+            return False
+        return self.accuracy.mean - 3 * self.accuracy.standard_error < 1 / self.classes
+
+    @property
+    def held_out(self) -> bool:
+        """Whether a held-out split chose the epoch."""
+        return self.first.figure("test_accuracy_chosen") is not None
+
+    @property
+    def test_images(self) -> int:
+        quality = self.first.first.quality
+        return quality.samples if quality else 0
+
+    @property
+    def rate(self) -> Estimate:
+        """Images a second."""
+        return per_second(self.timing, self.first.first.items_per_step)
+
+    def mean(self, name: str) -> float | None:
+        """Mean over the seeds of a figure."""
+        values = [value for one in self.results if (value := one.figure(name)) is not None]
+        return statistics.fmean(values) if values else None
+
+    def accuracy_of(self, name: str) -> Accuracy | None:
+        """An accuracy figure over the seeds; None unless every seed has it."""
+        return _accuracy([one.figure(name) for one in self.results], self.test_images)
+
+    def to_published(self) -> Estimate | None:
+        """As the note measured, less the published figure, which is of one seed and of test images like ours."""
+        if not self.as_noted or not self.published or self.published.accuracy is None or self.incomparable:
+            return None
+        binomial = binomial_error(self.published.accuracy, CIFAR10_TEST_IMAGES)
+        theirs = math.hypot(binomial, self.as_noted.deviation or 0.0)
+        return symmetric(self.as_noted.mean - self.published.accuracy, math.hypot(self.as_noted.standard_error, theirs))
+
+    @property
+    def marks(self) -> list[str]:
+        found = [f"unstable: {self.timing.unstable}"] if self.timing.unstable else []
+        found += ["no better than guessing"] if self.at_chance else []
+        return [*found, *dict.fromkeys(one.disturbed for one in self.results if one.disturbed)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One thing against another. ``neutral`` is what it is where both are alike: 0 for a difference, 1 for a ratio."""
+    """One training against another. ``neutral`` is 0 for a difference, 1 for a ratio."""
 
     estimate: Estimate
     neutral: float
-    processes: int
-    """Pairs of them that gave the interval; with one it is that of its samples, if there is any."""
+    seeds: int
+    """Pairs that gave the interval; with one it is that of its samples, if there is any."""
 
     @property
     def side(self) -> Side:
-        return side_of(self.estimate.interval, self.neutral, self.processes)
-
-    @property
-    def error(self) -> float | None:
-        """What stands after ± of a difference."""
-        return self.estimate.interval.error(self.estimate.value) if self.estimate.interval else None
+        """Of one pair from 10 % on alone."""
+        ends = self.estimate.interval
+        return "unknown" if ends is None else side_of(ends.low, ends.high, self.neutral, 1.1 if self.seeds < 2 else 1.0)
 
 
-def difference(one: Group, other: Group, quantity: Quantity = one_accuracy) -> Comparison | None:
+def training_groups(results: Sequence[Result], datasets: Sequence[DatasetFacts]) -> list[Group]:
+    """Trainings of ``results``, in their order."""
+    classes = {item.name: frozenset(item.classes) for item in datasets}
+    return [_group(some, classes.get(some[0].dataset, frozenset())) for some in grouped(results, _seedless).values()]
+
+
+def difference(one: Group, other: Group, figure: Figure | None = None) -> Comparison | None:
     """``one`` less ``other`` in a share, paired by seed, with a t interval; None if no seed has both."""
-    pairs = _pairs(one, other, quantity)
+    pairs = _pairs(one, other, figure or accuracy_of)
     if not pairs:
         return None
-    return Comparison(estimate=student([ours - theirs for ours, theirs in pairs]), neutral=0.0, processes=len(pairs))
+    return Comparison(estimate=student([ours - theirs for ours, theirs in pairs]), neutral=0.0, seeds=len(pairs))
 
 
-def ratio(one: Group, other: Group, quantity: Quantity) -> Comparison | None:
+def ratio(one: Group, other: Group, figure: Figure) -> Comparison | None:
     """``one`` over ``other`` in a quantity above 0, by seed: geometric mean, with the t interval of logarithms."""
-    pairs = _pairs(one, other, quantity)
+    pairs = _pairs(one, other, figure)
     if not pairs:
         return None
     logarithm = student([math.log(ours / theirs) for ours, theirs in pairs])
     ends = logarithm.interval
     interval = Interval(low=math.exp(ends.low), high=math.exp(ends.high)) if ends else None
-    value = math.exp(logarithm.value)
-    return Comparison(estimate=Estimate(value=value, interval=interval), neutral=1.0, processes=len(pairs))
+    return Comparison(
+        estimate=Estimate(value=math.exp(logarithm.value), interval=interval), neutral=1.0, seeds=len(pairs)
+    )
 
 
 def faster(one: Group, other: Group) -> Comparison | None:
-    """How many times as many items a second ``one`` trains as ``other``. One pair has the interval of its epochs."""
+    """Images a second of ``one`` over those of ``other``. Turns are paired within rounds; one pair has the interval of
+    its epochs."""
     found = ratio(one, other, _rate)
-    if found is None or found.processes > 1:
+    if found is None or found.seeds > 1:
         return found
-    return rates_ratio((one.timing, one.first), (other.timing, other.first))
+    return Comparison(estimate=quotient(one.rate, other.rate), neutral=1.0, seeds=1)
 
 
-def rates_ratio(one: tuple[Timing, Row], other: tuple[Timing, Row]) -> Comparison:
-    """Items a second of ``one`` over those of ``other``, with the widest interval that their own ones allow."""
-    (ours, our_row), (theirs, their_row) = one, other
-    estimate = quotient(
-        per_second(ours, our_row["items per step"]),
-        per_second(theirs, their_row["items per step"]),
+def accuracy_of(result: Result) -> float | None:
+    return result.accuracy.value if result.accuracy else None
+
+
+def accuracy_value(found: Accuracy | None) -> Value:
+    """With its 95 % interval."""
+    return None if found is None else symmetric(found.mean, found.standard_error)
+
+
+def comparison_value(found: Comparison | None) -> Value:
+    """For a cell: of one pair of trainings without an interval."""
+    if found is None:
+        return None
+    return found.estimate if found.seeds > 1 else found.estimate.value
+
+
+def words_of(result: Result) -> tuple[str, ...]:
+    """How a training is fed and computed: the pipeline first, then what it was made faster with."""
+    return words_of_case(result.case)
+
+
+def words_of_case(case: Case) -> tuple[str, ...]:
+    options = {name: value for name, value in case.options if name not in (*DATA_OPTIONS, "rung", "twin")}
+    workers = options.pop("workers", None)
+    known = [word for name, word in WORDS.items() if options.pop(name, False)]
+    others = [name.replace("_", " ") if value is True else f"{name} {value}" for name, value in options.items()]
+    mode = [] if case.mode == EAGER else [case.mode]
+    precision = [] if case.precision == FP32 else [case.precision.replace("_", " ")]
+    return (_pipeline(case.pipeline, workers), *known, *others, *mode, *precision)
+
+
+def added(words: tuple[str, ...], before: tuple[str, ...] | None) -> str:
+    """What ``words`` have beyond those of the rung before, as the name of a rung."""
+    if before is None:
+        return ", ".join(words)
+    new = [word for word in words if word not in before]
+    gone = [f"without {word}" for word in before[1:] if word not in words]
+    start = [] if words[0] == before[0] else [words[0]]
+    return ", ".join((*start, *(f"+ {word}" for word in new if word not in start), *gone)) or ", ".join(words)
+
+
+def _pipeline(pipeline: str | None, workers: object) -> str:
+    if pipeline != "dataloader":
+        return f"{pipeline or 'unknown'} pipeline"
+    if workers is None:
+        return LOADER
+    return f"{LOADER}, {'1 worker' if workers == 1 else f'{workers} workers'}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rung:
+    """One way to train of a ladder, over the seeds that gave a measurement, and the failures of the others."""
+
+    position: int
+    words: tuple[str, ...]
+    group: Group | None
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def speed(self) -> float:
+        return self.group.rate.value if self.group else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ladder:
+    """Trainings of one network that differ in how they are fed and computed, from the notes' loop up."""
+
+    model: str
+    rungs: tuple[Rung, ...]
+
+    @property
+    def measured(self) -> list[Rung]:
+        return [rung for rung in self.rungs if rung.group]
+
+    @property
+    def start(self) -> Rung | None:
+        """The lowest rung as it counts: the faster one, where there are several of it."""
+        lowest = [rung for rung in self.measured if rung.position == self.rungs[0].position]
+        return max(lowest, key=lambda rung: rung.speed, default=None)
+
+    @property
+    def best(self) -> Rung | None:
+        """The fastest of the rungs that are faster than the lowest by their interval."""
+        clear = [rung for rung in self.measured if (gain := self.over_start(rung)) and gain.side == "above"]
+        return max(clear, key=lambda rung: rung.speed, default=None)
+
+    def before(self, rung: Rung, *, measured: bool) -> Rung | None:
+        """The rung under ``rung``; of those that were measured, if asked for. None for the lowest."""
+        lower = [one for one in self.rungs if one.position < rung.position and (one.group or not measured)]
+        if not lower or lower[-1].position > self.rungs[0].position:
+            return lower[-1] if lower else None
+        return self.start or lower[-1]
+
+    def name(self, rung: Rung) -> str:
+        under = self.before(rung, measured=False)
+        return added(rung.words, under.words if under else None)
+
+    def over_before(self, rung: Rung) -> Comparison | None:
+        return _over(rung, self.before(rung, measured=True))
+
+    def over_start(self, rung: Rung) -> Comparison | None:
+        return _over(rung, self.start)
+
+
+def ladders(results: Sequence[Result], failures: Sequence[Failure], datasets: Sequence[DatasetFacts]) -> list[Ladder]:
+    """Ladders of ``results``, each with the rungs of it that failed."""
+    found = []
+    for members in grouped(results, _ladder_of).values():
+        groups = {_rung(group.first.case): group for group in training_groups(members, datasets)}
+        key = _learnt(members[0].case)
+        missing: dict[tuple[object, ...], list[Failure]] = {}
+        for failure in failures:
+            if failure.case.experiment == "ladder" and _learnt(failure.case) == key:
+                missing.setdefault(_rung(failure.case), []).append(failure)
+        cases = {**{place: some[0].case for place, some in missing.items()}}
+        cases |= {place: group.first.case for place, group in groups.items()}
+        rungs = [
+            Rung(
+                position=int(case.option("rung") or 0),
+                words=words_of_case(case),
+                group=groups.get(place),
+                failures=tuple(missing.get(place, ())),
+            )
+            for place, case in cases.items()
+        ]
+        ordered = tuple(sorted(rungs, key=lambda rung: (rung.position, rung.words)))
+        found.append(Ladder(model=members[0].case.model, rungs=ordered))
+    return found
+
+
+def _seedless(result: Result) -> tuple[object, ...]:
+    case = result.case
+    learnt = (case.model, case.recipe, case.image_size, case.batch_size)
+    return (*result.place, result.dataset, *learnt, result.route, case.pipeline, case.options)
+
+
+def _ladder_of(result: Result) -> tuple[object, ...]:
+    return (*result.place, result.dataset, _learnt(result.case))
+
+
+def _learnt(case: Case) -> tuple[object, ...]:
+    options = tuple(pair for pair in case.options if pair[0] in DATA_OPTIONS)
+    return (case.model, case.recipe, case.image_size, case.batch_size, options)
+
+
+def _rung(case: Case) -> tuple[object, ...]:
+    options = tuple(pair for pair in case.options if pair[0] not in DATA_OPTIONS)
+    return (case.pipeline, case.mode, case.precision, options)
+
+
+def _over(rung: Rung, other: Rung | None) -> Comparison | None:
+    if other is None or other is rung or rung.group is None or other.group is None:
+        return None
+    return faster(rung.group, other.group)
+
+
+def _group(results: list[Result], classes: frozenset[str]) -> Group:
+    first = results[0]
+    quality = first.first.quality
+    samples = quality.samples if quality else 0
+    published = PUBLISHED.get(first.case.recipe or "")
+    return Group(
+        results=tuple(results),
+        timing=summarise([process.seconds for one in results for process in one.measurements]),
+        accuracy=_accuracy([accuracy_of(one) for one in results], samples),
+        as_noted=_accuracy([one.figure("test_accuracy_as_noted") for one in results], samples),
+        published=published,
+        classes=len(classes),
+        incomparable=_incomparable(first, published, classes, samples) if published else None,
     )
-    return Comparison(estimate=estimate, neutral=1.0, processes=min(ours.processes, theirs.processes))
 
 
-def ratio_cell(found: Comparison | None) -> str:
-    """With both ends of its interval, which are seldom equally far."""
-    if found is None:
-        return ABSENT
-    ends = found.estimate.interval
-    return ranged(found.estimate.value, *((ends.low, ends.high) if ends else (None, None)))
+def _accuracy(values: Sequence[float | None], samples: int) -> Accuracy | None:
+    known = [value for value in values if value is not None]
+    return over_seeds(known, samples) if samples and known and len(known) == len(values) else None
 
 
-def difference_cell(found: Comparison | None) -> str:
-    """In points, and whether the interval leaves open that there is none."""
-    if found is None:
-        return ABSENT
-    open_ = {"across": " (0 inside)", "unknown": ""}.get(found.side, " (0 outside)")
-    return points(found.estimate.value, found.error) + open_
+def _incomparable(first: Result, published: Published, classes: frozenset[str], samples: int) -> str | None:
+    if classes != CIFAR10_CLASSES:
+        return "other data"
+    if first.option("normalize") or first.case.image_size != CIFAR10_IMAGE_SIZE:
+        return "other settings"
+    wanted = {
+        "epochs": published.epochs,
+        "images_per_epoch": CIFAR10_TRAIN_IMAGES,
+        "training_images": CIFAR10_TRAIN_IMAGES,
+    }
+    if any(first.figure(name) != count for name, count in wanted.items()):
+        return "shortened"
+    return None if samples == CIFAR10_TEST_IMAGES else "fewer test images"
 
 
-def hidden(compared: Sequence[Comparison]) -> str:
-    """How large a difference could hide behind the widest interval that has 0 inside; empty where there is none."""
-    widths = [found.error for found in compared if found.side == "across" and found.error]
-    return f"differences of up to {number(100 * max(widths), 2)} points could hide" if widths else ""
-
-
-def seeds_words(count: int) -> str:
-    return "1 seed" if count == 1 else f"{count} seeds"
-
-
-def _pairs(one: Group, other: Group, quantity: Quantity) -> list[tuple[float, float]]:
-    theirs = {row["seed"]: quantity(row) for row in other.rows}
-    pairs = [(quantity(row), theirs.get(row["seed"])) for row in one.rows]
+def _pairs(one: Group, other: Group, figure: Figure) -> list[tuple[float, float]]:
+    theirs = {result.case.seed: figure(result) for result in other.results}
+    pairs = [(figure(result), theirs.get(result.case.seed)) for result in one.results]
     return [(ours, their) for ours, their in pairs if ours is not None and their is not None]
 
 
-def _rate(row: Row) -> float | None:
-    return float(row["items per step"] / row["median [s]"])
+def _rate(result: Result) -> float | None:
+    """Images a second; by turns where there are any, as a multiple of the reference's."""
+    found = result.beside.ratio
+    if found and found.rounds:
+        return found.value
+    return result.first.items_per_step / result.timing.median

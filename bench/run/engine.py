@@ -257,7 +257,7 @@ class Engine:
         return Requests(runner=self.runner, progress=self.progress)
 
     def _whole(self, measurement: Measurement) -> bool:
-        """Whether the files that a measurement speaks of are still there, and hold what they held."""
+        """True if the files that a measurement names still exist with the same content."""
         if not self.artefacts.holds(measurement):
             return False
         stored = measurement.quality.predictions if measurement.quality else None
@@ -265,7 +265,7 @@ class Engine:
 
 
 def steps_down(failure: Failure) -> bool:
-    """Whether a smaller batch may fit, and says something about the case."""
+    """True if a smaller batch may fit, and is informative about the case."""
     case = failure.case
     return failure.kind == "out_of_memory" and EXPERIMENTS[case.experiment].shrinks and case.batch_size > 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,9 +87,12 @@ class Minutes:
             self.left_out[name] = LeftOut(test=name, reason=reason, seconds=_price([late]))
         return tuple(dropped)
 
-    def end(self, test: str) -> None:
-        """Note that ``test`` runs now, or not at all."""
+    def why_not(self, test: str) -> str | None:
+        """Reason why ``test``, whose turn it is, is left out; None if it runs now."""
+        self.start(test)
         self.waiting.pop(test, None)
+        late = self.left_out.get(test)
+        return f"left out: {late.reason}" if late else None
 
     def cut_off(self, test: str, outcome: Outcome) -> bool:
         """Whether the end of the run, not a fault, ended the case of ``test``: it then counts as left out."""
@@ -102,14 +106,18 @@ class Minutes:
         """Part of the ``halfbyte`` section of the JSON."""
         return {"minutes": self.asked, "left_out": [dataclasses.asdict(one) for one in self.left_out.values()]}
 
-    def closing(self, command: str) -> list[str]:
-        """Lines for the end of pytest's output: what was left out, and the ``command`` that adds it."""
+    def closing(self, arguments: Sequence[Any]) -> list[str]:
+        """Lines for the end of pytest's output: what was left out, and the command that adds it.
+
+        Args:
+            arguments: those that pytest was started with.
+        """
         if not self.left_out:
             return []
         seconds = sum(one.seconds for one in self.left_out.values())
         return [
             f"--minutes {self.asked:g}: {len(self.left_out)} cases were left out, about {seconds / 60:.0f} minutes of "
-            f"work. Add them: {command}"
+            f"work. Add them: {_again(arguments)}"
         ]
 
     def _wanted(self, item: pytest.Item, known: _Known) -> Wanted:
@@ -174,6 +182,12 @@ class _Known:
             return True
         name: Callable[[Case], str] | None = self._engine.artefact_of
         return name is not None and self._engine.artefacts.sha256(name(training)) is not None
+
+
+def _again(arguments: Sequence[Any]) -> str:
+    """Command that runs the same selection and takes what has been measured."""
+    words = [*map(str, arguments)]
+    return shlex.join(["pytest", *words, *([] if "--resume" in words else ["--resume"])])
 
 
 def _price(tests: Sequence[Wanted]) -> float:

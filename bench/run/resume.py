@@ -125,10 +125,10 @@ class Weights:
     untrained: str | None = None
     """Reason why there is no file although the case needs one; None where it needs none."""
     fresh: bool = True
-    """Whether they were trained in this run, so that no earlier measurement can have used them."""
+    """True if they were trained in this run, so that no earlier measurement can have used them."""
 
     def allow(self, adopted: Measurement) -> bool:
-        """Whether a measurement of an earlier run stands for one with these weights."""
+        """True if a measurement of an earlier run is valid for these weights."""
         return not self.fresh and (self.artefact is None or adopted.weights_sha256 == self.sha256)
 
 
@@ -152,7 +152,7 @@ class Artefacts:
         return self._known[seen]
 
     def holds(self, measurement: Measurement) -> bool:
-        """Whether the file that a measurement speaks of is there and as it was then."""
+        """True if the file that a measurement names exists and is unchanged."""
         if measurement.artefact is None:
             return True
         digest = self.sha256(measurement.artefact)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from bench.core import datasets
 from bench.core.artefacts import artefact_name, training_code
 from bench.core.errors import CodeChanged, InputError
 from bench.core.experiments import CASE_MODULES, EXPERIMENTS, LANGUAGE_EXPERIMENTS, group_of
@@ -33,6 +35,7 @@ from bench.run.result import Elsewhere, ReplayClock, ResultFile, bare, summary
 
 CASES = Path(__file__).resolve().parents[1]
 """The folder of the case modules."""
+ROOT = CASES.parent
 NOTHING_WRITTEN = "--benchmark-disable: cases run, no JSON is written, that of an earlier run stays"
 CODE_CHANGED = 6
 """Exit status of a run that ended since its code was edited. pytest's own go up to 5."""
@@ -42,7 +45,7 @@ BENCHMARK_DEFAULTS = {"benchmark_max_time": 1.0, "benchmark_min_rounds": 5}
 
 
 def cases_requested(config: pytest.Config) -> bool:
-    """Whether a path that pytest was given holds benchmark cases."""
+    """True if a path given to pytest holds benchmark cases."""
     paths = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
     return any(path.is_relative_to(CASES) or CASES.is_relative_to(path) for path in paths)
 
@@ -59,7 +62,7 @@ class BenchSession:
         _refuse_parallel(config)
         self.config = config
         self.disabled = bool(config.option.benchmark_disable and not config.option.benchmark_enable)
-        """Whether pytest-benchmark keeps nothing: the cases run, and the JSON of an earlier run stays."""
+        """True if pytest-benchmark keeps nothing: the cases run, and the JSON of an earlier run stays."""
         self.listing = bool(config.option.collectonly)
         self.plan: Plan = make_plan(self._option, offline=self.listing)
         self.clock = ReplayClock()
@@ -102,7 +105,7 @@ class BenchSession:
         """Lines for pytest's header."""
         plan = self.plan
         return [
-            f"halfbyte: {plan.device}, {plan.threads} threads, data set {plan.dataset}, "
+            f"halfbyte: {plan.device}, {plan.threads} threads, data set {datasets.described(plan.dataset)}, "
             f"budget {plan.budget.name} ({plan.budget.summary})",
             f"models: {', '.join((*plan.models, *(plan.language.models if plan.language else ())))}",
             *([NOTHING_WRITTEN] if self.disabled else []),
@@ -163,13 +166,8 @@ class BenchSession:
         return self.minutes.limit(limit) if self.minutes else limit
 
     def why_left_out(self, test: str) -> str | None:
-        """Reason why ``test`` is not measured any more; None if it is. It is about to begin."""
-        if self.minutes is None:
-            return None
-        self.minutes.start(test)
-        late = self.minutes.left_out.get(test)
-        self.minutes.end(test)
-        return f"left out: {late.reason}" if late else None
+        """Reason why ``test``, whose turn it is, is not measured any more; None if it is."""
+        return self.minutes.why_not(test) if self.minutes else None
 
     @property
     def failures(self) -> list[Failure]:
@@ -276,13 +274,25 @@ class BenchSession:
         """Lines for the end of pytest's output."""
         adopted = len(self.engine.adoption.entries)
         taken = [f"resumed: took {self.engine.resumed} of {adopted} measurements"] if self.config.option.resume else []
-        left_out = self.minutes.closing(self._again()) if self.minutes else []
-        return [*taken, *left_out, *([NOTHING_WRITTEN] if self.disabled else []), *self._closing]
+        left_out = self.minutes.closing(self.config.invocation_params.args) if self.minutes else []
+        return [*taken, *left_out, *([NOTHING_WRITTEN] if self.disabled else []), *self._closing, *self._report()]
 
-    def _again(self) -> str:
-        """Command that runs the same selection, and takes what this run measured."""
-        arguments = [*map(str, self.config.invocation_params.args)]
-        return shlex.join(["pytest", *arguments, *([] if "--resume" in arguments else ["--resume"])])
+    def _report(self) -> list[str]:
+        """Write the report beside the folder ``results`` that the JSON is in; lines of its first screen.
+
+        A process of its own: pandas and matplotlib stay out of this one.
+        """
+        path = self._json.path
+        if path is None or not self._json.written or self.listing:
+            return []
+        command = [sys.executable, "-m", "bench.report", "render", str(path), "--screen"]
+        if path.parent.name != "results":
+            return [f"report: {shlex.join([*command[:-1], '--out', 'DIR'])}"]
+        out = path.parent.parent / "reports"
+        done = subprocess.run([*command, "--out", str(out)], cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return ["no report was written:", *(done.stderr or done.stdout).strip().splitlines()[-1:]]
+        return done.stdout.splitlines()
 
     def _rescued(self, error: OSError) -> str:
         journal = self.engine.journal
@@ -334,7 +344,7 @@ def _result_file(config: pytest.Config, *, disabled: bool) -> ResultFile:
 
 
 def _is_case(item: pytest.Item) -> bool:
-    """Whether ``item`` is a benchmark case, also where the checkout lies behind a symbolic link."""
+    """True if ``item`` is a benchmark case, also if the checkout is behind a symbolic link."""
     return item.path.resolve().is_relative_to(CASES)
 
 
@@ -350,7 +360,7 @@ def _model_facts(name: str, files: LanguageFiles) -> dict[str, Any]:
 
 
 def _without_parameters(item: pytest.Item) -> bool:
-    """Whether pytest made ``item`` of a case module that has nothing to measure: its parameters are no plain values."""
+    """True if pytest made ``item`` of a case module with nothing to measure: its parameters are no plain values."""
     callspec = getattr(item, "callspec", None)
     if callspec is None or not _is_case(item):
         return False

@@ -84,7 +84,7 @@ def kind_of(error: BaseException) -> FailureKind:
 
 
 def _gpu_is_full() -> bool:
-    """Whether little memory is free. Memory that torch's allocator keeps unused is: a kernel that needs it gets it."""
+    """True if little memory is free. Unused memory of torch's allocator counts as free, since kernels can have it."""
     import torch
 
     free, total = torch.cuda.mem_get_info()

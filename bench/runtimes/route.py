@@ -1,7 +1,8 @@
-"""What a route of a classifier is to those who measure it, and what a runtime is given to prepare one."""
+"""Interface between the measurement of a classifier's route and the runtime that prepares it."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import Unsupported
-from bench.core.precisions import Precision
-from bench.core.records import Coverage, Scalar
+from bench.core.precisions import PRECISIONS, Precision
+from bench.core.records import Case, Coverage, Figure, Scalar
+from bench.core.runtimes import RUNTIMES
+from bench.core.workspace import Workspace
 from bench.measure.products import Product, flops_in, main_format
 
 TOLERANCE = 0.01
-"""Share of the FLOPs that may be missed, or counted twice, before nothing is concluded from what ran."""
+"""Largest share of the FLOPs that a trace may miss or count twice; beyond it no conclusion is drawn."""
 OPERATOR = re.compile(r"aten[.:]{1,2}\w+|prims?[.:]{1,2}\w+|(?<=implementation for )\w+")
 """Names of operators in the messages of exporters and of ONNX Runtime."""
 LACKS_MEMORY = ("bad_alloc", "out of memory", "can't allocate memory", "Failed to allocate memory")
@@ -30,26 +33,38 @@ Run = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A network to prepare for a runtime."""
+    """A network to prepare for its route."""
 
+    case: Case
+    workspace: Workspace
     network: nn.Module
     """float32, on the CPU, in evaluation mode, with its weights."""
-    precision: Precision
-    threads: int
-    batch_size: int
-    image_shape: tuple[int, ...]
-    """Shape of one input, without the batch."""
     calibration: Callable[[], Iterator[Tensor]]
     """Batches of training images as the network takes them, for scales of activations."""
-    folder: Path
-    """Where the runtime's files of this route lie, or are written to."""
-    fresh: bool
-    """Whether to convert again even if the files are there: figures of the first process are cold."""
+
+    @property
+    def precision(self) -> Precision:
+        return PRECISIONS[self.case.precision]
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one input, without the batch."""
+        return (3, self.case.image_size, self.case.image_size)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the runtime's files of this route."""
+        return self.workspace.results / "converted" / self.case.row
+
+    @property
+    def fresh(self) -> bool:
+        """True if it converts even if the files exist, since figures of the first process are cold."""
+        return self.case.repeat == 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """``compute``: the number format in which most of the arithmetic ran, None where that is unknown."""
+    """Coverage and arithmetic of one step; ``compute`` is the number format of most FLOPs, None if unknown."""
 
     coverage: Coverage | None = None
     compute: str | None = None
@@ -60,22 +75,25 @@ class Route(Protocol):
     """A network at one precision in one runtime."""
 
     input_dtype: torch.dtype
+    notes: tuple[str, ...]
     convert_seconds: float | None
-    """Of exporting, converting and quantising; None where nothing is converted, or files of an earlier process were
+    """Seconds of exporting, converting and quantising; None if nothing is converted, or files of an earlier process are
     read."""
     compile_seconds: float | None
-    """From the model's files to a network that is ready for its batch size; None where that is a part of the first
+    """Seconds from the model's files to a network that is ready for its batch size; None if that is part of the first
     call, or nothing is compiled."""
-    notes: tuple[str, ...]
+
+    def start(self) -> None:
+        """Do the work before the first call that is no part of loading or converting."""
 
     def run(self, images: Tensor) -> Tensor:
-        """Logits of a batch of the size that was ordered. They may be overwritten by the next call."""
+        """Logits of a batch of the ordered size. The next call may overwrite them."""
 
     def for_batch(self, size: int) -> Run:
         """The same network for batches of ``size`` images."""
 
     def ran(self, images: Tensor, *, parameters: int, flops: int) -> Ran:
-        """What was really converted, from one untimed call.
+        """Coverage and arithmetic of one untimed call.
 
         Args:
             parameters: of the network before it was converted.
@@ -90,6 +108,27 @@ class Route(Protocol):
 
     def flags(self) -> dict[str, Scalar]:
         """Settings of the runtime that shape numbers, as it tells them."""
+
+    def figures(self) -> dict[str, Figure]:
+        """Quantities particular to the runtime, after the first call."""
+
+
+Prepare = Callable[[Order], Route]
+"""Function that prepares the route of a network. It raises ``Unsupported`` if the runtime does not take it."""
+
+
+def preparer_of(case: Case) -> Prepare:
+    """Preparer of a classifier for the route of ``case``. Libraries are imported here, so that imports are not timed.
+
+    Raises:
+        Unsupported: the runtime takes no classifiers.
+    """
+    runtime = RUNTIMES[case.runtime]
+    if runtime.classifier_entry is None:
+        raise Unsupported(f"{runtime.title} does not run image classifiers here")
+    module, _, function = runtime.classifier_entry.partition(":")
+    preparer: Callable[[Precision], Prepare] = getattr(importlib.import_module(module), function)
+    return preparer(PRECISIONS[case.precision])
 
 
 def whats_run(ran: Sequence[Product], precision: Precision, *, weights: int, parameters: int, flops: int) -> Ran:
@@ -112,7 +151,7 @@ def whats_run(ran: Sequence[Product], precision: Precision, *, weights: int, par
     if accounted:
         return Ran(coverage=coverage, compute=main_format(ran))
     share = f"{seen / flops:.1%}" if flops else "none"
-    reason = f"the operators that ran did {share} of the network's FLOPs"
+    reason = f"operators in the trace account for {share} of the network's FLOPs"
     return Ran(coverage=coverage, absent={"coverage FLOPs": reason})
 
 

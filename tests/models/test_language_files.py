@@ -1,4 +1,4 @@
-"""The folder of a language model: made once and whole, of the shape that was asked for, told apart by its content."""
+"""The folder of a language model: made once and whole, of the requested shape, identified by its content."""
 
 from __future__ import annotations
 

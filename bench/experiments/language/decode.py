@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.core.experiments import sampling_of
 from bench.core.records import Case, Cold, Figure, Measurement
 from bench.core.workspace import Workspace
-from bench.experiments.conversion import Ran, whats_converted
+from bench.experiments.conversion import whats_converted
 from bench.experiments.language.generation import (
     Generation,
     cache_arguments,
@@ -30,6 +30,7 @@ from bench.measure.energy import ENERGY_SECONDS, Reading, meter_of
 from bench.measure.state import Watch
 from bench.measure.trace import traced
 from bench.precision.converted import tensors_as_stored
+from bench.runtimes.route import Ran
 
 BLOCKS = 6
 """Blocks of each generation: the smallest number whose median has an interval of 95 %."""

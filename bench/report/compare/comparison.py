@@ -7,15 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import InputError
+from bench.report.compare.changes import (
+    ORDER,
+    ExactChange,
+    PeakChange,
+    StateChange,
+    count,
+    exact_changes,
+    peak_changes,
+    transitions,
+)
 from bench.report.compare.conditions import Difference, differences
-from bench.report.compare.exact import ExactChange, exact_changes
 from bench.report.compare.matching import Pair, match
-from bench.report.compare.outcome import count
-from bench.report.compare.peaks import PeakChange, peak_changes
 from bench.report.compare.quality import QualityChange, quality_changes
+from bench.report.compare.ratios import RatioChange, ratio_changes, took_turns
 from bench.report.compare.times import TimeChange, time_changes
-from bench.report.compare.transitions import Transition, transitions
+from bench.report.formats import counted, listing
 from bench.report.load import Run, load
+
+PLURALS = {"exact quantity": "exact quantities", "quality": "qualities", "peak of memory": "peaks of memory"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +39,10 @@ class Comparison:
     anyway: bool
     """Whether they were to be compared all the same."""
     pairs: tuple[Pair, ...]
-    transitions: tuple[Transition, ...] = ()
+    transitions: tuple[StateChange, ...] = ()
     exact: tuple[ExactChange, ...] = ()
     peaks: tuple[PeakChange, ...] = ()
+    ratios: tuple[RatioChange, ...] = ()
     times: tuple[TimeChange, ...] = ()
     quality: tuple[QualityChange, ...] = ()
 
@@ -40,10 +51,16 @@ class Comparison:
         return bool(self.differences) and not self.anyway
 
     @property
+    def judged_times(self) -> list[TimeChange]:
+        """Those that decide: of rows without turns, and of no machine alone."""
+        return [item for item in self.times if not item.of_the_machine and not took_turns(item.pair)]
+
+    @property
     def regressions(self) -> Mapping[str, int]:
         """How many of what became worse; without what did not."""
         counts = {
-            "timed row": count([item for item in self.times if not item.of_the_machine], "worse"),
+            "ratio": count(self.ratios, "worse"),
+            "timed row": count(self.judged_times, "worse"),
             "exact quantity": count(self.exact, "worse"),
             "peak of memory": count(self.peaks, "worse"),
             "quality": count(self.quality, "worse"),
@@ -61,6 +78,29 @@ class Comparison:
     def status(self) -> int:
         """Exit status: 0 without a regression, 1 with one, 2 where the runs were not compared."""
         return 2 if self.refused else int(bool(self.regressions))
+
+    @property
+    def verdict(self) -> str:
+        """What a reader, or a log, has to know first."""
+        names = listing(list(dict.fromkeys(item.name for item in self.differences)))
+        if self.refused:
+            return f"Not comparable: {names} not the same in both runs. Nothing was compared (--anyway does)."
+        despite = f"Not comparable ({names} not the same), compared anyway. " if self.differences else ""
+        both = sum(pair.both is not None for pair in self.pairs)
+        found = listing([counted(number, name, PLURALS.get(name, "")) for name, number in self.regressions.items()])
+        judged = f"Regression: {found}." if found else "No regression found."
+        machine = (
+            f" The machine itself changed in {counted(self.machine_changes, 'row')}." if self.machine_changes else ""
+        )
+        return f"{despite}{judged} {counted(both, 'case')} in both runs. {self._speeds()}{machine}"
+
+    def _speeds(self) -> str:
+        """Outcomes of ratios and times, never silent of rows that nothing could be said of."""
+        told = []
+        for items, noun in ((self.ratios, "ratio"), (self.judged_times, "timed row")):
+            counts = [f"{number} {outcome}" for outcome in ORDER if (number := count(items, outcome))]
+            told += [f"Of {counted(len(items), noun)}: {listing(counts)}."] if items else []
+        return " ".join(told) or "No times were compared."
 
 
 def compare(old: Path, new: Path, *, anyway: bool = False) -> Comparison:
@@ -86,6 +126,7 @@ def compare(old: Path, new: Path, *, anyway: bool = False) -> Comparison:
         transitions=transitions(pairs),
         exact=exact_changes(pairs),
         peaks=peak_changes(pairs),
+        ratios=ratio_changes(pairs),
         times=time_changes(pairs, cores=(runs[0].machine.cores, runs[1].machine.cores), one_machine=not found),
         quality=quality_changes(*runs, pairs),
     )

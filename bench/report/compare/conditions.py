@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.core.records import Machine
+from bench.core.runtimes import RUNTIMES
 from bench.report.compare.matching import DIGESTS, PLACE, Entry, Pair
-from bench.report.language_lines import EXPERIMENTS
 from bench.report.load import Run
-from bench.report.rows import Row
+from bench.report.results import LANGUAGE, Result
 
 MACHINE: Mapping[str, Callable[[Machine], object]] = {
     "device": lambda machine: f"{machine.device}: {machine.device_name}",
@@ -39,6 +39,7 @@ FLAGS = (
     "compute",
     "rest",
     "environment",
+    "allocator",
 )
 """Flags of a row that decide in which number formats, by how many threads and by which kernels it is computed."""
 NO_DATA = "random"
@@ -78,16 +79,18 @@ def _packages(pairs: Sequence[Pair]) -> list[str]:
     found = set(ALWAYS)
     for entry in (entry for pair in pairs for entry in pair.both or ()):
         case = entry.case
-        if case.dataset != NO_DATA and case.experiment not in EXPERIMENTS:
+        if case.dataset != NO_DATA and case.experiment not in LANGUAGE:
             found.update(OF_IMAGES)
-        if case.experiment in EXPERIMENTS:
+        if case.experiment in LANGUAGE:
             found.update(OF_LANGUAGE)
+        if case.runtime != "torch":
+            found.update(RUNTIMES[case.runtime].packages if case.runtime in RUNTIMES else ())
         if case.mode == "compiled":
             found.update(OF_COMPILED)
         if case.device != "cpu":
             found.update(OF_A_GPU)
-        if entry.row and entry.row["flags"].get("library"):
-            found.add(str(entry.row["flags"]["library"]))
+        if entry.result and entry.result.library:
+            found.add(entry.result.library)
     return sorted(found)
 
 
@@ -98,8 +101,8 @@ def _of_cases(old: Run, new: Run, pairs: Sequence[Pair]) -> list[Difference]:
         if pair.both is None:
             continue
         facts = [dict(_facts(entry, run)) for entry, run in zip(pair.both, (old, new), strict=True)]
-        if pair.rows is not None:
-            facts = [{**fact, **_flags(row)} for fact, row in zip(facts, pair.rows, strict=True)]
+        if pair.results is not None:
+            facts = [{**fact, **_flags(result)} for fact, result in zip(facts, pair.results, strict=True)]
         for name in dict.fromkeys(name for fact in facts for name in fact):
             ours, theirs = (_text(fact.get(name)) for fact in facts)
             if ours != theirs:
@@ -109,16 +112,16 @@ def _of_cases(old: Run, new: Run, pairs: Sequence[Pair]) -> list[Difference]:
 
 def _facts(entry: Entry, run: Run) -> Iterator[tuple[str, object]]:
     case = entry.case
-    yield from ((name, entry.identity[name]) for name in PLACE)
+    yield from ((name, getattr(case, name)) for name in PLACE)
     options = dict(case.options)
     for name in DIGESTS:
         what = case.dataset if name == "text_digest" else case.model
         yield f"{name.removesuffix('_digest')} {what}, digest", options.get(name)
-    yield f"data set {entry.identity['dataset']}, digest", data_digest(entry, run)
+    yield f"data set {entry.dataset}, digest", data_digest(entry, run)
 
 
-def _flags(row: Row) -> dict[str, object]:
-    return {f"flag {name}": row["flags"].get(name) for name in FLAGS}
+def _flags(result: Result) -> dict[str, object]:
+    return {f"flag {name}": result.first.flags.get(name) for name in FLAGS}
 
 
 def data_digest(entry: Entry, run: Run) -> str | None:

@@ -7,22 +7,23 @@ matched as well, if there is one candidate only, and what differs is told.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from bench.core.records import Case, Failure, Measurement, Scalar
-from bench.report.frame import rows_of, tidy
 from bench.report.load import Run
 from bench.report.names import names_of
-from bench.report.rows import IDENTITY, Row, identity, sort_key
-
-Status = Literal["measured", "failed", "unsupported"]
+from bench.report.pairing import compared
+from bench.report.results import Result, Route
 
 PLACE = ("device", "threads", "budget")
 """Settings of a whole run."""
-CELL = tuple(name for name in IDENTITY if name not in ("machine", "code", "options", *PLACE))
-"""What says to people which case it is."""
+CELL = (
+    *("experiment", "model", "recipe", "image_size", "runtime", "precision", "mode", "batch_size", "seed"),
+    "pipeline",
+)
+"""Fields of a case that say to people which it is; the name of its data set besides."""
 DIGESTS = ("model_digest", "text_digest", "weights_digest")
 """Options that are hashes of what a case was given."""
 LOOSE = ("max_seconds", "min_samples", "judging_seconds", "test_images")
@@ -31,35 +32,37 @@ FILES = ("text", "weights", "source")
 """Options that name a file, or hash the user's code: they differ between two checkouts."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Entry:
     """What one run holds of one case, repeats joined."""
 
     case: Case
-    identity: Row
-    row: Row | None
-    """The row of the frame; None where no process gave a measurement."""
+    dataset: str
+    """Name of its data set."""
+    result: Result | None
+    """None where no process gave a measurement."""
     failures: tuple[Failure, ...]
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
         """One for each process that measured."""
-        return self.row["measurements"] if self.row else ()
-
-    @property
-    def status(self) -> Status:
-        """``failed`` as soon as one process failed."""
-        if not self.failures:
-            return "measured"
-        return "failed" if any(failure.kind != "unsupported" for failure in self.failures) else "unsupported"
+        return self.result.measurements if self.result else ()
 
     @property
     def settings(self) -> dict[str, Scalar]:
         """Options that are settings: neither hashes nor files."""
         return {name: value for name, value in self.case.options if name not in (*DIGESTS, *FILES)}
 
+    @property
+    def cell(self) -> tuple[object, ...]:
+        return (self.dataset, *(getattr(self.case, name) for name in CELL))
 
-@dataclass(frozen=True, kw_only=True)
+    @property
+    def place(self) -> tuple[object, ...]:
+        return tuple(getattr(self.case, name) for name in PLACE)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Pair:
     """One case in both runs; None where a run does not have it."""
 
@@ -67,20 +70,28 @@ class Pair:
     new: Entry | None
 
     @property
-    def identity(self) -> Row:
+    def entry(self) -> Entry:
         """As the new run names the case, or the old one where the new one does not have it."""
         entry = self.new or self.old
         assert entry is not None
-        return entry.identity
+        return entry
+
+    @property
+    def case(self) -> Case:
+        return self.entry.case
+
+    @property
+    def route(self) -> Route:
+        return Route(self.case.runtime, self.case.precision, self.case.mode)
 
     @property
     def both(self) -> tuple[Entry, Entry] | None:
         return (self.old, self.new) if self.old and self.new else None
 
     @property
-    def rows(self) -> tuple[Row, Row] | None:
-        """Of the frame, where both runs have a measurement."""
-        old, new = (entry.row if entry else None for entry in (self.old, self.new))
+    def results(self) -> tuple[Result, Result] | None:
+        """Where both runs have a measurement."""
+        old, new = (entry.result if entry else None for entry in (self.old, self.new))
         return (old, new) if old is not None and new is not None else None
 
 
@@ -88,31 +99,36 @@ def match(old: Run, new: Run) -> tuple[Pair, ...]:
     """Every case of either run once, sorted as in the report."""
     olds, news = _cells(old), _cells(new)
     pairs = [pair for cell in dict.fromkeys((*olds, *news)) for pair in _pairs(olds.get(cell, []), news.get(cell, []))]
-    return tuple(sorted(pairs, key=lambda pair: sort_key(pair.identity)))
+    return tuple(sorted(pairs, key=_order))
 
 
 def cell(pair: Pair, without: Sequence[str] = ()) -> tuple[object, ...]:
-    """Values of ``CELL``, to group pairs by."""
-    return tuple(pair.identity[name] for name in CELL if name not in without)
+    """What says which case it is, to group pairs by."""
+    names = [name for name in CELL if name not in without]
+    return (pair.entry.dataset, *(getattr(pair.case, name) for name in names))
+
+
+def _order(pair: Pair) -> tuple[str, ...]:
+    case = pair.case
+    return (case.experiment, case.model, f"{case.image_size:6d} {case.batch_size:6d}", pair.route.name, str(case))
 
 
 def _cells(run: Run) -> dict[tuple[object, ...], list[Entry]]:
-    names, frame = names_of([run]), tidy([run])
-    rows = {row["row"]: row for experiment in sorted(run.experiments) for row in rows_of(frame, experiment)}
-    cases = {case.row: case for case in _cases(run)}
-    failures: dict[str, list[Failure]] = {}
+    names = names_of([run])
+    results = {result.case: result for result in compared([run])}
+    failures: dict[Case, list[Failure]] = {}
     for failure in run.failures:
-        failures.setdefault(failure.case.row, []).append(failure)
+        failures.setdefault(dataclasses.replace(failure.case, repeat=0), []).append(failure)
     cells: dict[tuple[object, ...], list[Entry]] = {}
-    for digest, case in cases.items():
-        told = identity(case, run, names)
-        entry = Entry(case=case, identity=told, row=rows.get(digest), failures=tuple(failures.get(digest, ())))
-        cells.setdefault(tuple(told[name] for name in CELL), []).append(entry)
+    for case in dict.fromkeys((*results, *failures)):
+        entry = Entry(
+            case=case,
+            dataset=names.dataset(run, case.dataset),
+            result=results.get(case),
+            failures=tuple(failures.get(case, ())),
+        )
+        cells.setdefault(entry.cell, []).append(entry)
     return cells
-
-
-def _cases(run: Run) -> list[Case]:
-    return [*(outcome.case for outcome in run.measurements), *(outcome.case for outcome in run.failures)]
 
 
 def _pairs(olds: Sequence[Entry], news: Sequence[Entry]) -> list[Pair]:
@@ -138,18 +154,14 @@ def _unique(
 
 
 def _same(old: Entry, new: Entry) -> bool:
-    return old.settings == new.settings and _place(old) == _place(new)
+    return old.settings == new.settings and old.place == new.place
 
 
 def _near(old: Entry, new: Entry) -> bool:
-    return _far(old, new) and _place(old) == _place(new)
+    return _far(old, new) and old.place == new.place
 
 
 def _far(old: Entry, new: Entry) -> bool:
     """Whether the settings that both name are the same: a prompt of 128 tokens is never one of 256."""
     named = (old.settings.keys() & new.settings.keys()) - set(LOOSE)
     return all(old.settings[name] == new.settings[name] for name in named)
-
-
-def _place(entry: Entry) -> tuple[Scalar, ...]:
-    return tuple(entry.identity[name] for name in PLACE)

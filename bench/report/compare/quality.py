@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bench.report.beside import Agreement
+from bench.report.compare.changes import Outcome
 from bench.report.compare.conditions import data_digest
 from bench.report.compare.matching import Entry, Pair, cell
-from bench.report.compare.outcome import Outcome
 from bench.report.compare.significance import holm
 from bench.report.compare.thresholds import ACCURACY_OF_SAME_WEIGHTS, ACCURACY_TRAINED_ANEW, ALPHA, PERPLEXITY
 from bench.report.load import Run
-from bench.report.pairs import FP32, Agreement, Labels, agreement, weights_of
-from bench.report.perplexity import change
-from bench.report.rows import Row, is_meaningless
+from bench.report.pairing import Labels, agreement, perplexity_change, weights_of
+from bench.report.results import FP32, Result
+from bench.report.statistics import student_factor, student_p
 
 Weights = tuple[str | None, str | None]
 """What tells the weights of one case in the old and in the new run, as ``weights_of`` does."""
@@ -33,6 +34,7 @@ class QualityChange:
     obstacle: str | None = None
     change: float | None = None
     standard_error: float | None = None
+    """Of the change, paired."""
     samples: int | None = None
     """Images or windows that both were judged on."""
     p: float | None = None
@@ -47,20 +49,20 @@ class QualityChange:
         loss = -self.change if self.metric == "accuracy" else self.change
         if self.p <= ALPHA and abs(loss) > self.threshold:
             return "worse" if loss > 0 else "better"
-        return "same" if self.standard_error == 0 and loss == 0 else "not told apart"
+        return "same" if self.p == 1 and loss == 0 else "no clear difference"
 
 
 def quality_changes(old: Run, new: Run, pairs: Sequence[Pair]) -> tuple[QualityChange, ...]:
     """Every quality that either run has of the cases that both measured; shared predictions count once."""
     distinct: dict[tuple[object, ...], Pair] = {}
     for pair in pairs:
-        if pair.rows is not None:
+        if pair.results is not None:
             distinct.setdefault(_predicted(pair), pair)
     judged = [(pair, _agreement(old, new, pair)) for pair in distinct.values()]
     alike = {
         _weights(pair)
         for pair, found in judged
-        if found is not None and found.alike == 1 and pair.identity["precision"] == FP32
+        if found is not None and found.alike == 1 and pair.case.precision == FP32
     }
     changes = [item for pair, found in judged for item in _of(old, new, pair, found, _are_same(_weights(pair), alike))]
     values = iter(holm([item.p for item in changes if item.p is not None]))
@@ -68,7 +70,7 @@ def quality_changes(old: Run, new: Run, pairs: Sequence[Pair]) -> tuple[QualityC
 
 
 def _weights(pair: Pair) -> Weights:
-    old, new = (weights_of(row) for row in pair.rows or ())
+    old, new = (weights_of(result) for result in pair.results or ())
     return old, new
 
 
@@ -79,25 +81,25 @@ def _are_same(weights: Weights, alike: Set[Weights]) -> bool:
 
 def _predicted(pair: Pair) -> tuple[object, ...]:
     """The same for cases with the same predictions: batch sizes have them in common. Others stand alone."""
-    old, new = pair.rows or ({}, {})
-    digests = old["predictions sha256"], new["predictions sha256"]
-    return (cell(pair, ("batch size",)), *digests) if all(digests) else (id(pair),)
+    digests = [_digest(result) for result in pair.results or ()]
+    return (cell(pair, ("batch_size",)), *digests) if all(digests) else (id(pair),)
 
 
 def _of(old: Run, new: Run, pair: Pair, found: Agreement | None, same: bool) -> list[QualityChange]:
     assert pair.both is not None
-    assert pair.rows is not None
-    metrics = [row["quality metric"] for row in pair.rows]
+    assert pair.results is not None
+    qualities = [result.first.quality for result in pair.results]
+    metrics = [quality.metric if quality else None for quality in qualities]
     if metrics == [None, None]:
         return []
-    before, after = (row["quality [1]"] for row in pair.rows)
-    told = QualityChange(pair=pair, metric=metrics[1] or metrics[0], old=before, new=after)
+    before, after = (quality.value if quality else None for quality in qualities)
+    told = QualityChange(pair=pair, metric=metrics[1] or metrics[0] or "", old=before, new=after)
     if metrics[0] != metrics[1]:
         return [replace(told, obstacle=f"judged by {metrics[0] or 'nothing'} and {metrics[1] or 'nothing'}")]
-    if any(is_meaningless(row) for row in pair.rows):
+    if any(result.meaningless for result in pair.results):
         return [replace(told, obstacle="smoke run")]
     if told.metric == "perplexity":
-        return [_perplexity(told, *pair.both, *pair.rows)]
+        return [_perplexity(told, *pair.both, *pair.results)]
     return [_accuracy(told, found, _other_images(old, new, pair), same)]
 
 
@@ -106,8 +108,8 @@ def _accuracy(told: QualityChange, found: Agreement | None, other_images: bool, 
         return replace(told, obstacle="judged on other images")
     if found is None:
         return replace(told, obstacle="no predictions or true labels in the files")
-    before, after = told.pair.rows or ({}, {})
-    partly = before["quality samples"] != after["quality samples"]
+    judged = [result.first.quality.samples for result in told.pair.results or () if result.first.quality]
+    partly = len(set(judged)) > 1
     remarks = (
         f"on the {found.images} images that both judged" if partly else None,
         None if same else "trained anew",
@@ -115,7 +117,7 @@ def _accuracy(told: QualityChange, found: Agreement | None, other_images: bool, 
     return replace(
         told,
         change=found.change.value,
-        standard_error=found.change.standard_error,
+        standard_error=found.change.interval.error(found.change.value) / 1.96 if found.change.interval else None,
         samples=found.images,
         p=found.p,
         threshold=ACCURACY_OF_SAME_WEIGHTS if same else ACCURACY_TRAINED_ANEW,
@@ -123,29 +125,26 @@ def _accuracy(told: QualityChange, found: Agreement | None, other_images: bool, 
     )
 
 
-def _perplexity(told: QualityChange, old: Entry, new: Entry, before: Row, after: Row) -> QualityChange:
+def _perplexity(told: QualityChange, old: Entry, new: Entry, before: Result, after: Result) -> QualityChange:
     if old.case.option("text_digest") != new.case.option("text_digest"):
         return replace(told, obstacle="judged on other text")
-    found = change(after, before)
+    found = perplexity_change(after, before)
     if found is None:
         return replace(told, obstacle="other windows, or none in the files")
-    if found.p is None:
+    if found.interval is None:
         return replace(told, obstacle="a single window")
-    return replace(
-        told,
-        change=found.ratio - 1,
-        standard_error=found.standard_error,
-        samples=found.windows,
-        p=found.p,
-        threshold=PERPLEXITY,
-    )
+    windows = len(after.first.series.get("token_nats") or after.first.series.get("window_tokens", ()))
+    error = (found.interval.high - found.interval.low) / 2 / student_factor(windows)
+    change = found.value - 1
+    p = student_p(change / error, windows) if error else float(change == 0)
+    return replace(told, change=change, standard_error=error, samples=windows, p=p, threshold=PERPLEXITY)
 
 
 def _agreement(old: Run, new: Run, pair: Pair) -> Agreement | None:
     """Predictions of both runs on the same images; None where they are not there."""
-    if pair.rows is None or pair.both is None or _other_images(old, new, pair):
+    if pair.results is None or pair.both is None or _other_images(old, new, pair):
         return None
-    before, after = (_labels(run, row["predictions sha256"]) for run, row in zip((old, new), pair.rows, strict=True))
+    before, after = (_labels(run, _digest(result)) for run, result in zip((old, new), pair.results, strict=True))
     truths = [_truth(run, entry) for run, entry in zip((old, new), pair.both, strict=True)]
     return agreement(after, before, next((truth for truth in truths if truth is not None), None))
 
@@ -154,6 +153,11 @@ def _other_images(old: Run, new: Run, pair: Pair) -> bool:
     assert pair.both is not None
     digests = [data_digest(entry, run) for entry, run in zip(pair.both, (old, new), strict=True)]
     return digests[0] is None or digests[0] != digests[1]
+
+
+def _digest(result: Result) -> str | None:
+    quality = result.first.quality
+    return quality.predictions.sha256 if quality and quality.predictions else None
 
 
 def _labels(run: Run, digest: str | None) -> Labels | None:

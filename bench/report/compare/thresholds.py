@@ -9,6 +9,8 @@ ALPHA = 0.05
 PROCESSES = 5
 """Fresh processes that each run needs. The smallest p of 4 against 4 is 0.029, before any correction."""
 
+RATIO = 0.05
+"""Relative change of a ratio to the reference of the same sets from which on it counts."""
 TIMES: Mapping[str, Mapping[str, float]] = {
     "training": {"seconds per epoch": 0.05},
     "inference": {"latency": 0.07, "throughput": 0.07, "energy": 0.10},

@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bench.core.records import Better, Measurement
-from bench.report.compare.exact import other_work
-from bench.report.compare.matching import PLACE, Pair, cell
-from bench.report.compare.outcome import Outcome
+from bench.report.compare.changes import Outcome, other_work
+from bench.report.compare.matching import Pair, cell
 from bench.report.compare.significance import holm, processes_needed, rank_test, ratio_interval, smallest_p
 from bench.report.compare.thresholds import ALPHA, OTHER_TIMES, PROCESSES, TIMES
 from bench.report.disturbance import undisturbed
-from bench.report.language_lines import OF_MACHINE
 from bench.report.pace import Paces, paces_of
-from bench.report.rows import is_meaningless
+from bench.report.results import OF_MACHINE
 from bench.report.statistics import Interval
 
 
@@ -40,7 +38,7 @@ class TimeChange:
     @property
     def of_the_machine(self) -> bool:
         """Whether no code of ours is timed: what changed then is the machine, and no regression."""
-        return self.pair.identity["experiment"] in OF_MACHINE
+        return self.pair.case.experiment in OF_MACHINE
 
     @property
     def better(self) -> Better:
@@ -76,7 +74,7 @@ class TimeChange:
         if self.obstacle is not None or self.interval is None:
             return "cannot tell"
         bounds = self.interval.low, self.interval.high
-        return self.shown or ("same" if all(map(self._within, bounds)) else "not told apart")
+        return self.shown or ("same" if all(map(self._within, bounds)) else "no clear difference")
 
     def _within(self, ratio: float) -> bool:
         return 1 / (1 + self.threshold) <= ratio <= 1 + self.threshold
@@ -119,8 +117,8 @@ def tested(changes: Sequence[TimeChange]) -> tuple[TimeChange, ...]:
 def _groups(pairs: Sequence[Pair]) -> list[list[Pair]]:
     """Cases that differ in their seed alone, together: a training has seeds instead of repeats."""
     groups: dict[tuple[object, ...], list[Pair]] = {}
-    for pair in (pair for pair in pairs if pair.rows is not None):
-        alike = (*cell(pair, without=("seed",)), *(pair.identity[name] for name in (*PLACE, "options")))
+    for pair in (pair for pair in pairs if pair.results is not None):
+        alike = (*cell(pair, without=("seed",)), *pair.entry.place, pair.case.options)
         groups.setdefault(alike, []).append(pair)
     return list(groups.values())
 
@@ -130,7 +128,7 @@ def _of(group: Sequence[Pair], machines: Sequence[Machine]) -> list[TimeChange]:
     sides = [[one for pair in group if pair.both for one in pair.both[side].measurements] for side in (0, 1)]
     calm = [_calm(first, side, machine) for side, machine in zip(sides, machines, strict=True)]
     found = []
-    for metric, threshold in TIMES.get(first.identity["experiment"], OTHER_TIMES).items():
+    for metric, threshold in TIMES.get(first.case.experiment, OTHER_TIMES).items():
         every, counted = ([_values(side, metric) for side in chosen] for chosen in (sides, calm))
         if any(every):
             old, new = counted
@@ -151,7 +149,7 @@ def _of(group: Sequence[Pair], machines: Sequence[Machine]) -> list[TimeChange]:
 
 def _calm(pair: Pair, measurements: Sequence[Measurement], machine: Machine) -> list[Measurement]:
     """Those that count. Where the machine itself is timed, what slows it is what is looked for."""
-    if pair.identity["experiment"] in OF_MACHINE:
+    if pair.case.experiment in OF_MACHINE:
         return list(measurements)
     return [one for one in measurements if undisturbed(one, machine.cores, machine.paces)]
 
@@ -183,7 +181,7 @@ def _obstacle(group: Sequence[Pair], every: Sequence[Sequence[float]]) -> str | 
     old, new = every
     if not old or not new:
         return f"not measured in {'NEW' if old else 'OLD'}"
-    if any(is_meaningless(row) for pair in group for row in pair.rows or ()):
+    if any(result.meaningless for pair in group for result in pair.results or ()):
         return "smoke run"
     return next((work for pair in group if (work := other_work(pair)) is not None), None)
 

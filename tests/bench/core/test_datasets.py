@@ -119,6 +119,19 @@ class TestCheck:
         with pytest.raises(InputError, match=r"pets' has no folder 'test'; a data folder holds"):
             datasets.check(str(folder), tmp_path)
 
+    def test_validation_images_are_taken_where_there_are_no_test_images(self, tmp_path: Path, make_folder: Any) -> None:
+        folder = make_folder()
+        assert datasets.described(str(folder)) == str(folder)
+        shutil.copytree(folder / "test", folder / "val")
+        assert datasets.list_folder(folder).test_folder == "test"
+        shutil.rmtree(folder / "test")
+        datasets.check(str(folder), tmp_path)
+        assert datasets.list_folder(folder).test_folder == "val"
+        assert datasets.described(str(folder)) == f"{folder} (test images in val/)"
+        (folder / "val" / "dog").rename(folder / "val" / "cow")
+        with pytest.raises(InputError, match="only in train: dog; only in val: cow"):
+            datasets.check(str(folder), tmp_path)
+
     def test_an_empty_train_folder(self, tmp_path: Path, make_folder: Any) -> None:
         folder = make_folder()
         shutil.rmtree(folder / "train")

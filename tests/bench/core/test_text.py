@@ -1,4 +1,4 @@
-"""Texts: by name, by file, and told apart by their digest."""
+"""Texts: by name, by file, and identified by their digest."""
 
 from __future__ import annotations
 

@@ -141,6 +141,46 @@ class TestFolder:
         assert (images[0] == 77).all()
         assert (images[1] == (1, 2, 3)).all()
 
+    def test_sixteen_bit_images_have_the_statistics_of_their_eight_bit_twins(self, tmp_path: Path) -> None:
+        noise = np.random.default_rng(0)
+        images = noise.integers(0, 256, (8, 32, 32)).astype(np.uint8)
+        for name, scale, depth in (("eight", 1, np.uint8), ("sixteen", 257, np.uint16)):
+            for number, image in enumerate(images):
+                file = tmp_path / name / ("train", "test")[number // 4] / ("cat", "dog")[number % 2] / f"{number}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image.astype(depth) * depth(scale)).save(file)
+        eight, sixteen = (load(tmp_path / name, tmp_path) for name in ("eight", "sixteen"))
+        assert (sixteen.mean, sixteen.std, sixteen.digest) == (eight.mean, eight.std, eight.digest)
+        assert sixteen.mean == pytest.approx([float(images[:4].mean()) / 255] * 3)
+
+    def test_images_without_a_white_are_named_with_the_remedy(self, tmp_path: Path, make_folder: Any) -> None:
+        folder = make_folder()
+        Image.new("F", (32, 32), 0.5).save(folder / "train" / "cat" / "900.tif")
+        with pytest.raises(InputError, match=r"1 unreadable images .*cat/900\.tif \(pixels of mode F .* 8 or 16 bits"):
+            load(folder, tmp_path)
+
+    @pytest.mark.parametrize("name", ["val", "valid", "validation"])
+    def test_validation_images_stand_for_missing_test_images_and_it_is_said(
+        self, tmp_path: Path, make_folder: Any, name: str
+    ) -> None:
+        folder = make_folder()
+        expected = load(folder, tmp_path)
+        (folder / "test").rename(folder / name)
+        lines: list[str] = []
+        dataset = load_dataset(str(folder), data_dir=tmp_path, progress=lines.append)
+        assert dataset.digest == expected.digest
+        assert f"test images of pets are those in its folder '{name}'" in lines
+
+    def test_the_users_home_may_be_written_short(
+        self, tmp_path: Path, make_folder: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = load(make_folder(name="home/pets"), tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        assert load("~/pets", tmp_path).digest == expected.digest
+        (tmp_path / "home" / "mine.py").write_text("def pets(): return [([[0]], 0)]")
+        with pytest.raises(InputError, match=r"'mine\.py:pets': it must return"):
+            load("~/mine.py:pets", tmp_path)
+
     def test_unreadable_images_are_named_and_counted(self, tmp_path: Path, make_folder: Any) -> None:
         folder = make_folder()
         (folder / "train" / "cat" / "000.png").write_bytes(b"no image")

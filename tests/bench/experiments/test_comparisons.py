@@ -9,16 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from bench.core.budgets import BUDGETS
 from bench.core.comparisons import SCOPES
 from bench.core.errors import InputError, Unsupported
-from bench.core.experiments import sampling_of
 from bench.core.records import Case, Measurement, from_json, to_json
 from bench.core.workspace import Workspace, sha256_of
 from bench.data.images import ImageDataset, Split
-from bench.experiments import comparisons, loading, training, training_step
+from bench.experiments import comparisons, training
 from bench.experiments.comparisons import freeze_all_but, replace_head
-from bench.measure.state import Watch
 from bench.train.artefacts import load_weights
 from models import classifier
 from models.ablations import ABLATIONS
@@ -75,83 +72,6 @@ def test_a_cpu_without_instructions_for_bfloat16_says_so(workspace: Workspace, m
     monkeypatch.setattr(training, "cpu_features", lambda: ("avx2",))
     with pytest.raises(Unsupported, match="no instructions for bfloat16"):
         training.run(replace(case("ladder"), precision="bf16_autocast"), workspace)
-
-
-def test_a_step_is_the_sum_of_its_parts_and_counts_three_times_the_forward_flops(workspace: Workspace) -> None:
-    found = training_step.run(case("training_step", min_samples=4, max_seconds=5.0), workspace)
-    parts = [found.series[f"{part}_seconds"] for part in training_step.PARTS]
-    assert {len(part) for part in parts} == {len(found.seconds)}
-    assert [sum(step) for step in zip(*parts, strict=True)] == pytest.approx(list(found.seconds))
-    assert all(second > 0 for part in parts for second in part)
-    assert values(found)["loading_share"] < 1
-    # Convolutions of 8 x 27, 16 x 72, 32 x 144, 64 x 288 weights at 32, 16, 8, 4 pixels a side; 256-64-32-10. The first
-    # needs no gradient of its input.
-    convolutions = [8 * 27 * 1024, 16 * 72 * 256, 32 * 144 * 64, 64 * 288 * 16]
-    multiplied = 3 * (sum(convolutions) + 256 * 64 + 64 * 32 + 32 * 10) - convolutions[0]
-    assert values(found)["flops_per_step"] == 2 * multiplied * 64
-
-
-def test_a_step_is_warmed_up_by_the_clock_and_its_parts_forget_it(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    warmed: list[torch.device] = []
-
-    def warm_up(step: Any, device: torch.device) -> None:
-        for _ in range(4):
-            step()
-        warmed.append(device)
-
-    monkeypatch.setattr(training_step.clock, "warm_up", warm_up)
-    found = training_step.run(case("training_step", min_samples=3, max_seconds=5.0), workspace)
-    assert warmed == [torch.device("cpu")]
-    assert {len(found.series[f"{part}_seconds"]) for part in training_step.PARTS} == {len(found.seconds)}
-
-
-@pytest.mark.parametrize("budget", list(BUDGETS))
-def test_passes_of_loading_have_a_stopping_rule_of_their_own(budget: str) -> None:
-    rule = sampling_of(replace(case("loading"), budget=budget))
-    assert rule == BUDGETS[budget].loading
-    assert rule.min_samples >= 3
-    assert rule.min_seconds == 0  # a pass may take longer than what latencies are sampled for
-
-
-@pytest.mark.parametrize("source", ["images", "random"])
-@pytest.mark.parametrize("pipeline", ["dataloader", "tensor"])
-def test_a_pass_loads_every_item(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, source: str, pipeline: str
-) -> None:
-    counted: list[int] = []
-    timed = loading._pass
-
-    def counting(batches: Any, step: Any, device: Any) -> float:
-        held = list(batches)
-        counted.append(sum(len(labels) for _, labels in held))
-        assert held[0][0].shape == (64, 3, 32, 32)
-        return timed(held, step, device)
-
-    monkeypatch.setattr(loading, "_pass", counting)
-    given = case("loading", model="none", source=source, items=150, workers=0, min_samples=2, train_images=None)
-    found = loading.run(replace(given, pipeline=pipeline), workspace)
-    assert set(counted) == {150}
-    assert len(counted) == len(found.seconds) + 1  # the first pass is told apart
-    assert found.items_per_step == 150
-
-
-def test_a_step_follows_where_a_network_is_named(workspace: Workspace) -> None:
-    alone, stepping = (
-        loading.run(case("loading", model=model, source="images", items=256, min_samples=2), workspace)
-        for model in ("none", "cnn_small")
-    )
-    assert min(stepping.seconds) > 2 * max(alone.seconds)
-
-
-def test_the_device_is_read_at_the_end_as_well(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    ends: list[Watch] = []
-    monkeypatch.setattr(Watch, "last", lambda watch: ends.append(watch))
-    loading.run(case("loading", model="none", source="random", items=64, train_images=None), workspace)
-    training_step.run(case("training_step", max_seconds=1.0), workspace)
-    training.run(case("ladder", rung=1), workspace)
-    assert len(ends) == 3
 
 
 RESNET = {"model": "resnet14_cifar", "recipe": "note4_resnet14_cifar"}

@@ -116,7 +116,7 @@ def test_what_is_compared_runs_side_by_side() -> None:
 
 
 def test_both_modes_of_a_batch_size_run_before_the_next_batch_size() -> None:
-    """Rows are held against fp32 in their mode and against fp32 eager: neither is hours away."""
+    """Rows are compared with fp32 in their mode and with fp32 eager: neither is hours away."""
     given = {"precisions": "fp32,nf4", "modes": "eager,compiled", "batch_sizes": "1,8"}
     one_size = [("eager", "fp32"), ("eager", "nf4"), ("compiled", "fp32"), ("compiled", "nf4")]
     rows = rows_of(make(models="cnn_small", **given), "cnn_small")

@@ -26,8 +26,11 @@ from bench.core.records import (
     Peak,
     Predictions,
     Quality,
+    Turn,
     to_json,
 )
+from bench.report.content import Content
+from bench.report.judging import Margins, margins_of
 from bench.report.load import Run, load
 from bench.report.render import render
 
@@ -99,13 +102,18 @@ class Maker:
         fields = {name: changes.pop(name) for name in INFERENCE_FIELDS if name in changes}
         figures = {"throughput": 1234.0, "criterion_met": 1.0, **changes.pop("figures", {})}
         figures |= {"weight_bits": bits[0], "activation_bits": bits[1]}
+        turns = changes.pop("turns", ())
+        divergence = changes.pop("divergence", None)
         cold = changes.pop("cold", Cold(load=0.01, first_step=0.02))
         weight_bytes = changes.pop("weight_bytes", 174_504)
         quality = self.judged(labels) if labels else self.quality(accuracy) if accuracy is not None else None
+        if quality and divergence:
+            quality = dataclasses.replace(quality, divergence=divergence)
         case = self.case("inference", **changes)
         return Measurement(
             case=case,
             seconds=tuple(seconds),
+            turns=tuple(turns),
             items_per_step=case.batch_size,
             cold=cold,
             weight_bytes=weight_bytes,
@@ -116,6 +124,16 @@ class Maker:
             flags={"threads": 2, "compute": compute},
             **fields,
         )
+
+    def in_turns(self, ratios: Sequence[Sequence[float]], seconds: float = 0.001, **changes: Any) -> Measurement:
+        """Inference with one sample a turn: of each set the ratios of its rounds to a reference of ``seconds``."""
+        turns = [
+            Turn(set=place, round=number, samples=1, reference_seconds=seconds)
+            for place, rounds in enumerate(ratios)
+            for number in range(len(rounds))
+        ]
+        samples = [seconds / ratio for rounds in ratios for ratio in rounds]
+        return self.inference(samples, turns=turns, **changes)
 
     def layer(
         self,
@@ -356,22 +374,15 @@ class Maker:
         }
 
     def table(self, summary: str, header: str) -> list[dict[str, str]]:
-        """The rows of the first table that has a column ``header``, with all columns of a table that was split."""
+        """The rows of the first table that has a column whose header begins with ``header``."""
         blocks = [block.splitlines() for block in summary.split("\n\n")]
-        heads = [lines[0] if lines and lines[0].startswith("|") else "" for lines in blocks]
-        place = next(index for index, head in enumerate(heads) if f" {header} " in head)
-        alike = [place]
-        for step in (-1, 1):
-            near = place + step
-            while near < len(blocks) and heads[near] and len(blocks[near]) == len(blocks[place]):
-                alike.append(near)
-                near += step
-        rows: list[dict[str, str]] = [{} for _ in blocks[place][2:]]
-        for block in (blocks[index] for index in sorted(alike)):
-            names, _, *lines = ([cell.strip(" *") for cell in line.strip("|").split("|")] for line in block)
-            for row, cells in zip(rows, lines, strict=True):
-                row.update(zip(names, cells, strict=True))
-        return rows
+        tables = [
+            [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
+            for lines in blocks
+            if lines and lines[0].startswith("|")
+        ]
+        names, _, *rows = next(lines for lines in tables if any(name.startswith(header) for name in lines[0]))
+        return [dict(zip(names, cells, strict=True)) for cells in rows]
 
     def write(self, path: Path, outcomes: Sequence[Measurement | Failure], **suite: Any) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -392,6 +403,17 @@ def summary_of(make: Maker, tmp_path: Path) -> Callable[..., str]:
         return render([make.write(tmp_path / "run.json", outcomes, **suite)], tmp_path / "out").summary.read_text()
 
     return summary_of
+
+
+@pytest.fixture
+def content_of(make: Maker, tmp_path: Path) -> Callable[..., Content]:
+    """What the sections of a report of some outcomes are made from."""
+
+    def content_of(*outcomes: Measurement | Failure, margins: Margins | None = None, **suite: Any) -> Content:
+        run = load(make.write(tmp_path / "run.json", outcomes, **suite))
+        return Content(runs=(run,), refused=(), margins=margins or margins_of([run]), method=None)
+
+    return content_of
 
 
 @pytest.fixture

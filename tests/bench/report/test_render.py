@@ -1,174 +1,162 @@
+"""Files in, report out: one golden report a kind of run, and what holds of every report."""
+
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import bench
-from bench.core.records import Cold, Peak
+from bench.core.records import Divergence, Peak
+from bench.report.__main__ import main
 from bench.report.render import render
+from bench.report.sections.classifiers import WIDEST
+from tests.bench.report.conftest import TRUTH
+
+GOLDEN = Path(__file__).parent / "golden"
+"""Reports as they should be. To write them anew after a change that is meant: HALFBYTE_GOLDEN=write pytest …"""
 
 
-def seeds(make: Any, *accuracies: float, **changes: Any) -> list[Any]:
-    return [make.training(value, value - 0.01, seed=seed, **changes) for seed, value in enumerate(accuracies)]
-
-
-def test_training_stands_beside_what_the_note_published(make: Any, summary_of: Any) -> None:
-    row = make.table(summary_of(*seeds(make, 0.64, 0.65, 0.66)), "published [%]")[0]
-    assert row["model"] == "cnn_small"
-    assert row["seeds"] == "3 (0, 1, 2)"
-    assert (row["trained on [images]"], row["tested on [images]"]) == ("50,000", "10,000")
-    # sqrt(0.65 * 0.35 / 10000 + 0.01^2 / 3) = 0.0075; the published seed adds sqrt(0.6486 * 0.3514 / 10000 + 0.01^2)
-    assert row["test accuracy, corrected [%] ↑"] == "65.00 ± 0.75"
-    assert row["between seeds [%]"] == "64.00 to 66.00, s 1.00"
-    assert row["as the note measured [%] ↑"] == "64.00 ± 0.75"
-    assert row["published [%]"] == "64.86"
-    assert row["difference [points]"] == "-0.86 ± 1.34"
-    assert row["published loss"] == "1.0315"
-
-
-def test_a_training_that_is_not_the_published_one_is_not_compared(make: Any, summary_of: Any) -> None:
-    shortened = seeds(make, 0.5, images=2_000)
-    assert make.table(summary_of(*shortened), "published [%]")[0]["difference [points]"] == "shortened"
-    other = [make.dataset(classes=list("0123456789"))]
-    assert (
-        make.table(summary_of(*seeds(make, 0.5), datasets=other), "published [%]")[0]["difference [points]"]
-        == "other data"
-    )
-
-
-def test_held_out_recipes_show_chosen_and_last_epoch(make: Any, summary_of: Any) -> None:
-    figures = {"test_accuracy_chosen": 0.66, "test_accuracy_last": 0.65, "validation_accuracy": 0.67, "chosen_epoch": 7}
-    summary = summary_of(make.training(0.66, recipe="note4_cnn_small_heldout", figures=figures))
-    row = make.table(summary, "chosen epoch")[0]
-    assert row["chosen epoch"] == "7"
-    assert row["test accuracy, chosen epoch [%] ↑"] == "66.00 ± 0.47"
-    assert row["test accuracy, last epoch [%] ↑"] == "65.00 ± 0.48"
-    assert "published [%]" not in summary
-
-
-def test_inference_rows_hold_exactly_the_numbers(make: Any, summary_of: Any) -> None:
+def classifiers(make: Any) -> list[Any]:
+    """Two routes in turns beside the reference and its twin, one of one process, an unsupported and a failed case."""
+    wrong = (*TRUTH[:9], 0)
+    divergence = Divergence(kl_mean=0.012, kl_standard_error=0.001, kl_p99=0.3, same_top=0.9, samples=10)
     peaks = (Peak(phase="load", kind="rss", bytes=12_000_000), Peak(phase="steady", kind="rss", bytes=3_000_000))
-    row = make.inference([0.002] * 36 + [0.0024] * 36, peaks=peaks, cold=Cold(load=0.5, first_step=0.25))
-    summary = summary_of(row, make.inference([0.001] * 30, mode="compiled", cold=Cold(compile=12.5)))
-    eager, compiled = make.table(summary, "p50 [ms] ↓")
-    assert eager["p50 [ms] ↓"] == "2.20 ± 0.20"
-    assert eager["accuracy [%] ↑"] == "70.00 ± 0.46"
-    assert eager["throughput [images/s] ↑"] == "1,234"
-    assert eager["speed-up over fp32 eager [×] ↑"] == "baseline"
-    assert compiled["speed-up over fp32 eager [×] ↑"] == "2.20 (2.00 to 2.40)"
-    assert eager["weights [MB] ↓"] == "0.175"
-    assert eager["steady peak, process [MB] ↓"] == "3.00"
-    assert make.table(summary, "p95 [ms] ↓")[0]["p95 [ms] ↓"] == "2.40"
-    assert "device, p50 [ms] ↓" not in summary
-    memory = make.table(summary, "load [s] ↓")[0]
-    assert memory["load peak, process [MB] ↓"] == "12.0"
-    assert memory["load [s] ↓"] == "0.500"
-    assert "fp32 compiled against fp32 eager, in 1 pair of rows: faster in 1 (2.20 ×). Compiling took 12.5 s" in summary
-
-
-def test_rows_carry_their_marks_and_reasons(make: Any, summary_of: Any) -> None:
-    absent = {"quality": "not trained in this budget"}
-    summary = summary_of(
-        make.inference([0.001] * 29 + [0.009], None, absent=absent, figures={"criterion_met": 0.0}),
-    )
-    row = make.table(summary, "p50 [ms] ↓")[0]
-    assert row["accuracy [%] ↑"] == "not trained"
-    assert row["marks"] == "unstable: spread and extremes; criterion not met"
-    reason = make.table(summary, "field")[0]
-    assert reason == {"experiment": "inference", "field": "quality", "reason": absent["quality"], "rows": "all 1"}
-
-
-def test_only_what_can_be_told_apart_is_a_finding(make: Any, summary_of: Any) -> None:
-    near = seeds(make, 0.65) + seeds(make, 0.655, model="other", recipe="user")
-    assert "Most accurate" not in summary_of(*near)
-    far = seeds(make, 0.65) + seeds(make, 0.75, model="other", recipe="user")
-    assert "Most accurate on cifar10-jpeg, each network by its own recipe: other (user) with 75.00" in summary_of(*far)
-    noisy = [0.001, 0.002] * 15
-    alike = make.inference(noisy), make.inference(noisy[::-1], model="other")
-    assert "Shortest latency" not in summary_of(*alike)
-
-
-def test_failures_stand_in_the_report_with_their_reasons(make: Any, summary_of: Any) -> None:
-    summary = summary_of(
-        make.failure("out_of_memory", "12 GB | of `8`\n<GPU>", model="net.py:Net"),
-        *(make.failure("unsupported", "no compiler", mode="compiled", batch_size=size) for size in (1, 8)),
-    )
-    failed, unsupported = make.table(summary, "reason"), make.table(summary.split("cannot run here")[1], "reason")
-    assert failed[0]["reason"] == "12 GB &#124; of &#96;8&#96;<br>&lt;GPU&gt;"
-    assert failed[0]["model"] == "net.py:Net"
-    assert (unsupported[0]["batch"], unsupported[0]["cases"]) == ("1, 8", "2")
-    assert "Nothing: nothing was measured." in summary
-    assert "## Inference" not in summary
-
-
-def test_a_smoke_run_says_that_its_figures_mean_nothing(make: Any, summary_of: Any) -> None:
-    summary = summary_of(make.inference(budget="smoke"), budget="smoke")
-    assert "**SMOKE RUN: these figures mean nothing.**" in summary
-    assert "Nothing: the smoke budget's figures mean nothing." in summary
-    assert "SMOKE" not in summary_of(make.inference())
-
-
-def test_user_names_break_neither_table_nor_path(make: Any, tmp_path: Path) -> None:
-    name = "../a|b $x$/ü"
-    spec = f"/data/{name}"
-    path = make.write(
-        tmp_path / "run.json",
-        [make.training(dataset=spec, model=r"网$\net_1$.py:N|t")],
-        datasets=[make.dataset(name=name, spec=spec), make.dataset(name="a-b-x-", spec="/other")],
-    )
-    summary = render([path], tmp_path / "out").summary.read_text()
-    figures = sorted(file.name for file in (tmp_path / "out" / "figures").iterdir())
-    assert figures == ["augmented-a-b-x.2.png", "augmented-a-b-x.png", "learning-curves-a-b-x.svg"]
-    assert all(f"(figures/{file})" in summary for file in figures)
-    assert "网&#36;&#92;net_1&#36;.py:N&#124;t" in summary
-
-
-def test_two_machines_are_told_apart(make: Any, tmp_path: Path) -> None:
-    paths = [
-        make.write(tmp_path / "a.json", [make.inference()]),
-        make.write(tmp_path / "b.json", [make.inference()], machine=make.machine(cpu="Another CPU")),
+    native = {"runtime": "openvino", "mode": "native", "precision": "int8_static", "weight_bytes": 45_000}
+    return [
+        make.in_turns([[1.0] * 3] * 3, labels=TRUTH, peaks=peaks),
+        make.in_turns([[1.01] * 3, [0.99] * 3, [1.0] * 3], labels=TRUTH, options=(("twin", True),)),
+        make.in_turns([[4.0] * 3, [4.1] * 3, [3.9] * 3], labels=wrong, divergence=divergence, peaks=peaks, **native),
+        make.in_turns([[2.0] * 3, [2.1] * 3, [2.0] * 3], labels=TRUTH, mode="compiled", peaks=peaks),
+        make.inference([0.002] * 30, labels=TRUTH, precision="nf4", bits=(4, 32), shares=(0.9, 0.0)),
+        make.failure("unsupported", "no compiler", precision="int8_static", mode="compiled"),
+        make.failure("out_of_memory", "12 GB of 8", model="vit_b_16", batch_size=32),
+        make.ceilings(1e10, float32=1e11),
     ]
-    summary = render(paths, tmp_path / "out").summary.read_text()
-    assert [row["machine"] for row in make.table(summary, "p50 [ms] ↓")] == ["M1", "M2"]
-    assert "Another CPU" in summary
+
+
+def languages(make: Any) -> list[Any]:
+    rows: list[Any] = []
+    for precision, step, nats in (("fp32", 40.0, 1.0), ("bf16", 20.0, 1.001), ("nf4", 10.0, 1.2)):
+        facts = {"precision": precision, "weight_bytes": {"fp32": 538e6, "bf16": 269e6, "nf4": 110e6}[precision]}
+        facts["weight_bytes"] = int(facts["weight_bytes"])
+        scored = [nats * (200 + place % 5) for place in range(40)]
+        rows += [make.load_of(**facts), make.prefill(6 * step, **facts), make.decode(step, **facts)]
+        rows += [make.perplexity(scored, [100] * 40, **facts), make.chat(said=f"I am {precision}.", **facts)]
+    return rows
+
+
+def trainings(make: Any) -> list[Any]:
+    ladder = []
+    for seed in range(3):
+        for rung, (pipeline, seconds) in enumerate((("dataloader", 10.0), ("tensor", 5.0 + 0.1 * seed))):
+            base = make.training(0.6 + 0.01 * rung, seconds=(seconds,) * 3, seed=seed)
+            case = {"experiment": "ladder", "pipeline": pipeline, "options": (("rung", rung),)}
+            ladder.append(_recased(base, **case))
+    return [*(make.training(value, value - 0.01, seed=seed) for seed, value in enumerate((0.64, 0.65, 0.66))), *ladder]
+
+
+def _recased(measurement: Any, **case: Any) -> Any:
+    import dataclasses
+
+    return dataclasses.replace(measurement, case=dataclasses.replace(measurement.case, **case))
+
+
+KINDS = {"classifiers": classifiers, "languages": languages, "trainings": trainings}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_report_is_as_it_should_be(make: Any, tmp_path: Path, kind: str) -> None:
+    path = make.write(tmp_path / "run.json", KINDS[kind](make))
+    text = render([path], tmp_path / "out").summary.read_text(encoding="utf-8")
+    golden = GOLDEN / f"{kind}.md"
+    if os.environ.get("HALFBYTE_GOLDEN") == "write":
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_table_is_too_wide_and_every_link_leads_somewhere(make: Any, tmp_path: Path, kind: str) -> None:
+    text = render([make.write(tmp_path / "run.json", KINDS[kind](make))], tmp_path / "out").summary.read_text()
+    assert max(line.count("|") - 1 for line in text.splitlines() if line.startswith("|")) <= WIDEST
+    for figure in re.findall(r"\(figures/([^)]*)\)", text):
+        assert (tmp_path / "out" / "figures" / figure).is_file()
 
 
 def test_the_same_input_gives_the_same_bytes(make: Any, tmp_path: Path) -> None:
-    path = make.write(tmp_path / "run.json", [*seeds(make, 0.64, 0.66), make.inference()])
+    path = make.write(tmp_path / "run.json", [*classifiers(make), *trainings(make)])
     for name in ("one", "two"):
         render([path], tmp_path / name)
     one, two = ({file.name: file.read_bytes() for file in files(tmp_path / name)} for name in ("one", "two"))
     assert one == two
-    assert set(one) == {
-        "summary.md",
-        "index.html",
-        "measurements.csv",
-        "augmented-cifar10-jpeg.png",
-        "learning-curves-cifar10-jpeg.svg",
-    }
+    assert {"summary.md", "index.html", "measurements.csv", "answer-cnn_small-1.svg"} <= set(one)
 
 
-def test_figures_of_an_earlier_report_go(make: Any, tmp_path: Path) -> None:
-    render([make.write(tmp_path / "run.json", seeds(make, 0.64))], tmp_path / "out")
+def test_figures_of_an_earlier_report_go_and_nothing_else(make: Any, tmp_path: Path) -> None:
+    render([make.write(tmp_path / "run.json", trainings(make))], tmp_path / "out")
+    assert (tmp_path / "out" / "figures" / "learning-curves-cifar10-jpeg-1.svg").exists()
     (tmp_path / "out" / "figures" / "mine.png").write_bytes(b"")
     render([make.write(tmp_path / "run.json", [make.inference()], datasets=[])], tmp_path / "out")
     assert [file.name for file in (tmp_path / "out" / "figures").iterdir()] == ["mine.png"]
 
 
-def test_the_method_is_linked_from_wherever_the_report_lies(make: Any, tmp_path: Path) -> None:
+def test_the_screen_is_printed_where_it_is_asked_for(
+    make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(make.write(tmp_path / "run.json", classifiers(make)))
+    assert main(["render", path, "--out", str(tmp_path / "out"), "--screen"]) == 0
+    assert "How to run it on this machine" in capsys.readouterr().out
+    assert main(["render", path, "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"report: {tmp_path / 'out' / 'summary.md'}"]
+
+
+def test_a_margin_changes_the_pick(make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(make.write(tmp_path / "run.json", classifiers(make)))
+    for margin, route in (("1", "PyTorch fp32 eager"), ("90", "OpenVINO int8_static")):
+        main(["render", path, "--out", str(tmp_path / "out"), "--screen", "--max-drop", margin])
+        assert f"cnn_small: {route}." in capsys.readouterr().out
+    assert main(["render", path, "--out", str(tmp_path / "out"), "--max-drop", "x"]) == 2
+
+
+def test_two_machines_stand_side_by_side(make: Any, tmp_path: Path) -> None:
+    paths = [
+        make.write(tmp_path / "a.json", [make.inference([0.001] * 30)]),
+        make.write(tmp_path / "b.json", [make.inference([0.002] * 30)], machine=make.machine(cpu="Another CPU")),
+    ]
+    text = render(paths, tmp_path / "out").summary.read_text()
+    (row,) = make.table(text, "M2 cpu")
+    assert (row["M1 cpu, ms ↓"], row["M2 cpu, ms ↓"]) == ("1.00", "2.00")
+
+
+def test_steps_between_versions_are_told(make: Any, tmp_path: Path) -> None:
+    facts = [
+        {"fingerprint": name * 16, "commit": name * 8, "started": f"2030-01-0{day}T00:00:00"}
+        for day, name in ((1, "a"), (2, "b"))
+    ]
+    paths = [
+        make.write(tmp_path / f"{place}.json", [make.inference([seconds] * 30)], **fact)
+        for place, (seconds, fact) in enumerate(zip((0.001, 0.002), facts, strict=True))
+    ]
+    text = render(paths, tmp_path / "out").summary.read_text()
+    (row,) = make.table(text, "step")
+    assert row["step"] == "slower, 0.50 ×"
+
+
+def test_the_method_is_linked_from_wherever_the_report_lies(tmp_path: Path) -> None:
     from bench.report.render import _method_link
 
     checkout = Path(bench.__file__).resolve().parents[1]
     assert _method_link(checkout / "reports") == "../docs/method.md"
-    assert _method_link(checkout / "reports" / "published" / "machine") == "../../../docs/method.md"
     assert _method_link(tmp_path) is None
 
 
 def test_rendering_needs_no_torch(make: Any, tmp_path: Path) -> None:
-    path = make.write(tmp_path / "run.json", [*seeds(make, 0.64), make.inference()])
+    path = make.write(tmp_path / "run.json", classifiers(make))
     program = (
         "import sys; from bench.report.__main__ import main; "
         f"assert main(['render', {str(path)!r}, '--out', {str(tmp_path / 'out')!r}]) == 0; "
@@ -180,16 +168,3 @@ def test_rendering_needs_no_torch(make: Any, tmp_path: Path) -> None:
 
 def files(folder: Path) -> list[Path]:
     return [file for file in folder.rglob("*") if file.is_file()]
-
-
-def test_cases_that_were_left_out_by_selection_are_counted(make: Any, tmp_path: Path) -> None:
-    file = make.write(tmp_path / "run.json", [make.inference()], deselected=3)
-    summary = render([file], tmp_path / "out").summary.read_text()
-    assert "1 cases measured, 0 failed, 0 unsupported, 3 left out by selection." in summary
-
-
-def test_one_process_does_not_make_a_network_the_fastest_by_a_tenth(make: Any, summary_of: Any) -> None:
-    rows = [make.inference([0.001] * 30), make.inference([0.00105] * 30, model="other")]
-    assert "Shortest latency" not in summary_of(*rows)
-    again = [make.inference([0.001001] * 30, repeat=1), make.inference([0.001051] * 30, model="other", repeat=1)]
-    assert "Shortest latency at 32 px, batch 1: cnn_small" in summary_of(*rows, *again)

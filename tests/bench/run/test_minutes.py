@@ -41,18 +41,19 @@ def test_a_set_loses_its_last_cases_until_it_fits() -> None:
     run = minutes(left=25, waiting=(*three, other))
     assert run.start("first") == ("third",)
     assert set(run.left_out) == {"third"}
-    run.end("first")
+    assert run.why_not("first") is None
     assert run.start("second") == ()
+    assert run.why_not("third") == f"left out: {run.left_out['third'].reason}"
 
 
 def test_a_test_that_comes_too_late_is_left_out_with_its_seconds() -> None:
     run = minutes(left=5, waiting=(wanted("late", 10),))
-    assert run.start("late") == ("late",)
+    assert "left out" in (run.why_not("late") or "")
     [found] = run.facts()["left_out"]
     assert (found["test"], found["seconds"]) == ("late", 10)
     assert "5 s were left" in found["reason"]
-    [line] = run.closing("pytest bench --resume")
-    assert line.endswith("pytest bench --resume")
+    [line] = run.closing(["bench", "--minutes", "3"])
+    assert line.endswith("pytest bench --minutes 3 --resume")
 
 
 def test_a_case_that_the_end_cut_off_is_no_failure() -> None:

@@ -18,7 +18,7 @@ SAME = {"artefact": "one.pt"}
 
 
 def of_precision(comparison: Any, precision: str = "fp32") -> QualityChange:
-    found: QualityChange = next(item for item in comparison.quality if item.pair.identity["precision"] == precision)
+    found: QualityChange = next(item for item in comparison.quality if item.pair.case.precision == precision)
     return found
 
 
@@ -27,9 +27,9 @@ def test_accuracy_is_paired_image_by_image(make: Any, compared: Any) -> None:
     item = of_precision(compared([old], [new]))
     assert (item.old, item.new, item.samples) == (1.0, 0.7, 10)
     assert item.change == pytest.approx(-0.3)
-    assert item.standard_error == pytest.approx(math.sqrt(3 - 9 / 10) / 10)
+    assert item.standard_error == pytest.approx(math.sqrt((5 / 12 - (3 / 12) ** 2) / 12))
     assert item.p == pytest.approx(stats.binomtest(0, 3).pvalue) == 0.25
-    assert item.outcome == "not told apart"
+    assert item.outcome == "no clear difference"
 
 
 def test_a_loss_that_shows_is_a_regression(make: Any, compared: Any) -> None:
@@ -58,7 +58,7 @@ def test_weights_that_were_trained_anew_have_a_threshold(make: Any, compared: An
     item = of_precision(compared([old], [new]))
     assert (item.remark, item.threshold, item.outcome) == ("trained anew", 0.02, "worse")
     monkeypatch.setattr("bench.report.compare.quality.ACCURACY_TRAINED_ANEW", 1.0)
-    assert of_precision(compared([old], [new])).outcome == "not told apart"
+    assert of_precision(compared([old], [new])).outcome == "no clear difference"
 
 
 def test_weights_of_another_name_that_answer_alike_are_the_same(make: Any, compared: Any) -> None:
@@ -112,7 +112,7 @@ def test_equal_labels_vouch_for_their_own_weights_alone(make: Any, compared: Any
         return [rung(0, first), rung(1, second), *rows]
 
     changes = compared(side(RIGHT, RIGHT, RIGHT, ONE), side(RIGHT, WRONG, WRONG, OTHER)).quality
-    told = {(item.pair.identity["experiment"], item.change): item.remark for item in changes}
+    told = {(item.pair.case.experiment, item.change): item.remark for item in changes}
     assert told == {
         ("ladder", 0.0): "trained anew",
         ("ladder", -1.0): "trained anew",

@@ -6,7 +6,7 @@ import pytest
 
 
 def changes(comparison: Any) -> dict[str, str]:
-    return {item.pair.identity["model"]: item.change for item in comparison.transitions}
+    return {item.pair.case.model: item.change for item in comparison.transitions}
 
 
 def test_new_and_vanished_cases_are_named_and_no_regression(make: Any, compared: Any) -> None:

@@ -1,0 +1,1 @@
+"""Pictures as SVG, the same to the byte for the same results."""

@@ -1,1 +1,0 @@
-"""index.html: summary.md as one page that needs no other file, with tables to sort and filter."""

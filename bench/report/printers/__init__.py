@@ -1,0 +1,1 @@
+"""Printers of documents: Markdown, HTML, console, CSV. None reads what another has printed."""

@@ -1,0 +1,153 @@
+"""Classifiers: one narrow table a network for speed and quality, one of all for memory and first use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.report.choosing import Candidate, Choice
+from bench.report.columns import (
+    ACCURACY,
+    BATCH,
+    CHANGE,
+    COLD_TOTAL,
+    CONVERTED,
+    CONVERTED_FLOPS,
+    ECE,
+    ENERGY,
+    FLIPS,
+    IN_USE,
+    KL,
+    KL_P99,
+    P50,
+    P95,
+    PEAKS,
+    RATE,
+    RATIO,
+    REACHED,
+    SAME_LABEL,
+    SAME_TOP,
+    WEIGHTS,
+    WORST,
+    lifted,
+    words,
+)
+from bench.report.content import MOST_ROWS, Content
+from bench.report.formats import listing
+from bench.report.parts import Column, Fold, Part, Section, Table, paragraph
+from bench.report.results import Result, grouped
+
+QUALITY = (CHANGE, SAME_LABEL, FLIPS, WORST, ECE, KL, KL_P99)
+STORED = (P95, RATE, REACHED, PEAKS["load", "rss"], COLD_TOTAL, CONVERTED, CONVERTED_FLOPS, ENERGY)
+WIDEST = 9
+"""Columns of a table at most."""
+TEXT = """\
+Bold is the route to pick. × fp32 eager is against PyTorch's fp32 eager at the same batch size. Changes of accuracy \
+are against it on the same images and weights, ± 95 %."""
+
+
+def classifiers_section(content: Content) -> Section | None:
+    """Empty where no inference was measured."""
+    if not content.networks:
+        return None
+    parts: list[Part] = [paragraph(TEXT)]
+    shown = sum(len(choice.candidates) for choices in content.networks for choice in choices)
+    if shown > MOST_ROWS:
+        parts.append(paragraph(f"{shown:,} rows: the first {MOST_ROWS:,} are here, all are in measurements.csv."))
+    left = MOST_ROWS
+    for choices in content.networks:
+        if left <= 0:
+            break
+        rows = sum(len(choice.candidates) for choice in choices)
+        left -= rows
+        parts.append(_network(content, choices))
+    return Section(title="Classifiers", parts=tuple(parts), menu="Classifiers")
+
+
+def _network(content: Content, choices: Sequence[Choice]) -> Section:
+    """Speeds by batch size; then what does not depend on it, folded away."""
+    picks = {id(choice.pick) for choice in choices}
+    candidates = [one for choice in choices for one in choice.candidates]
+    speeds = _table(
+        candidates,
+        (
+            lifted(BATCH, _result),
+            _route(),
+            lifted(P50, _result),
+            lifted(RATIO, _result),
+            lifted(CHANGE, _result),
+            words("judged", lambda one: one.judgement.text),
+            lifted(WEIGHTS, _result),
+            lifted(IN_USE, _result),
+            words("marks", lambda one: "; ".join(_short(one.result)) or None),
+        ),
+        picks,
+    )
+    once = _largest(candidates)
+    folded: list[Part] = []
+    if any(one.result.beside.agreement or _diverges(one.result) for one in once):
+        folded.append(_table(once, (_route(), *(lifted(one, _result) for one in QUALITY)), picks))
+    if any(_diverges(one.result) for one in once):
+        folded.append(_table(once, (_route(), lifted(ACCURACY, _result), lifted(SAME_TOP, _result)), picks))
+    folded.append(_table(once, (_route(), *(lifted(one, _result) for one in STORED)), picks))
+    case = choices[0].first.case
+    return Section(
+        title=_title(content, choices[0]),
+        parts=(
+            paragraph(_about(choices)),
+            speeds,
+            Fold(title=f"{case.model} in detail: quality, and times at the largest batch", parts=tuple(folded)),
+        ),
+    )
+
+
+def _title(content: Content, choice: Choice) -> str:
+    case = choice.first.case
+    same = [choices[0].first for choices in content.networks if choices[0].model == case.model]
+    told = [case.model]
+    told += [f"{case.image_size} px"] if len({one.case.image_size for one in same}) > 1 else []
+    told += [choice.first.dataset] if len({one.dataset for one in same}) > 1 else []
+    told += [f"seed {case.seed}"] if len({one.case.seed for one in same}) > 1 else []
+    told += [choice.first.machine] if len({one.machine for one in same}) > 1 else []
+    told += [f"code {choice.first.code}"] if len({one.code for one in same}) > 1 else []
+    told += [case.device] if len({one.case.device for one in same}) > 1 else []
+    return ", ".join(told)
+
+
+def _about(choices: Sequence[Choice]) -> str:
+    first = choices[0].first
+    reference = next((choice.reference for choice in choices if choice.reference), None)
+    accuracy = reference.result.accuracy if reference else first.accuracy
+    samples = first.first.quality.samples if first.first.quality else None
+    shown = f"fp32 accuracy {ACCURACY.quantity.text(accuracy)} % on {samples:,} images" if accuracy and samples else ""
+    missing = first.first.absent.get("quality", "")
+    facts = [f"{first.dataset}, {first.case.image_size} px", shown or (f"no accuracy: {missing}" if missing else "")]
+    hardly = sorted({one.route.name for choice in choices for one in choice.candidates if one.result.hardly_converted})
+    facts += [f"hardly converted, so no answer of its kind: {listing(hardly)}"] if hardly else []
+    return "; ".join(filter(None, facts)) + "."
+
+
+def _table(rows: Sequence[Candidate], columns: Sequence[Column[Candidate]], picks: set[int]) -> Table[Candidate]:
+    return Table(columns=tuple(columns)[:WIDEST], rows=tuple(rows[:MOST_ROWS]), strong=lambda one: id(one) in picks)
+
+
+def _largest(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Each route once, at its largest batch."""
+    found = grouped(sorted(candidates, key=lambda one: one.result.case.batch_size), lambda one: one.route)
+    return [members[-1] for members in found.values()]
+
+
+def _diverges(result: Result) -> bool:
+    return result.first.quality is not None and result.first.quality.divergence is not None
+
+
+def _route() -> Column[Candidate]:
+    return words("route", lambda one: one.route.short)
+
+
+def _short(result: Result) -> list[str]:
+    """Marks without their figures, which stand in measurements.csv."""
+    return [mark.split(":")[0] for mark in result.marks]
+
+
+def _result(one: Candidate) -> Result:
+    return one.result

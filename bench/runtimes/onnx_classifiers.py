@@ -1,0 +1,260 @@
+"""Image classifiers in ONNX Runtime: exported by torch, quantised by ONNX Runtime's own tools, run on its CPU provider.
+
+int8 is u8s8 QDQ: activations in uint8 with one scale for each tensor, weights in int8 with one for each output channel.
+With signed activations, the default, convolutions stay in float32.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.export import Dim
+
+from bench.core.errors import Unsupported
+from bench.core.precisions import Precision
+from bench.core.records import Figure, Scalar
+from bench.measure.products import Product
+from bench.runtimes.quiet import keep_quiet
+from bench.runtimes.route import Order, Prepare, Ran, Run, bytes_in, converted_into, faults_named, whats_run
+
+keep_quiet()
+
+import onnx  # noqa: E402  (telemetry is switched off before)
+import onnxruntime  # noqa: E402
+
+TITLE = "ONNX Runtime"
+PROVIDERS = ["CPUExecutionProvider"]
+MODEL = "model.onnx"
+TRACED_BATCH = 2
+"""Sizes of 0 and 1 are taken for constants when a network is exported."""
+CALIBRATION_BATCH = 4
+"""Calibration keeps every activation of a batch at once: a ViT at 32 images took 24 GB."""
+CONVOLUTIONS = ("Conv", "FusedConv", "QLinearConv", "ConvInteger")
+PRODUCTS = (*CONVOLUTIONS, "Gemm", "FusedGemm", "QGemm", "MatMul", "FusedMatMul", "QLinearMatMul", "MatMulInteger")
+FORMATS = {"float": ("float32", 32), "float16": ("float16", 16), "uint8": ("int8", 8), "int8": ("int8", 8)}
+"""ONNX Runtime's names of types -> format and bits."""
+
+
+def preparer(precision: Precision) -> Prepare:
+    """Preparer of networks at ``precision``."""
+    if precision.name != "fp32":
+        import onnxruntime.quantization.shape_inference  # noqa: F401  (a second of import, no part of converting)
+    return _prepare
+
+
+def _prepare(order: Order) -> OnnxRoute:
+    """Export the network of ``order``, quantise it where that is asked for, and make a session of the file.
+
+    Raises:
+        Unsupported: the network cannot be exported, or ONNX Runtime lacks one of its operators.
+    """
+    begin = time.perf_counter()
+    with faults_named(TITLE):
+        written = converted_into(order.folder, fresh=order.fresh, convert=lambda folder: _convert(order, folder))
+    converted = time.perf_counter()
+    with faults_named(TITLE):
+        session = _session(order.folder / MODEL, order.case.threads)
+    return OnnxRoute(
+        order,
+        session,
+        convert_seconds=converted - begin if written else None,
+        compile_seconds=time.perf_counter() - converted,
+    )
+
+
+class OnnxRoute:
+    """A session of a model whose batch size is free."""
+
+    input_dtype = torch.float32
+    notes: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        order: Order,
+        session: onnxruntime.InferenceSession,
+        *,
+        convert_seconds: float | None,
+        compile_seconds: float,
+    ) -> None:
+        self.convert_seconds = convert_seconds
+        self.compile_seconds: float | None = compile_seconds
+        self._session = session
+        self._precision = order.precision
+        self._threads = order.case.threads
+        self._folder = order.folder
+        self._input = session.get_inputs()[0].name
+
+    def start(self) -> None:
+        """Nothing is left to do."""
+
+    def run(self, images: Tensor) -> Tensor:
+        (logits,) = self._session.run(None, {self._input: images.numpy()})
+        return torch.from_numpy(logits)
+
+    def for_batch(self, size: int) -> Run:
+        """The same session: its batch size is free."""
+        return self.run
+
+    def ran(self, images: Tensor, *, parameters: int, flops: int) -> Ran:
+        """The products of one call, from the optimised graph and the shapes of a profiled call."""
+        if self._precision.name == "fp32":
+            return Ran(compute="float32", absent={"coverage": "fp32 is the baseline: nothing is converted"})
+        products = _products_of(self._folder / MODEL, images.numpy(), self._threads)
+        held = _weights_in(onnx.load(self._folder / MODEL), self._precision.low_bits)
+        return whats_run(products, self._precision, weights=held, parameters=parameters, flops=flops)
+
+    def weight_bytes(self) -> int:
+        return sum(_array(tensor).nbytes for tensor in onnx.load(self._folder / MODEL).graph.initializer)
+
+    def serialized_bytes(self) -> int:
+        return bytes_in(self._folder)
+
+    def flags(self) -> dict[str, Scalar]:
+        options = self._session.get_session_options()
+        return {
+            "runtime_threads": options.intra_op_num_threads,
+            "runtime_version": onnxruntime.__version__,
+            "runtime_optimisation": str(options.graph_optimization_level).rpartition(".")[2],
+        }
+
+    def figures(self) -> dict[str, Figure]:
+        return {}
+
+
+def _convert(order: Order, folder: Path) -> None:
+    if order.precision.name == "fp32":
+        _export(order, folder / MODEL)
+        return
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        exported, shaped = Path(scratch, "exported.onnx"), Path(scratch, "shaped.onnx")
+        _export(order, exported)
+        quant_pre_process(str(exported), str(shaped))
+        name = onnx.load(exported, load_external_data=False).graph.input[0].name
+        quantize_static(
+            str(shaped),
+            str(folder / MODEL),
+            _Calibration(order.calibration(), name),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
+def _export(order: Order, file: Path) -> None:
+    images = torch.zeros(TRACED_BATCH, *order.image_shape)
+    program = torch.onnx.export(
+        order.network,
+        (images,),
+        dynamo=True,
+        dynamic_shapes=({0: Dim.DYNAMIC},),
+        external_data=False,
+        verbose=False,
+    )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    program.save(str(file))
+
+
+class _Calibration:
+    """Training images, a few at a time, as ONNX Runtime's calibration asks for them."""
+
+    def __init__(self, batches: Iterator[Tensor], name: str) -> None:
+        self._feeds = ({name: part.numpy()} for images in batches for part in torch.split(images, CALIBRATION_BATCH))
+
+    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        return next(self._feeds, None)
+
+    def __len__(self) -> int:
+        raise TypeError("an iterator has no length")
+
+
+def _session(file: Path, threads: int, **settings: str | bool) -> onnxruntime.InferenceSession:
+    """A session that computes in ``threads`` threads.
+
+    Raises:
+        Unsupported: ONNX Runtime took another number of threads.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors: a warning about files for this processor only is meant
+    for name, value in settings.items():
+        setattr(options, name, value)
+    session = onnxruntime.InferenceSession(str(file), options, providers=PROVIDERS)
+    taken = session.get_session_options().intra_op_num_threads
+    if taken != threads:
+        raise Unsupported(f"{TITLE} computes in {taken} threads in place of {threads}")
+    return session
+
+
+def _products_of(file: Path, images: npt.NDArray[np.float32], threads: int) -> list[Product]:
+    """Convolutions and matrix products of one call of a session of its own, which is not timed.
+
+    The optimised graph names each operator and its weights, the profile the shapes and types that they met.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        optimised = Path(scratch, "optimised.onnx")
+        settings: dict[str, str | bool] = {
+            "optimized_model_filepath": str(optimised),
+            "enable_profiling": True,
+            "profile_file_prefix": str(Path(scratch, "profile")),
+        }
+        session = _session(file, threads, **settings)
+        session.run(None, {session.get_inputs()[0].name: images})
+        events = json.loads(Path(session.end_profiling()).read_text())
+        graph = onnx.load(optimised).graph
+    called = {
+        event["name"].removesuffix("_kernel_time"): event["args"]
+        for event in events
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+    }
+    sizes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    return [
+        _product(node.op_type, called[node.name], [sizes[name] for name in node.input if name in sizes])
+        for node in graph.node
+        if node.op_type in PRODUCTS and node.name in called
+    ]
+
+
+def _product(operator: str, called: Mapping[str, Any], constants: list[list[int]]) -> Product:
+    """One operator that ran, two FLOPs for each multiply-add.
+
+    Args:
+        called: what the profile tells of it: types and shapes of inputs and outputs.
+        constants: shapes of its constants, of which weights are the largest.
+    """
+    (kind, taken), *_ = called["input_type_shape"][0].items()
+    (output,) = called["output_type_shape"][0].values()
+    weight = max((shape for shape in constants if len(shape) > 1), key=np.prod, default=None)
+    if operator in CONVOLUTIONS:
+        if weight is None:
+            raise ValueError(f"a {operator} whose weights are no constant")
+        multiplied = np.prod(output) // weight[0] * np.prod(weight)
+    else:
+        multiplied = np.prod(output) * taken[-1]
+    name, bits = FORMATS.get(kind, (kind, 64))
+    return Product(operator=operator, flops=int(2 * multiplied), format=name, bits=bits)
+
+
+def _weights_in(model: onnx.ModelProto, bits: int) -> int:
+    """Weights that the file holds in ``bits`` bits or fewer: of more than one dimension, as scales are not."""
+    arrays = [_array(tensor) for tensor in model.graph.initializer if len(tensor.dims) > 1]
+    return sum(array.size for array in arrays if 8 * array.itemsize <= bits)
+
+
+def _array(tensor: onnx.TensorProto) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = onnx.numpy_helper.to_array(tensor)
+    return array

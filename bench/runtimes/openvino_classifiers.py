@@ -1,0 +1,296 @@
+"""Image classifiers in OpenVINO's CPU plugin: converted from torch, quantised by NNCF.
+
+NNCF's correction of biases helps most networks and ruins some (resnet14_cifar lost 10 points of accuracy). Both ways
+are tried, and the one whose outputs are closer to float32's on held-out calibration images is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.core.errors import Unsupported
+from bench.core.precisions import Precision
+from bench.core.records import Figure, Scalar
+from bench.measure.products import Product
+from bench.measure.quality import divergences
+from bench.runtimes.quiet import keep_quiet
+from bench.runtimes.route import Order, Prepare, Ran, Run, bytes_in, converted_into, faults_named, whats_run
+
+keep_quiet()
+
+import openvino  # noqa: E402  (telemetry is switched off before)
+
+TITLE = "OpenVINO"
+DEVICE = "CPU"
+MODEL = "model.xml"
+CHOICE = "choice.json"
+"""File beside the model with the note about its biases."""
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8_static": "f32"}
+"""Precision -> number format of what is not quantised."""
+TRACED_BATCH = 2
+CALIBRATION_BATCH = 8
+HELD_OUT = 4
+"""One calibration image of so many judges between the two ways and calibrates neither."""
+FORMATS = {
+    "f32": ("float32", 32),
+    "bf16": ("bfloat16", 16),
+    "f16": ("float16", 16),
+    "u8": ("int8", 8),
+    "i8": ("int8", 8),
+}
+"""OpenVINO's names of types -> format and bits."""
+CONVOLUTIONS = ("Convolution",)
+PRODUCTS = (*CONVOLUTIONS, "FullyConnected", "MatMul")
+ATTENTION = "ScaledDotProductAttention"
+"""Two products in one node: queries with keys, and what comes of that with values."""
+
+Images = npt.NDArray[np.float32]
+
+
+def preparer(precision: Precision) -> Prepare:
+    """Preparer of networks at ``precision``."""
+    if precision.name == "int8_static":
+        import nncf
+
+        nncf.set_log_level(logging.ERROR)
+    return _prepare
+
+
+def _prepare(order: Order) -> OpenvinoRoute:
+    """Convert the network of ``order``, quantise it where that is asked for, and compile the file for the CPU.
+
+    Raises:
+        Unsupported: OpenVINO does not take the network, or the processor lacks the number format.
+    """
+    core = openvino.Core()
+    if order.precision.name == "bf16" and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+        raise Unsupported(f"{TITLE} has no bfloat16 kernels for this processor: it would compute in float32")
+    begin = time.perf_counter()
+    with faults_named(TITLE):
+        written = converted_into(order.folder, fresh=order.fresh, convert=lambda folder: _convert(order, folder))
+    converted = time.perf_counter()
+    with faults_named(TITLE):
+        compiled = _compile(core, order, order.case.batch_size)
+    return OpenvinoRoute(
+        core,
+        order,
+        compiled,
+        convert_seconds=converted - begin if written else None,
+        compile_seconds=time.perf_counter() - converted,
+    )
+
+
+class OpenvinoRoute:
+    """A model compiled for one batch size."""
+
+    input_dtype = torch.float32
+
+    def __init__(
+        self,
+        core: openvino.Core,
+        order: Order,
+        compiled: openvino.CompiledModel,
+        *,
+        convert_seconds: float | None,
+        compile_seconds: float,
+    ) -> None:
+        self.convert_seconds = convert_seconds
+        self.compile_seconds: float | None = compile_seconds
+        self.notes = tuple(json.loads((order.folder / CHOICE).read_text()))
+        self._core = core
+        self._order = order
+        self._compiled = compiled
+        self._run = _runner(compiled)
+
+    def start(self) -> None:
+        """Nothing is left to do."""
+
+    def run(self, images: Tensor) -> Tensor:
+        return self._run(images)
+
+    def for_batch(self, size: int) -> Run:
+        """The model compiled once more, for ``size`` images."""
+        return self._run if size == self._order.case.batch_size else _runner(_compile(self._core, self._order, size))
+
+    def ran(self, images: Tensor, *, parameters: int, flops: int) -> Ran:
+        """The products of the compiled graph, as the plugin tells them."""
+        precision = self._order.precision
+        if precision.name == "fp32":
+            return Ran(compute="float32", absent={"coverage": "fp32 is the baseline: nothing is converted"})
+        model = self._core.read_model(self._order.folder / MODEL)
+        held = sum(_size(constant) for constant in _constants(model) if _bits(constant) <= precision.low_bits)
+        ran = list(products_of(self._compiled))
+        return whats_run(ran, precision, weights=held, parameters=parameters, flops=flops)
+
+    def weight_bytes(self) -> int:
+        return (self._order.folder / MODEL).with_suffix(".bin").stat().st_size
+
+    def serialized_bytes(self) -> int:
+        files = self._order.folder
+        return bytes_in(files) - (files / CHOICE).stat().st_size
+
+    def flags(self) -> dict[str, Scalar]:
+        return {
+            "runtime_threads": self._compiled.get_property("INFERENCE_NUM_THREADS"),
+            "runtime_streams": self._compiled.get_property("NUM_STREAMS"),
+            "runtime_version": openvino.__version__,
+            "runtime_inference_precision": self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
+        }
+
+    def figures(self) -> dict[str, Figure]:
+        return {}
+
+
+def _convert(order: Order, folder: Path) -> None:
+    images = torch.zeros(TRACED_BATCH, *order.image_shape)
+    with warnings.catch_warnings(), _plain_attention():
+        warnings.simplefilter("ignore")  # tracing warns of each size that becomes a constant, and that it is old
+        model = openvino.convert_model(order.network, example_input=images)
+    model.reshape([-1, *order.image_shape])
+    notes: tuple[str, ...] = ()
+    if order.precision.name == "int8_static":
+        model, note = _quantise(model, order)
+        notes = (note,)
+    if order.precision.name == "bf16":
+        notes = ("the file holds the weights in float16, as OpenVINO saves them by default",)
+    openvino.save_model(model, folder / MODEL, compress_to_fp16=order.precision.name == "bf16")
+    (folder / CHOICE).write_text(json.dumps(notes))
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Keep torch from its fused encoder layer, which it takes in one of two traces only and OpenVINO does not know."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _quantise(model: openvino.Model, order: Order) -> tuple[openvino.Model, str]:
+    """The better of two quantised models, and the line that says so."""
+    import nncf
+
+    images = np.concatenate([batch.numpy() for batch in order.calibration()])
+    held_out, kept = images[::HELD_OUT], np.delete(images, np.s_[::HELD_OUT], axis=0)
+    batches = [kept[at : at + CALIBRATION_BATCH] for at in range(0, len(kept), CALIBRATION_BATCH)]
+    attends = any(node.get_type_name() == "ScaledDotProductAttention" for node in model.get_ops())
+    expected = _logits(model, held_out, order)
+    tried = {}
+    for corrected in (True, False):
+        quantised = nncf.quantize(
+            model.clone(),
+            nncf.Dataset(batches),
+            subset_size=len(batches),
+            model_type=nncf.ModelType.TRANSFORMER if attends else None,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=not corrected),
+        )
+        tried[corrected] = (float(divergences(expected, _logits(quantised, held_out, order)).mean()), quantised)
+    best = min(tried, key=lambda corrected: tried[corrected][0])
+    note = (
+        f"NNCF {'with' if best else 'without'} bias correction: KL divergence from float32 of {tried[best][0]:.2g} "
+        f"against {tried[not best][0]:.2g} nats the other way, on {len(held_out)} held-out training images"
+    )
+    return tried[best][1], note
+
+
+def _logits(model: openvino.Model, images: Images, order: Order) -> Images:
+    """Logits of ``images``, in float32 between what is quantised."""
+    compiled = openvino.Core().compile_model(model.clone(), DEVICE, _settings("f32", order.case.threads))
+    parts = np.array_split(images, -(-len(images) // CALIBRATION_BATCH))
+    return np.concatenate([np.array(compiled(part)[0]) for part in parts])
+
+
+def _settings(hint: str, threads: int) -> dict[str, Any]:
+    return {
+        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "CACHE_DIR": "",
+    }
+
+
+def _compile(core: openvino.Core, order: Order, batch_size: int) -> openvino.CompiledModel:
+    """The file, compiled for ``batch_size`` images and the threads of ``order``.
+
+    Raises:
+        Unsupported: the plugin took another number of threads.
+    """
+    model = core.read_model(order.folder / MODEL)
+    model.reshape([batch_size, *order.image_shape])
+    compiled = core.compile_model(model, DEVICE, _settings(HINTS[order.precision.name], order.case.threads))
+    threads = compiled.get_property("INFERENCE_NUM_THREADS")
+    if threads != order.case.threads:
+        raise Unsupported(f"{TITLE} computes in {threads} threads in place of {order.case.threads}")
+    return compiled
+
+
+def _runner(compiled: openvino.CompiledModel) -> Run:
+    request = compiled.create_infer_request()
+
+    def run(images: Tensor) -> Tensor:
+        outputs = request.infer([images.numpy()], share_inputs=True, share_outputs=True)
+        return torch.from_numpy(outputs[0])
+
+    return run
+
+
+def products_of(compiled: openvino.CompiledModel) -> Iterator[Product]:
+    """Convolutions and matrix products of the graph that the plugin runs.
+
+    Its nodes have the shapes of both operands, and the format that each computes in.
+    """
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        facts = node.get_rt_info()
+        layer, kind = facts["layerType"].astype(str), facts["runtimePrecision"].astype(str)
+        attends = ATTENTION in (layer, *facts["originalLayersNames"].astype(str).replace("/", ",").split(","))
+        if layer not in PRODUCTS and not attends:
+            continue
+        name, bits = FORMATS.get(kind, (kind, 64))
+        flops = _attention_flops(node) if attends else _flops(layer, node)
+        yield Product(operator=layer, flops=flops, format=name, bits=bits)
+
+
+def _attention_flops(node: openvino.Node) -> int:
+    """Two products, queries with keys and weights with values, from shapes (batch, heads, tokens, width)."""
+    queries, values = list(node.get_input_shape(0)), list(node.get_input_shape(2))
+    return int(2 * (np.prod(queries) + np.prod(node.get_output_shape(0))) * values[-2])
+
+
+def _flops(layer: str, node: openvino.Node) -> int:
+    """Two FLOPs for each multiply-add of one node."""
+    output = np.prod(node.get_output_shape(0))
+    left, right = (list(node.get_input_shape(at)) for at in (0, 1))
+    if layer == "Convolution":
+        # Groups stand in front of a grouped convolution's weights: channels of an output are the last three sides.
+        return int(2 * output * np.prod(right[-3:]))
+    return int(2 * output * left[-1])
+
+
+def _constants(model: openvino.Model) -> Iterator[Any]:
+    """Weights: constants of more than one dimension, which scales of single channels have as well."""
+    for node in model.get_ops():
+        if node.get_type_name() == "Constant" and len(node.get_output_shape(0)) > 1:
+            yield node
+
+
+def _size(node: openvino.Node) -> int:
+    return int(np.prod(node.get_output_shape(0)))
+
+
+def _bits(node: openvino.Node) -> int:
+    bits: int = node.get_output_element_type(0).bitwidth
+    return bits
