@@ -27,6 +27,7 @@ ID_FORMATS = {
     "prompt": "p{}",
     "repeat": "r{}",
     "seed": "s{}",
+    "twin": "twin",
     "width": "w{}",
 }
 """Forms of parameters in a test's name, where the bare value would not say what it is."""
@@ -148,4 +149,5 @@ def usage_errors() -> Iterator[None]:
 
 
 def _identifier(row: dict[str, object]) -> str:
-    return "-".join(ID_FORMATS.get(name, "{}").format(value) for name, value in row.items())
+    shown = {name: value for name, value in row.items() if name != "twin" or value}
+    return "-".join(ID_FORMATS.get(name, "{}").format(value) for name, value in shown.items())

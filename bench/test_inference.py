@@ -9,6 +9,7 @@ from bench.plan.inference_cases import inference_case, inference_rows
 from bench.plan.training_cases import needed_training
 
 if TYPE_CHECKING:
+    from bench.plan.cases import Requested
     from bench.plan.plan import Plan
 
 
@@ -16,10 +17,13 @@ def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
     return inference_rows(plan)
 
 
+def requested(plan: Plan, *, model: str, image_size: int, **row: Any) -> Requested:
+    case = inference_case(plan, model=model, image_size=image_size, **row)
+    return case, needed_training(plan, model, image_size)
+
+
 def test_inference(
-    measure: Any, plan: Plan, model: str, image_size: int, precision: str, mode: str, batch_size: int, repeat: int
+    measure: Any, plan: Plan, model: str, image_size: int, precision: str, mode: str, batch_size: int, twin: int
 ) -> None:
-    case = inference_case(
-        plan, model=model, image_size=image_size, precision=precision, mode=mode, batch_size=batch_size, repeat=repeat
-    )
-    measure(case, needs=needed_training(plan, model, image_size))
+    row = {"precision": precision, "mode": mode, "batch_size": batch_size, "twin": twin}
+    measure(*requested(plan, model=model, image_size=image_size, **row))

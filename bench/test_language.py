@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 from bench.plan.inference_cases import language_case, language_rows
 
 if TYPE_CHECKING:
+    from bench.plan.cases import Requested
     from bench.plan.plan import Plan
 
 
 def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
     return language_rows(plan)
+
+
+def requested(plan: Plan, **row: Any) -> Requested:
+    return language_case(plan, **row), None
 
 
 def test_language(
@@ -27,7 +32,7 @@ def test_language(
     repeat: int,
 ) -> None:
     measure(
-        language_case(
+        *requested(
             plan,
             experiment=experiment,
             model=model,

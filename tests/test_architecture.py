@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 NEW = ("report", "runtimes", "export")
 """Folders under bench/ that the limit of modules leaves out."""
-MOST_MODULES = 90
+MOST_MODULES = 92
 MOST_LINES = 400
 
 

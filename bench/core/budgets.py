@@ -110,17 +110,6 @@ class Ceilings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise:
-    """The same case in ``processes`` fresh processes called A and as many called B, at each batch size."""
-
-    model: str
-    batch_sizes: tuple[int, ...]
-    processes: int
-    """Six have an interval of 95 % of their median."""
-    sampling: Sampling
-
-
-@dataclass(frozen=True, kw_only=True)
 class Budget:
     """One answer to "how long may this take?"."""
 
@@ -137,7 +126,12 @@ class Budget:
     layers: Layers
     language: Language
     ceilings: Ceilings
-    noise: Noise
+    twins: tuple[str, ...]
+    """Classifiers whose reference takes part in its sets twice: what sets the two apart is noise."""
+    sets: int
+    """Sets of fresh processes that take turns; see ``bench.run.turns``."""
+    close_routes: float | None
+    """After the first set, routes that take longer than so many times the fastest are left out; None keeps them."""
     large_image_sizes: tuple[int, ...]
     """Further image sides at which torchvision's networks are timed."""
     seeds: tuple[int, ...]
@@ -195,12 +189,9 @@ BUDGETS: dict[str, Budget] = {
             sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
         ),
         ceilings=Ceilings(cpu_bytes=2**24, cuda_bytes=2**24, sides=(128,), rounds=3),
-        noise=Noise(
-            model="cnn_small",
-            batch_sizes=(32, 1),
-            processes=2,
-            sampling=Sampling(min_samples=3, min_seconds=0.0, relative_error=1.0, max_seconds=1.0),
-        ),
+        twins=("cnn_small",),
+        sets=2,
+        close_routes=1.5,
         large_image_sizes=(),
         seeds=(0,),
         repeats=1,
@@ -257,12 +248,9 @@ BUDGETS: dict[str, Budget] = {
             sampling=Sampling(min_samples=6, min_seconds=0.4, relative_error=0.03, max_seconds=0.7),
         ),
         ceilings=Ceilings(cpu_bytes=2**28, cuda_bytes=2**30, sides=CEILING_SIDES, rounds=7),
-        noise=Noise(
-            model="cnn_small",
-            batch_sizes=(32, 1),
-            processes=6,
-            sampling=Sampling(min_samples=20, min_seconds=0.5, relative_error=0.01, max_seconds=1.0),
-        ),
+        twins=("cnn_small", "resnet18_cifar"),
+        sets=3,
+        close_routes=1.5,
         large_image_sizes=(),
         seeds=(0,),
         repeats=1,
@@ -311,12 +299,9 @@ BUDGETS: dict[str, Budget] = {
             sampling=Sampling(min_samples=100, min_seconds=2.0, relative_error=0.005, max_seconds=20.0),
         ),
         ceilings=Ceilings(cpu_bytes=2**28, cuda_bytes=2**30, sides=CEILING_SIDES, rounds=15),
-        noise=Noise(
-            model="cnn_small",
-            batch_sizes=(256, 1),
-            processes=10,
-            sampling=Sampling(min_samples=100, min_seconds=2.0, relative_error=0.005, max_seconds=20.0),
-        ),
+        twins=NOTES_CLASSIFIERS,
+        sets=6,
+        close_routes=None,
         large_image_sizes=(224,),
         seeds=(0, 1, 2),
         repeats=5,

@@ -32,6 +32,8 @@ class Experiment:
     """Table of pytest-benchmark's for its rows: fields of the case fill the braces."""
     sampling: Callable[[Budget], Sampling] | None = None
     """Its stopping rule in a budget. None: its work is fixed, so are its samples."""
+    takes_turns: bool = False
+    """Whether its routes are measured in sets of processes that take turns: see ``bench.run.turns``."""
     shrinks: bool = False
     """True if half the batch is tried when memory is short. False if the batch size changes the result."""
     answers: bool = False
@@ -46,15 +48,6 @@ TABLE: tuple[Experiment, ...] = (
         cases="test_ceilings",
         section="ceilings",
         group="{experiment}",
-    ),
-    Experiment(
-        name="noise",
-        entry="machine:run_noise",
-        kind="machine",
-        cases="test_noise",
-        section="noise",
-        group="{experiment} b{batch_size}",
-        sampling=lambda budget: budget.noise.sampling,
     ),
     Experiment(
         name="training",
@@ -130,6 +123,7 @@ TABLE: tuple[Experiment, ...] = (
         section="inference",
         group="{experiment} b{batch_size}",
         sampling=lambda budget: budget.sampling,
+        takes_turns=True,
         shrinks=True,
     ),
     Experiment(
@@ -140,6 +134,7 @@ TABLE: tuple[Experiment, ...] = (
         section="layers",
         group="{model} b{batch_size}",
         sampling=lambda budget: budget.layers.sampling,
+        takes_turns=True,
         shrinks=True,
     ),
     Experiment(
@@ -158,6 +153,7 @@ TABLE: tuple[Experiment, ...] = (
         section="language",
         group="{experiment} {model} b{batch_size}",
         sampling=lambda budget: budget.language.sampling,
+        takes_turns=True,
         shrinks=True,
     ),
     Experiment(
@@ -168,6 +164,7 @@ TABLE: tuple[Experiment, ...] = (
         section="language",
         group="{experiment} {model} b{batch_size}",
         sampling=lambda budget: budget.language.sampling,
+        takes_turns=True,
         shrinks=True,
     ),
     Experiment(

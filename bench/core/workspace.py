@@ -6,6 +6,10 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.core.turns import Turns
 
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
 """Tracker that can draw the curves of trainings -> the package that it needs."""
@@ -49,6 +53,10 @@ class Workspace:
     track: tuple[str, ...] = ()
     """Trackers that draw the curves of a training while it runs: names in ``TRACKERS``."""
     progress: Callable[[str], None] = _silent
+    set_number: int = 0
+    """Number of the set that a worker belongs to, from 0: later ones use again what the first one compiled."""
+    turns: Turns | None = None
+    """Who calls a worker to its turns; None where a case is timed in one stretch."""
     spent: Callable[[Path], None] = _remove
     """Told of a file that is of no use once the outcome of the case is kept: the engine removes it after that."""
 

@@ -36,7 +36,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         check_logits(output, case.model, images=case.batch_size, classes=len(subject.dataset.classes))
 
     with torch.inference_mode():
-        times = timed(step, case, check=check, throughput=True)
+        times = timed(step, case, check=check, throughput=True, turns=workspace.turns)
         own = route.figures()
         flops = subject.flops_per_image * case.batch_size
         ran = route.ran(images, parameters=subject.parameters, flops=flops)

@@ -74,7 +74,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         return output
 
     with torch.inference_mode():
-        times = timed(step, case, throughput=False)
+        times = timed(step, case, throughput=False, turns=workspace.turns)
         ran = whats_converted(step, precision, converted.network, parameters=parameters, flops=flops * case.batch_size)
     weights = memory.bytes_of(tensors_as_stored(converted.network))
     measurement = Measurement(

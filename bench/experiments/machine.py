@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-import models
 from bench.core.budgets import BUDGETS
-from bench.core.records import Case, Cold, Figure, Measurement
+from bench.core.records import Case, Figure, Measurement
 from bench.core.workspace import Workspace
-from bench.experiments.timing import timed
-from bench.measure import ceilings, clock, machine, memory
+from bench.measure import ceilings, clock, machine
 from bench.measure.state import Watch
 
 OF_A_MODEL = dict.fromkeys(
@@ -75,41 +72,3 @@ def _products(
         if reason is not None:
             reasons[name] = reason
     return found, reasons
-
-
-NOT_OF_NOISE = {
-    "coverage": "nothing is converted",
-    "quality": "random weights",
-    "serialized_bytes": "random weights are not stored",
-}
-
-
-def run_noise(case: Case, workspace: Workspace) -> Measurement:
-    """Time a network with random weights on random images, like inference.
-
-    Rows A and B differ in nothing but their letter, so that any difference between them is noise of the machine.
-    """
-    device = torch.device(case.device)
-    torch.manual_seed(case.seed)
-    network = models.classifier(case.model).build().eval().to(device)
-    images = torch.randn(case.batch_size, 3, case.image_size, case.image_size, device=device)
-
-    def step() -> Tensor:
-        output: Tensor = network(images)
-        return output
-
-    with torch.inference_mode():
-        times = timed(step, case, throughput=False)
-    return Measurement(
-        case=case,
-        seconds=times.latencies.seconds,
-        device_seconds=times.latencies.device_seconds,
-        items_per_step=case.batch_size,
-        cold=Cold(first_step=times.first_seconds),
-        weight_bytes=memory.weight_bytes(network),
-        peaks=times.peaks,
-        flags={**machine.current_flags(), "compute": "float32"},
-        device_state=tuple(times.watch.states),
-        figures=times.figures(case.batch_size),
-        absent={**times.absent(device), **NOT_OF_NOISE},
-    )

@@ -108,7 +108,8 @@ class TorchRoute:
 def prepare_mode(network: nn.Module, case: Case, workspace: Workspace, *, may_freeze: bool) -> nn.Module:
     """``network`` in the mode of ``case``. A compiled one is compiled at its first call, for one input shape.
 
-    Repeat 0 compiles into an empty cache folder, so that its cold figures are cold; later repeats reuse that folder.
+    Repeat 0 of set 0 compiles into an empty cache folder, so that its cold figures are cold; later repeats and sets
+    reuse that folder.
     On a CPU, weights are frozen if they may be: without that, Inductor neither lays them out for oneDNN beforehand nor
     finds the int8 kernels. Every precision that allows freezing has it, so that rows differ in precision alone.
 
@@ -122,7 +123,7 @@ def prepare_mode(network: nn.Module, case: Case, workspace: Workspace, *, may_fr
 
 
 def prepare_compiler(case: Case, workspace: Workspace, *, may_freeze: bool) -> None:
-    """Point the compiler at the cache folder of ``case``, empty for repeat 0.
+    """Point the compiler at the cache folder of ``case``, empty for repeat 0 of set 0.
 
     Raises:
         Unsupported: nothing can be compiled here.
@@ -131,7 +132,7 @@ def prepare_compiler(case: Case, workspace: Workspace, *, may_freeze: bool) -> N
     if reason:
         raise Unsupported(reason)
     cache = workspace.results / "compiled" / case.row
-    if case.repeat == 0 or not cache.is_dir():
+    if (case.repeat == 0 and workspace.set_number == 0) or not cache.is_dir():
         _empty_cache(cache, cache.parent / "instructions")
     _use_cache(cache)
     torch._inductor.config.freezing = may_freeze and case.device == "cpu"

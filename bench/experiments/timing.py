@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.core.experiments import sampling_of
 from bench.core.records import Case, Figure, Peak
+from bench.core.turns import TURN_SECONDS, Taken, Turns
 from bench.measure import clock, memory
 from bench.measure.energy import ENERGY_SECONDS, STOOD_STILL, Meter, meter_of
 from bench.measure.state import Watch
@@ -66,11 +67,19 @@ class Timed:
 
 
 def timed(
-    step: Callable[[], Tensor], case: Case, *, check: Callable[[Tensor], None] | None = None, throughput: bool
+    step: Callable[[], Tensor],
+    case: Case,
+    *,
+    check: Callable[[Tensor], None] | None = None,
+    throughput: bool,
+    turns: Turns | None = None,
 ) -> Timed:
     """Call ``step`` for the first time, ``check`` its output, warm up, and take samples.
 
     Blocks of calls, for throughput and energy, are timed only if ``throughput`` is set.
+
+    Args:
+        turns: the set that this worker belongs to, ``workspace.turns``; None takes all samples in one stretch.
     """
     device = torch.device(case.device)
     begin = clock.now(device)
@@ -81,7 +90,10 @@ def timed(
     clock.warm_up(step, device)
     watch = Watch(device)
     watch()
-    latencies = clock.latencies(step, device, sampling_of(case), watch)
+    if turns:
+        latencies = _in_turns(step, device, turns, watch)
+    else:
+        latencies = clock.latencies(step, device, sampling_of(case), watch)
     watch.last()
     blocks = clock.blocks(step, device, statistics.median(latencies.seconds)) if throughput else None
     watch.last()
@@ -117,6 +129,58 @@ def _energy(step: Callable[[], Tensor], device: torch.device, steps: int) -> tup
 def why_no_energy(meter: Meter, joules: float | None) -> str | None:
     """Reason why ``meter`` has no ``joules``; None if it has."""
     return None if joules is not None else meter.why_absent or STOOD_STILL
+
+
+def _in_turns(step: Callable[[], object], device: torch.device, turns: Turns, watch: Watch) -> clock.Latencies:
+    """Samples of the turns that the set of this worker gives it."""
+    taken: list[Taken] = []
+
+    def take() -> Taken:
+        watch.resume()
+        taken.append(clock.turn(step, device))
+        watch()
+        watch.pause()
+        return taken[-1]
+
+    with clock.no_collection():
+        watch.pause()
+        met = turns.serve(take, memory.held_bytes(device))
+        watch.resume()
+    on_device = [second for turn in taken for second in turn.device_seconds or ()]
+    return clock.Latencies(
+        seconds=tuple(second for turn in taken for second in turn.seconds),
+        device_seconds=tuple(on_device) or None,
+        criterion_met=met,
+    )
+
+
+def samples_of(
+    step: Callable[[], Sequence[float]], case: Case, turns: Turns | None, watch: Watch, device: torch.device
+) -> clock.Samples:
+    """Seconds of a ``step`` that times itself and gives a sample or several, in turns if the worker belongs to a set.
+
+    A first call that is shorter than a turn finds the caches of others, and does not count.
+    """
+    if turns is None:
+        return clock.several_until(step, sampling_of(case), watch)
+    found: list[float] = []
+
+    def take() -> Taken:
+        watch.resume()
+        first = tuple(step())
+        own = list(first) if sum(first) >= TURN_SECONDS else []
+        while sum(own) < TURN_SECONDS:
+            own += step()
+        found.extend(own)
+        watch()
+        watch.pause()
+        return Taken(seconds=tuple(own))
+
+    with clock.no_collection():
+        watch.pause()
+        met = turns.serve(take, memory.held_bytes(device))
+        watch.resume()
+    return clock.Samples(seconds=tuple(found), criterion_met=met)
 
 
 def fewest_bytes(weights: int, inputs: Tensor, output: Tensor) -> Figure:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.core.budgets import Sampling
+from bench.core.turns import TURN_CALLS, TURN_SECONDS, Taken
 
 WARM_UP_CALLS = 10
 WARM_UP_SECONDS = 0.025
@@ -85,6 +86,40 @@ def latencies(step: Step, device: torch.device, rule: Sampling, between: Callabl
 
     found = until(one, rule, between)
     return Latencies(seconds=found.seconds, device_seconds=tuple(devices) or None, criterion_met=found.criterion_met)
+
+
+def turn(step: Step, device: torch.device) -> Taken:
+    """Samples of one turn: an untimed call, or two short ones, then calls for about ``TURN_SECONDS``.
+
+    Other processes have used the caches and the device meanwhile, and the untimed calls fill them again. There are at
+    least ``TURN_CALLS`` samples, or one where a call takes longer than a turn. Garbage collection is the caller's.
+    """
+    if seconds_of(step, device) < TURN_SECONDS / 2:
+        seconds_of(step, device)
+    walls: list[float] = []
+    devices: list[float] = []
+    while not turn_is_over(walls):
+        if device.type == "cuda":
+            wall, on_device = _time_on_cuda(step, device)
+            devices.append(on_device)
+        else:
+            wall = _time_on_cpu(step)
+        walls.append(wall)
+    return Taken(seconds=tuple(walls), device_seconds=tuple(devices) or None)
+
+
+def seconds_of(step: Step, device: torch.device) -> float:
+    """Seconds of one call, until the device has done it."""
+    begin = now(device)
+    step()
+    return now(device) - begin
+
+
+def turn_is_over(seconds: Sequence[float]) -> bool:
+    """Whether these samples are enough for a turn."""
+    if not seconds:
+        return False
+    return seconds[-1] >= TURN_SECONDS or (len(seconds) >= TURN_CALLS and sum(seconds) >= TURN_SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)

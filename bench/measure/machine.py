@@ -150,6 +150,8 @@ ENVIRONMENT = (
     "PYTORCH_ALLOC_CONF",
     "PYTORCH_CUDA_ALLOC_CONF",
     "MALLOC_CONF",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TRIM_THRESHOLD_",
     "LD_PRELOAD",
 )
 """Environment variables that choose kernels, threads and allocators without torch's knowledge."""

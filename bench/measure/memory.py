@@ -122,6 +122,19 @@ def anonymous_bytes() -> int:
     return _status_bytes("RssAnon")
 
 
+def held_bytes(device: torch.device) -> int:
+    """Memory that this process holds now: of the GPU if ``device`` is one, else what no file stands behind.
+
+    0 where the system does not tell.
+    """
+    if device.type == "cuda":
+        return process_bytes(device) or torch.cuda.memory_reserved(device)
+    try:
+        return anonymous_bytes()
+    except OSError:
+        return 0
+
+
 def mapped_bytes(tensors: Iterable[torch.Tensor]) -> int:
     """Bytes of ``tensors`` that lie in a mapped file: weights that loading did not copy."""
     ranges = [

@@ -35,6 +35,7 @@ class Watch:
         self._begin = time.perf_counter()
         self._next = 0.0
         self._times = cpu_times()
+        self._paused: CpuTimes | None = None
 
     def __call__(self) -> None:
         passed = time.perf_counter() - self._begin
@@ -47,6 +48,21 @@ class Watch:
         passed = time.perf_counter() - self._begin
         if passed >= self._next - INTERVAL_SECONDS + COMPETITION_SECONDS:
             self._take(passed)
+
+    def pause(self) -> None:
+        """Stop counting the time of other processes, until ``resume``: routes of one set are not foreign."""
+        self._paused = cpu_times()
+
+    def resume(self) -> None:
+        """Count on after ``pause``; without one, nothing happens."""
+        now = cpu_times()
+        if self._times and self._paused and now:
+            self._times = CpuTimes(
+                at=self._times.at + now.at - self._paused.at,
+                busy=self._times.busy + now.busy - self._paused.busy,
+                own=self._times.own + now.own - self._paused.own,
+            )
+        self._paused = None
 
     def _take(self, passed: float) -> None:
         if self._read is not None:

@@ -11,6 +11,8 @@ from bench.core.recipes import HELD_OUT, recipe_for
 from bench.core.records import Case, Scalar
 from bench.plan.plan import Plan, file_digest
 
+Requested = tuple[Case, Case | None]
+"""A case that a test asks for, and the training whose weights it reads."""
 NO_DATA = "random"
 """Stands for a data set where numbers are drawn."""
 

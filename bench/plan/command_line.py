@@ -70,6 +70,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         seeds_asked=values["seeds"] is not None,
         imagenet=_imagenet(values["imagenet_weights"], COMPARISONS[budget.name].imagenet, budget),
         repeats=values["repeats"] or budget.repeats,
+        sets=values["repeats"] or budget.sets,
         threads=values["threads"] or available_cores(),
         user=user,
         train_images=values["train_images"],

@@ -9,26 +9,28 @@ from typing import Any
 import models
 from bench.core.budgets import FEATURE_SIDE, Language
 from bench.core.experiments import EXPERIMENTS, LANGUAGE_EXPERIMENTS
-from bench.core.precisions import PRECISIONS
+from bench.core.precisions import BASELINE, PRECISIONS
 from bench.core.records import Case, Scalar
+from bench.core.turns import TWIN
 from bench.plan.cases import NO_DATA, make_case, recipes_of
 from bench.plan.plan import Plan
 from bench.plan.training_cases import largest_compared
 
 
 def inference_rows(plan: Plan) -> Iterator[dict[str, Any]]:
-    for repeat in range(plan.repeats):
-        for model in plan.models:
-            for image_size in image_sizes(plan, model):
-                for mode, batch_size, precision in rows_of(plan, model):
-                    yield {
-                        "model": model,
-                        "image_size": image_size,
-                        "precision": precision,
-                        "mode": mode,
-                        "batch_size": batch_size,
-                        "repeat": repeat,
-                    }
+    for model in plan.models:
+        for image_size in image_sizes(plan, model):
+            for mode, batch_size, precision in rows_of(plan, model):
+                row = {
+                    "model": model,
+                    "image_size": image_size,
+                    "precision": precision,
+                    "mode": mode,
+                    "batch_size": batch_size,
+                }
+                yield {**row, "twin": 0}
+                if model in plan.budget.twins and (mode, precision) == ("eager", BASELINE):
+                    yield {**row, "twin": 1}
 
 
 def rows_of(plan: Plan, model: str) -> list[tuple[str, int, str]]:
@@ -59,9 +61,13 @@ def image_sizes(plan: Plan, model: str) -> tuple[int, ...]:
 
 
 def inference_case(
-    plan: Plan, *, model: str, image_size: int, mode: str, batch_size: int, precision: str, repeat: int
+    plan: Plan, *, model: str, image_size: int, mode: str, batch_size: int, precision: str, twin: int = 0
 ) -> Case:
-    """The case that times ``model`` and, where its weights were trained, judges it."""
+    """The case that times ``model`` and, where its weights were trained, judges it.
+
+    Args:
+        twin: 1 for the route named again, which shows the noise of its set.
+    """
     return make_case(
         plan,
         "inference",
@@ -71,8 +77,8 @@ def inference_case(
         precision=precision,
         mode=mode,
         batch_size=batch_size,
-        repeat=repeat,
         options={
+            TWIN: bool(twin) or None,
             **dict(plan.sampling),
             **plan.user.options,
             "test_images": plan.test_images or plan.budget.test_images,
@@ -94,28 +100,20 @@ def user_cases(plan: Plan) -> list[Case]:
 
 
 def _first_case(plan: Plan, model: str, size: int) -> Case:
-    return inference_case(plan, model=model, image_size=size, precision="fp32", mode="eager", batch_size=2, repeat=0)
+    return inference_case(plan, model=model, image_size=size, precision="fp32", mode="eager", batch_size=2)
 
 
 def layer_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     layers = plan.layers
     if layers is None:
         return
-    for repeat in range(plan.repeats):
-        for kind, widths in layers.widths.items():
-            for width, batch_size, mode in itertools.product(widths, layers.batch_sizes, layers.modes):
-                for precision in layers.precisions:
-                    yield {
-                        "kind": kind,
-                        "width": width,
-                        "precision": precision,
-                        "mode": mode,
-                        "batch_size": batch_size,
-                        "repeat": repeat,
-                    }
+    for kind, widths in layers.widths.items():
+        for width, batch_size, mode in itertools.product(widths, layers.batch_sizes, layers.modes):
+            for precision in layers.precisions:
+                yield {"kind": kind, "width": width, "precision": precision, "mode": mode, "batch_size": batch_size}
 
 
-def layer_case(plan: Plan, *, kind: str, width: int, mode: str, batch_size: int, precision: str, repeat: int) -> Case:
+def layer_case(plan: Plan, *, kind: str, width: int, mode: str, batch_size: int, precision: str) -> Case:
     """The case that times one layer of ``kind``, with ``width`` inputs and outputs."""
     return make_case(
         plan,
@@ -125,7 +123,6 @@ def layer_case(plan: Plan, *, kind: str, width: int, mode: str, batch_size: int,
         precision=precision,
         mode=mode,
         batch_size=batch_size,
-        repeat=repeat,
         options={**dict(plan.sampling), "width": width},
     )
 
@@ -135,30 +132,11 @@ def ceilings_case(plan: Plan) -> Case:
     return make_case(plan, "ceilings", model="hardware", dataset=NO_DATA, image_size=0)
 
 
-def noise_rows(plan: Plan) -> Iterator[dict[str, Any]]:
-    noise = plan.budget.noise
-    for repeat, batch_size, side in itertools.product(range(noise.processes), noise.batch_sizes, "AB"):
-        yield {"model": noise.model, "batch_size": batch_size, "side": side, "repeat": repeat}
-
-
-def noise_case(plan: Plan, *, model: str, batch_size: int, side: str, repeat: int) -> Case:
-    """One of the processes that measure the same, named ``side``."""
-    return make_case(
-        plan,
-        "noise",
-        model=model,
-        dataset=NO_DATA,
-        image_size=models.classifier(model).image_size,
-        batch_size=batch_size,
-        repeat=repeat,
-        options={**dict(plan.sampling), "side": side},
-    )
-
-
 def language_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     """Parameters of each language case, those that will be compared one after another.
 
-    What does not depend on chance (perplexity, chat) is measured once; prefill is never compiled: see there.
+    What does not depend on chance (perplexity, chat) is measured once, and so is what takes turns, in sets. Prefill is
+    never compiled: see there.
     """
     language = plan.language
     if language is None:
@@ -166,7 +144,9 @@ def language_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     for repeat, model in itertools.product(range(plan.repeats), language.models):
         random = models.language_model(model).random
         for experiment in LANGUAGE_EXPERIMENTS:
-            if EXPERIMENTS[experiment].answers and (random or repeat):
+            if EXPERIMENTS[experiment].answers and random:
+                continue
+            if repeat and (EXPERIMENTS[experiment].answers or EXPERIMENTS[experiment].takes_turns):
                 continue
             for mode, size, prompt, precision in _language_rows(language, experiment):
                 yield {

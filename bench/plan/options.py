@@ -200,7 +200,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="--repeats",
         values="a whole number",
-        help="fresh processes for each timed case",
+        help="fresh processes for each timed case: sets that take turns, or repeats",
         shown=BUDGETS_OWN,
         type=int,
         parse=at_least(1),

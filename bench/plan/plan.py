@@ -83,6 +83,9 @@ class Plan:
     seeds_asked: bool = False
     """True if the command line names seeds; otherwise comparisons of trainings have seeds of their own."""
     repeats: int
+    """Fresh processes of each case that is timed on its own."""
+    sets: int
+    """Sets of fresh processes of the routes that take turns."""
     threads: int
     user: UserNetwork
     model_digests: Mapping[str, str] = field(default_factory=dict)

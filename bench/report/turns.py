@@ -49,10 +49,13 @@ class PairedRatio:
 
 
 def paired_ratio(measurement: Measurement) -> PairedRatio | None:
-    """Ratio of a row to the reference that took turns with it; None where it took none.
+    """Ratio of a row to the reference that took turns with it; None where it took none."""
+    sets = rounds_of(measurement)
+    return ratio_of_sets([sets[number] for number in sorted(sets)]) if sets else None
 
-    A round gives the reference's median seconds a call over the median of the row's samples in its turn.
-    """
+
+def rounds_of(measurement: Measurement) -> dict[int, list[float]]:
+    """Ratios of the rounds of each set: the reference's median seconds a call over the row's in its turn."""
     ratios: defaultdict[int, list[float]] = defaultdict(list)
     begin = 0
     for turn in measurement.turns:
@@ -60,7 +63,7 @@ def paired_ratio(measurement: Measurement) -> PairedRatio | None:
         begin += turn.samples
         if turn.reference_seconds is not None and samples:
             ratios[turn.set].append(turn.reference_seconds / float(np.median(samples)))
-    return ratio_of_sets([ratios[number] for number in sorted(ratios)]) if ratios else None
+    return dict(ratios)
 
 
 def ratio_of_sets(sets: Sequence[Sequence[float]]) -> PairedRatio:

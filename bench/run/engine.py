@@ -18,6 +18,7 @@ from bench.run.journal import Entry, Journal, Line, RunStart, Taken, Tried, unin
 from bench.run.requests import LanguageFiles, Performed, Progress, Requests, Runner
 from bench.run.result import packed_labels
 from bench.run.resume import Adoption, Artefacts, Sources, Weights, adopt, fingerprint, marks
+from bench.run.turns import Open, SetPlan, Sets
 
 
 @dataclass(kw_only=True)
@@ -35,6 +36,9 @@ class Engine:
     case_seconds: dict[str, float] = field(default_factory=dict)
     tried: dict[str, Performed] = field(default_factory=dict)
     """Results of smaller batches that were tried, by case id: outcomes once a test asks for them."""
+    sets: SetPlan = field(default_factory=SetPlan)
+    measured: dict[str, Performed] = field(default_factory=dict)
+    """Results of cases that were measured in a set, until their own test asks for them."""
     machine: Machine | None = None
     flags: dict[str, Scalar] = field(default_factory=dict)
     language_files: dict[str, LanguageFiles] = field(default_factory=dict)
@@ -140,7 +144,7 @@ class Engine:
 
     def _measured(self, case: Case, weights: Weights, test: Mapping[str, Any] | None) -> tuple[Entry, tuple[Path, ...]]:
         """A line of ``case``, run now unless it was tried before, and the files that are of no use after it."""
-        tried = self.tried.get(case.id) or self._perform(case, weights)
+        tried = self.tried.get(case.id) or self._in_sets(case) or self._perform(case, weights)
         outcome = tried.outcome
         if isinstance(outcome, Failure) and steps_down(outcome):
             outcome = self._step_down(outcome, weights)
@@ -251,6 +255,48 @@ class Engine:
     def _perform(self, case: Case, weights: Weights) -> Performed:
         files = self.language_files.get(case.model)
         return self._requests.run(self.workspace, case, self.case_timeout(case), weights, files)
+
+    def _in_sets(self, case: Case) -> Performed | None:
+        """Result of ``case``, measured in turns with the cases of its set that have no result yet; None if it has none.
+
+        Those keep their results until their tests ask for them.
+        """
+        if case.id not in self.measured and self.runner.open:
+            beside = [(member, self._weights_of(needs)) for member, needs in self.sets.beside(case)]
+            members = {member.id: pair for pair in beside if self._known(member := pair[0], pair[1]) is None}
+            if members and not self._lacks_files(case):
+                self.measured |= self._sets(list(members.values()), self.runner.open).measure()
+        return self.measured.pop(case.id, None)
+
+    def _sets(self, members: Sequence[tuple[Case, Weights]], opened: Open) -> Sets:
+        weights = {member.id: own for member, own in members}
+        usual = members[0][1]  # cases of one set are of one subject, and so of one training
+
+        def request(case: Case, number: int) -> dict[str, Any]:
+            space = replace(self.workspace, set_number=number)
+            files = self.language_files.get(case.model)
+            own = weights.get(case.id, usual)
+            return self._requests.of_case(space, case, self.case_timeout(case), own, files)
+
+        return Sets(
+            members=[member for member, _ in members],
+            count=self.sets.count,
+            close=self.sets.close,
+            memory_bytes=self._memory_of(members[0][0].device),
+            request=request,
+            open_worker=opened,
+            limit=self.case_timeout,
+            progress=self.progress,
+        )
+
+    def _memory_of(self, device: str) -> int | None:
+        if self.machine is None:
+            return None
+        return self.machine.memory_bytes if device == "cpu" else self.machine.device_memory_bytes
+
+    def _lacks_files(self, case: Case) -> bool:
+        files = self.language_files.get(case.model)
+        return files is not None and files.problem is not None
 
     @property
     def _requests(self) -> Requests:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,10 @@ CPU_PRELOAD = ("torch._inductor.compile_fx",)
 """Takes two seconds of every compiled case. Only for CPU runs: it has not been shown to leave CUDA untouched."""
 
 ENVIRONMENT = {
+    # glibc gives blocks above 32 MB back to the system at each free, and the next call of an eager network faults all
+    # their pages in again: up to a quarter of its time. Kept for all routes, so that no speed-up is the allocator's.
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**34),
     # torch.cuda.is_available() through NVML, so that asking in the server does not initialise CUDA there.
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
     # The server is started with Python's -c, whose search path begins with the current folder and not with ours.
@@ -57,8 +62,47 @@ and on a busy machine the old one takes a moment to be gone."""
 LOG_LINES = 3
 
 
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """A process at work on a request, and the pipe to it."""
+
+    process: Any
+    pipe: Connection
+    log: Path
+    kills_before: int
+    """Processes that the kernel had killed for want of memory before this one began."""
+    progress: Callable[[str], None]
+
+    def send(self, message: Any) -> None:
+        """Send a message to it. One that has ended shows when its next message is awaited."""
+        with suppress(OSError):
+            self.pipe.send(message)
+
+    def receive(self, time_limit: float) -> tuple[str, dict[str, Any]]:
+        """Its next message that is no progress: ``reply`` is its last one, and so is every failure."""
+        deadline = time.monotonic() + time_limit
+        while self.pipe.poll(max(0.0, deadline - time.monotonic())):
+            try:
+                kind, content = self.pipe.recv()
+            except (EOFError, OSError):
+                return "reply", self._explained(_failure("crashed", "the worker ended without an answer"))
+            if kind != "progress":
+                return kind, dict(content)
+            self.progress(content)
+        late = f"no answer within the time limit of {time_limit:g} s (see --case-timeout)"
+        return "reply", self._explained(_failure("timed_out", late))
+
+    def end(self) -> None:
+        """End it, with every process that it started."""
+        end_group(self.process)
+        self.pipe.close()
+
+    def _explained(self, reply: dict[str, Any]) -> dict[str, Any]:
+        return _explained(reply, self.process, self.log, _kernel_kills() - self.kills_before)
+
+
 class ProcessRunner:
-    """Runs requests one at a time, each in a process of its own."""
+    """Runs requests, each in a process of its own."""
 
     def __init__(self, method: str | None = None, device: str = "cpu", *, language: bool = False) -> None:
         self.method = method or default_method()
@@ -79,31 +123,40 @@ class ProcessRunner:
 
     def perform(self, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
         """Like ``worker.perform``, in a fresh process: a crash, a hang and a kill become failures too."""
+        try:
+            at_work = self.open(request, progress)
+        except (OSError, EOFError) as error:
+            return _failure("crashed", f"no worker could be started ({type(error).__name__}: {error})")
+        try:
+            return at_work.receive(request["time_limit"])[1]
+        finally:
+            at_work.end()
+
+    def open(self, request: dict[str, Any], progress: Callable[[str], None]) -> Worker:
+        """A fresh process that has begun with ``request``, to be ended by the caller.
+
+        Raises:
+            OSError, EOFError: none could be started.
+        """
         kills_before = _kernel_kills()
-        problem: Exception | None = None
+        problem: Exception = OSError("not tried")
         for pause in PAUSES:
             time.sleep(pause)
             try:
                 process, here = self._started(request)
-                break
+                log = Path(request["log"])
+                return Worker(process=process, pipe=here, log=log, kills_before=kills_before, progress=progress)
             except (OSError, EOFError) as error:
                 problem = error
-        else:
-            return _failure("crashed", f"no worker could be started ({type(problem).__name__}: {problem})")
-        try:
-            reply = _await_reply(here, request["time_limit"], progress)
-            return _explained(reply, process, Path(request["log"]), _kernel_kills() - kills_before)
-        finally:
-            end_group(process)
-            here.close()
+        raise problem
 
     def _started(self, request: dict[str, Any]) -> tuple[Any, Connection]:
-        """A worker at its request, and the end of the pipe that it answers into.
+        """A worker at its request, and our end of the pipe to it.
 
         Raises:
             OSError, EOFError: there is no fork server, or it ended meanwhile.
         """
-        here, there = self._context.Pipe(duplex=False)
+        here, there = self._context.Pipe()
         process = self._context.Process(target=worker.main, args=(there, request), name="halfbyte-worker")
         try:
             with _environment(self._settings):
@@ -142,19 +195,6 @@ def end_group(process: Any) -> None:
     if process.is_alive():
         process.kill()
     process.join(timeout=10)
-
-
-def _await_reply(here: Connection, time_limit: float, progress: Callable[[str], None]) -> dict[str, Any]:
-    deadline = time.monotonic() + time_limit
-    while here.poll(max(0.0, deadline - time.monotonic())):
-        try:
-            kind, content = here.recv()
-        except (EOFError, OSError):
-            return _failure("crashed", "the worker ended without an answer")
-        if kind == "reply":
-            return dict(content)
-        progress(content)
-    return _failure("timed_out", f"no answer within the time limit of {time_limit:g} s (see --case-timeout)")
 
 
 def _explained(reply: dict[str, Any], process: Any, log: Path, kernel_kills: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from bench.core.errors import InputError
 from bench.core.records import Case, Failure, Machine, Outcome, Scalar, from_json, outcome_from_json, to_json
 from bench.core.workspace import Workspace
 from bench.run import worker
+from bench.run.process import Worker
 from bench.run.resume import Weights
 
 Progress = Callable[[str], None]
@@ -28,11 +29,17 @@ class Runner(Protocol):
 
     def perform(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]: ...
 
+    @property
+    def open(self) -> Callable[[dict[str, Any], Progress], Worker] | None:
+        """Start a worker that takes turns; None where there are no processes besides this one."""
+        ...
+
 
 class InlineRunner:
     """Performs requests in this process, for a debugger: no time limit, and a crash takes pytest along."""
 
     preload: tuple[str, ...] = ()
+    open = None
 
     def perform(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         return worker.perform(request, progress)
@@ -107,15 +114,22 @@ class Requests:
         """Run ``case`` with ``weights`` and, for a language model, its ``files``."""
         if files and files.problem:
             return Performed(outcome=Failure(case=case, kind="error", message=files.problem))
+        request = self.of_case(workspace, case, time_limit, weights, files)
+        begin = time.monotonic()
+        reply = self.runner.perform(request, self.progress)
+        return performed(case, reply, time.monotonic() - begin)
+
+    def of_case(
+        self, workspace: Workspace, case: Case, time_limit: float, weights: Weights, files: LanguageFiles | None
+    ) -> dict[str, Any]:
+        """The request to run ``case``."""
         request = self._request("run", time_limit, case.id, workspace)
         if weights.artefact:
             request["workspace"]["artefact"] = str(workspace.artefacts / weights.artefact)
         request["workspace"]["untrained"] = weights.untrained
         if files:
             request["workspace"]["model_folder"] = str(files.folder)
-        begin = time.monotonic()
-        reply = self.runner.perform({**request, "case": to_json(case)}, self.progress)
-        return _performed(case, reply, time.monotonic() - begin)
+        return {**request, "case": to_json(case)}
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         reply = self.runner.perform(request, self.progress)
@@ -128,7 +142,8 @@ class Requests:
         return {"action": action, "time_limit": time_limit, "log": log_file, "workspace": worker.paths_of(workspace)}
 
 
-def _performed(case: Case, reply: Mapping[str, Any], seconds: float) -> Performed:
+def performed(case: Case, reply: Mapping[str, Any], seconds: float) -> Performed:
+    """Result of a ``reply`` to the request to run ``case``."""
     if "failure" in reply:
         failure = Failure(case=case, kind=reply["failure"]["kind"], message=reply["failure"]["message"])
         return Performed(outcome=failure, seconds=seconds)

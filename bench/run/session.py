@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from bench.core.errors import CodeChanged, InputError
 from bench.core.experiments import CASE_MODULES, EXPERIMENTS, LANGUAGE_EXPERIMENTS, group_of
 from bench.core.records import SCHEMA, Case, Failure, Measurement, Outcome, to_json
 from bench.core.workspace import Workspace
-from bench.plan.cases import time_limit
+from bench.plan.cases import Requested, time_limit
 from bench.plan.command_line import make_plan
 from bench.plan.inference_cases import largest_case, user_cases
 from bench.plan.plan import Plan
@@ -32,6 +32,7 @@ from bench.run.minutes import Minutes
 from bench.run.process import ProcessRunner
 from bench.run.requests import InlineRunner, LanguageFiles
 from bench.run.result import Elsewhere, ReplayClock, ResultFile, bare, summary
+from bench.run.turns import SetPlan
 
 CASES = Path(__file__).resolve().parents[1]
 """The folder of the case modules."""
@@ -137,6 +138,9 @@ class BenchSession:
             plan,
             model_digests={name: digest for name, digest in fetched.items() if digest},
             sources={name: self.engine.sources.watch(map(Path, files)) for name, files in facts["networks"].items()},
+        )
+        self.engine.sets = SetPlan(
+            asked=list(self._asked(items)), count=self.plan.sets, close=self.plan.budget.close_routes
         )
         adoption = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
         for line in adoption.lines() if self.config.option.resume else ():
@@ -307,6 +311,13 @@ class BenchSession:
 
     def _cases(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
         return [item for item in items if _is_case(item)]
+
+    def _asked(self, items: Sequence[pytest.Item]) -> Iterator[Requested]:
+        """Cases of the tests that tell them beforehand: those that take turns."""
+        for item in self._cases(items):
+            requested = getattr(item.module, "requested", None)  # type: ignore[attr-defined]
+            if requested:
+                yield requested(self.plan, **item.callspec.params)  # type: ignore[attr-defined]
 
     def _option(self, name: str) -> Any:
         value = self.config.getoption(name, None)

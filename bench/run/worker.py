@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +24,7 @@ from typing import Any
 
 from bench.core.errors import InputError, TooLittleMemory, Unsupported
 from bench.core.records import Case, FailureKind, from_json, to_json
+from bench.core.turns import Taken, Turns
 from bench.core.workspace import Workspace
 
 Progress = Callable[[str], None]
@@ -46,7 +48,8 @@ def main(connection: Any, request: dict[str, Any]) -> None:
     # A C thread, which a hang that holds the interpreter lock cannot stop; the engine's own limit comes first.
     faulthandler.dump_traceback_later(request["time_limit"] + 30, exit=True)
     try:
-        reply = perform(request, lambda line: connection.send(("progress", line)))
+        turns = _Seat(connection) if request.get("turns") else None
+        reply = perform(request, lambda line: connection.send(("progress", line)), turns)
     except BaseException as error:  # SystemExit in a network, say: a worker has nobody to raise to
         traceback.print_exc()
         reply = {"failure": {"kind": "error", "message": _message(error, "error")}}
@@ -56,7 +59,7 @@ def main(connection: Any, request: dict[str, Any]) -> None:
     connection.close()
 
 
-def perform(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def perform(request: dict[str, Any], progress: Progress, turns: Turns | None = None) -> dict[str, Any]:
     """Do what ``request`` asks: ``survey`` the machine, ``prepare`` data and networks, ``fetch`` a language model's
     files, or ``run`` a case.
 
@@ -66,13 +69,36 @@ def perform(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         go on to pytest where this runs in its process.
     """
     spent: list[str] = []
-    space = replace(_workspace(request, progress), spent=lambda file: spent.append(str(file)))
+    space = replace(_workspace(request, progress), turns=turns, spent=lambda file: spent.append(str(file)))
     try:
         return {"answer": ACTIONS[request["action"]](request, space), "spent": spent}
     except Exception as error:
         traceback.print_exc()
         kind = kind_of(error)
         return {"failure": {"kind": kind, "message": _message(error, kind)}}
+
+
+class _Seat:
+    """Place of this worker in its set: it waits on its pipe, without using a core, until it is called.
+
+    Messages to it are ``(what, seconds, certain)``: a ``turn``, or ``finish`` for the passes that follow the rounds.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def serve(self, take: Callable[[], Taken], held_bytes: int) -> bool:
+        message: tuple[str, Any] = ("ready", {"held_bytes": held_bytes})
+        while True:
+            faulthandler.cancel_dump_traceback_later()
+            idle, cpu = -time.perf_counter(), -time.process_time()
+            self._connection.send(message)
+            what, seconds, certain = self._connection.recv()
+            idle, cpu = idle + time.perf_counter(), cpu + time.process_time()
+            faulthandler.dump_traceback_later(seconds + 30, exit=True)
+            if what == "finish":
+                return bool(certain)
+            message = ("turn", {**to_json(take()), "idle_seconds": idle, "idle_cpu_seconds": cpu})
 
 
 def kind_of(error: BaseException) -> FailureKind:
@@ -164,6 +190,7 @@ def paths_of(space: Workspace) -> dict[str, Any]:
         "training_code": space.training_code,
         "profile": space.profile,
         "track": list(space.track),
+        "set_number": space.set_number,
     }
 
 
@@ -180,6 +207,7 @@ def _workspace(request: dict[str, Any], progress: Progress) -> Workspace:
         training_code=paths["training_code"],
         profile=paths["profile"],
         track=tuple(paths["track"]),
+        set_number=paths["set_number"],
         progress=progress,
     )
 

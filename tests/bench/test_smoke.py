@@ -85,13 +85,12 @@ def test_language_rows_have_what_the_report_shows(measurements: list[Measurement
             assert (found.cold.compile is not None) == (found.case.mode == "compiled")
 
 
-def test_the_noise_is_measured_in_as_many_processes_called_a_as_b(measurements: list[Measurement]) -> None:
-    noise = SMOKE.noise
-    cases = [found.case for found in measurements if found.case.experiment == "noise"]
-    ran = [(case.batch_size, case.option("side")) for case in cases]
-    assert {pair: ran.count(pair) for pair in ran} == {
-        (size, side): noise.processes for size in noise.batch_sizes for side in "AB"
-    }
+def test_the_reference_takes_part_twice_in_its_sets(measurements: list[Measurement]) -> None:
+    twins = [one for one in measurements if one.case.option("twin")]
+    assert {twin.case.model for twin in twins} == set(SMOKE.twins)
+    for twin in twins:
+        assert {turn.set for turn in twin.turns} == set(range(SMOKE.sets))
+        assert all(turn.reference_seconds for turn in twin.turns)
 
 
 def test_the_ceilings_are_measured_once(measurements: list[Measurement]) -> None:
@@ -193,7 +192,7 @@ def test_pytest_benchmark_reads_the_file(results: Path) -> None:
     command = [sys.executable, "-m", "pytest_benchmark", "compare", str(results / "run.json")]
     done = subprocess.run(command, cwd=results, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "test_inference[cnn_small-32px-fp32-eager-b32-r0]" in done.stdout
+    assert "test_inference[cnn_small-32px-fp32-eager-b32]" in done.stdout
 
 
 def test_the_report_names_every_network_and_says_that_it_means_nothing(results: Path) -> None:

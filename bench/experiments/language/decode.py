@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.core.experiments import sampling_of
 from bench.core.records import Case, Cold, Figure, Measurement
+from bench.core.turns import Turns
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import whats_converted
 from bench.experiments.language.generation import (
@@ -24,8 +24,8 @@ from bench.experiments.language.generation import (
     warm_up,
 )
 from bench.experiments.language.subject import Subject, load_model, measured, unwatched
-from bench.experiments.timing import why_no_energy
-from bench.measure import clock, memory
+from bench.experiments.timing import samples_of, why_no_energy
+from bench.measure import memory
 from bench.measure.energy import ENERGY_SECONDS, Reading, meter_of
 from bench.measure.state import Watch
 from bench.measure.trace import traced
@@ -69,7 +69,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         check_compiled(subject, case)
         watch = Watch(subject.device)
         warm_up(step, subject.device)
-        decoded = _decode(step, case, watch)
+        decoded = _decode(step, case, watch, workspace.turns, subject.device)
         watch.last()
         joules, reason = _energy(subject, prompts, tokens, arguments)
         peaks = memory.steady_peaks(step, subject.device)
@@ -106,7 +106,9 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         return traced(measurement, workspace, step if case.mode == "compiled" else _one_token(subject, prompts))
 
 
-def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded:
+def _decode(
+    step: Callable[[], Generation], case: Case, watch: Watch, turns: Turns | None, device: torch.device
+) -> Decoded:
     """Time generations until the criterion is met. All have the same number of gaps and blocks."""
     generations: list[tuple[float, ...]] = []
 
@@ -114,7 +116,7 @@ def _decode(step: Callable[[], Generation], case: Case, watch: Watch) -> Decoded
         generations.append(step().gaps)
         return generations[-1]
 
-    found = clock.several_until(gaps, sampling_of(case), watch)
+    found = samples_of(gaps, case, turns, watch, device)
     steps = max(1, len(generations[0]) // BLOCKS)
     return Decoded(
         gaps=found.seconds,

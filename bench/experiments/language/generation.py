@@ -17,13 +17,13 @@ from transformers.generation.streamers import BaseStreamer
 
 import models
 from bench.core.errors import InputError, Unsupported
-from bench.core.experiments import sampling_of
 from bench.core.records import Case, Cold, Figure, Measurement
 from bench.core.text import Text, load_text
 from bench.core.workspace import Workspace
 from bench.experiments.language.subject import Subject, folder_of, load_model, measured, unwatched
 from bench.experiments.modes import prepare_compiler
-from bench.measure import clock, memory
+from bench.experiments.timing import samples_of
+from bench.measure import memory
 from bench.measure.clock import CUDA_WARM_UP_SECONDS, now
 from bench.measure.state import Watch
 from bench.measure.trace import traced
@@ -233,7 +233,7 @@ def run_prefill(case: Case, workspace: Workspace) -> Measurement:
         step()
         warm_up(step, subject.device)
         watch = Watch(subject.device)
-        samples = clock.until(step, sampling_of(case), watch)
+        samples = samples_of(lambda: (step(),), case, workspace.turns, watch, subject.device)
         watch.last()
         peaks = memory.steady_peaks(step, subject.device)
     measurement = Measurement(

@@ -22,8 +22,8 @@ TIMES: Mapping[str, Mapping[str, float]] = {
     "chat": {},
 }
 """Experiment -> what is timed (or metered) of it -> relative change from which on it counts. Of latencies of
-inference: with what `tests/check_noise.py` saw about 1 % of false alarms at most, on two virtual cores
-(docs/method.md). The others are choices."""
+inference: a pool of processes on two virtual cores had at most about 1 % of false alarms with it. The others are
+choices."""
 OTHER_TIMES: Mapping[str, float] = {"time": 0.10}
 """Of experiments that the table above does not name."""
 

@@ -51,10 +51,3 @@ def test_a_product_that_torch_does_not_have_is_absent_with_its_reason(
     assert "product_float16" not in found.figures
     told = "torch has no such product here: not implemented for 'Half' at some line"
     assert found.absent["figures.product_float16"] == told
-
-
-def test_a_and_b_are_the_same_work(space: Workspace) -> None:
-    a, b = (machine.run_noise(case("noise", batch_size=2, options=(("side", side),)), space) for side in "AB")
-    assert (a.weight_bytes, a.items_per_step, a.flags) == (b.weight_bytes, 2, b.flags)
-    assert len(a.seconds) >= 1
-    assert from_json(Measurement, to_json(a)) == a

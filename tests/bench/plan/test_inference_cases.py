@@ -9,17 +9,18 @@ from typing import Any
 from bench.core.budgets import BUDGETS, COMPILED_KINDS, COMPILED_LANGUAGE_KINDS
 from bench.core.experiments import LANGUAGE_EXPERIMENTS
 from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS
+from bench.core.turns import reference_of
 from bench.plan.cases import time_limit
 from bench.plan.command_line import make_plan
 from bench.plan.inference_cases import (
     ceilings_case,
     image_sizes,
     inference_case,
+    inference_rows,
     language_case,
     language_rows,
     largest_case,
     layer_case,
-    noise_case,
     rows_of,
     user_cases,
 )
@@ -29,7 +30,7 @@ from bench.plan.training_cases import needed_training, training_case
 DEFAULTS: dict[str, Any] = {"device": "cpu", "dataset": "mnist5k", "data_dir": "data"}
 
 
-ROW: dict[str, Any] = {"image_size": 32, "mode": "eager", "batch_size": 1, "precision": "fp32", "repeat": 0}
+ROW: dict[str, Any] = {"image_size": 32, "mode": "eager", "batch_size": 1, "precision": "fp32"}
 
 
 def make(**given: Any) -> Plan:
@@ -55,9 +56,7 @@ def test_weights_with_other_contents_are_another_case(tmp_path: Path) -> None:
 
     def case_id() -> str:
         made = make(models="resnet18", weights=str(weights))
-        return inference_case(
-            made, model="resnet18", image_size=32, mode="eager", batch_size=1, precision="fp32", repeat=0
-        ).id
+        return inference_case(made, model="resnet18", image_size=32, mode="eager", batch_size=1, precision="fp32").id
 
     weights.write_bytes(b"one")
     first = case_id()
@@ -127,12 +126,20 @@ def test_both_modes_of_a_batch_size_run_before_the_next_batch_size() -> None:
     ]
 
 
-def test_noise_and_ceilings_are_cases_of_the_machine() -> None:
-    made = make(models="cnn_small", benchmark_max_time=3.0)
-    a, b = (noise_case(made, model="cnn_small", batch_size=8, side=side, repeat=2) for side in "AB")
-    assert dataclasses.replace(a, options=b.options) == b
-    assert (a.option("side"), b.option("side"), a.option("max_seconds")) == ("A", "B", 3.0)
-    assert ceilings_case(made).experiment == "ceilings"
+def test_ceilings_are_a_case_of_the_machine() -> None:
+    case = ceilings_case(make())
+    assert (case.experiment, case.model, case.dataset) == ("ceilings", "hardware", "random")
+
+
+def test_the_twin_of_a_reference_is_another_case_of_the_same_set() -> None:
+    made = make()
+    rows = [row for row in inference_rows(made) if row["model"] in made.budget.twins]
+    twins = [row for row in rows if row["twin"]]
+    assert {(row["mode"], row["precision"]) for row in twins} == {("eager", "fp32")}
+    for row in twins:
+        reference, twin = inference_case(made, **{**row, "twin": 0}), inference_case(made, **row)
+        assert reference.id != twin.id
+        assert reference_of(twin) == reference
 
 
 def test_named_networks_are_measured_in_every_row() -> None:
@@ -158,7 +165,7 @@ def test_images_that_judge_can_be_given_and_then_take_their_time() -> None:
 
 
 def test_a_layer_is_a_case_of_its_width() -> None:
-    case = layer_case(make(), kind="conv3x3", width=64, mode="eager", batch_size=2, precision="nf4_weights", repeat=0)
+    case = layer_case(make(), kind="conv3x3", width=64, mode="eager", batch_size=2, precision="nf4_weights")
     assert (case.experiment, case.model, case.option("width"), case.image_size) == ("layers", "conv3x3", 64, 16)
 
 
@@ -171,9 +178,7 @@ def test_time_limits() -> None:
 
 def test_limits_of_pytest_benchmark_reach_the_stopping_rule() -> None:
     made = make(benchmark_max_time=3.0)
-    case = inference_case(
-        made, model="cnn_small", image_size=32, mode="eager", batch_size=1, precision="fp32", repeat=0
-    )
+    case = inference_case(made, model="cnn_small", image_size=32, mode="eager", batch_size=1, precision="fp32")
     assert case.option("max_seconds") == 3.0
 
 
@@ -204,7 +209,8 @@ def test_language_rows_are_side_by_side_and_each_once() -> None:
 
 def test_what_does_not_depend_on_chance_is_not_repeated() -> None:
     rows = language(precisions="fp32", repeats=3)
-    assert sum(row[0] == "decode" for row in rows) == sum(row[0] == "load" for row in rows) == 3
+    assert sum(row[0] == "load" for row in rows) == 3
+    assert sum(row[0] in ("prefill", "decode") for row in rows) == 2  # their processes are those of sets
     assert sum(row[0] in ("perplexity", "chat") for row in rows) == 2
 
 

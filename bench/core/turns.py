@@ -1,0 +1,51 @@
+"""Turns: what a worker that takes them is offered, and which route the others are compared with. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from bench.core.records import Case
+
+TURN_SECONDS = 0.05
+"""A turn goes on for about so long, or for one call that takes longer."""
+TURN_CALLS = 3
+"""The fewest calls of a turn, where they are not longer than a turn."""
+TWIN = "twin"
+"""Option of a case that runs its route once more in its set: what sets the two apart is noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Samples of one turn, in seconds."""
+
+    seconds: tuple[float, ...]
+    device_seconds: tuple[float, ...] | None = None
+
+
+class Turns(Protocol):
+    """The set that a worker belongs to."""
+
+    def serve(self, take: Callable[[], Taken], held_bytes: int) -> bool:
+        """Call ``take`` once in each round, when its turn comes, and wait in between; returns after the last round.
+
+        Args:
+            held_bytes: memory that this process holds now, for whether those of the set fit together.
+
+        Returns:
+            Whether the rounds ended because the ratios were certain enough, not because time was up.
+        """
+        ...
+
+
+def reference_of(case: Case) -> Case:
+    """The route that each row of the set of ``case`` is compared with: float32, eager, in torch."""
+    options = tuple(pair for pair in case.options if pair[0] != TWIN)
+    return dataclasses.replace(case, runtime="torch", precision="fp32", mode="eager", options=options)
+
+
+def is_twin(case: Case) -> bool:
+    """Whether ``case`` runs its route once more."""
+    return bool(case.option(TWIN))

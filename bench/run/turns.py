@@ -1,0 +1,343 @@
+"""Sets: fresh processes of the routes of one subject, which take turns in rounds, so that their ratios are paired."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.core.budgets import Sampling
+from bench.core.experiments import EXPERIMENTS, sampling_of
+from bench.core.records import Case, Figure, Measurement, Turn
+from bench.core.turns import is_twin, reference_of
+from bench.plan.cases import Requested
+from bench.run.process import Worker
+from bench.run.requests import Performed, Progress, performed
+
+LEAST_ROUNDS = 5
+"""Rounds of a set, fewer only where a budget asks for fewer samples."""
+MEMORY_SHARE = 0.6
+"""Share of the memory that the processes of a set may hold together."""
+ERROR_OF_MEDIAN = 1.4826 * math.sqrt(math.pi / 2)
+"""Standard error of a median of normal values, of whose median absolute deviation over the root of their number."""
+IDLE_CORES = 0.2
+"""A process that keeps more cores busy while it waits disturbs the turns of the others, and its row has a note."""
+
+Request = Callable[[Case, int], dict[str, Any]]
+"""The request to run a case in the set of a number."""
+Open = Callable[[dict[str, Any], Progress], Worker]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetPlan:
+    """The cases of a run that are measured in sets."""
+
+    asked: Sequence[Requested] = ()
+    """Cases that a test is going to ask for, in the order of the tests."""
+    count: int = 1
+    close: float | None = None
+    """See `Sets`."""
+
+    def beside(self, case: Case) -> list[Requested]:
+        """Cases of the set of ``case``, itself among them; none if it takes no turns, or no test will ask for it."""
+        if not EXPERIMENTS[case.experiment].takes_turns or all(one.id != case.id for one, _ in self.asked):
+            return []
+        subject = reference_of(case)
+        return [pair for pair in self.asked if reference_of(pair[0]) == subject]
+
+
+@dataclass(kw_only=True)
+class Seat:
+    """A route in one set: its process, and the turns that it took there."""
+
+    case: Case
+    number: int
+    """Of the set, from 0."""
+    limit: float
+    """Seconds for each message of the worker: to prepare, for a turn, for the passes after the rounds."""
+    worker: Worker | None = None
+    reply: Mapping[str, Any] | None = None
+    """Last message of the worker; None while it takes turns."""
+    held_bytes: int = 0
+    rounds: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    """What it sent of each turn."""
+    references: dict[int, float] = field(default_factory=dict)
+    """Median seconds of a call of the reference, by round."""
+    seconds: float = 0.0
+    """Time that was spent on it alone."""
+    idle_seconds: float = 0.0
+    idle_cpu_seconds: float = 0.0
+    certain: bool = False
+
+    def prepare(self, open_worker: Open, request: dict[str, Any], progress: Progress) -> None:
+        """Start its process and wait until it is ready for turns, or has failed."""
+        begin = time.monotonic()
+        try:
+            self.worker = open_worker({**request, "turns": True}, progress)
+        except (OSError, EOFError) as error:
+            message = f"no worker could be started ({type(error).__name__}: {error})"
+            self.reply = {"failure": {"kind": "crashed", "message": message}}
+        else:
+            ready = self._receive("ready")
+            self.held_bytes = int(ready["held_bytes"]) if ready else 0
+        self.seconds += time.monotonic() - begin
+
+    def turn(self, number: int) -> None:
+        """Let it take its turn in the round ``number``."""
+        assert self.worker is not None
+        begin = time.monotonic()
+        self.worker.send(("turn", self.limit, False))
+        taken = self._receive("turn")
+        if taken:
+            self.rounds[number] = taken
+            self.idle_seconds += taken["idle_seconds"]
+            self.idle_cpu_seconds += taken["idle_cpu_seconds"]
+        self.seconds += time.monotonic() - begin
+
+    def finish(self, *, certain: bool) -> None:
+        """Let it go through its other passes, and take its reply."""
+        assert self.worker is not None
+        begin = time.monotonic()
+        self.certain = certain
+        self.worker.send(("finish", self.limit, certain))
+        self._receive("reply")
+        self.seconds += time.monotonic() - begin
+
+    def leave(self) -> None:
+        """End its process."""
+        if self.worker:
+            self.worker.end()
+            self.worker = None
+
+    @property
+    def playing(self) -> bool:
+        """Whether it takes part in rounds."""
+        return self.worker is not None and self.reply is None
+
+    def median(self, number: int) -> float | None:
+        """Median seconds of a call in one round; None if it took no turn."""
+        taken = self.rounds.get(number)
+        return float(statistics.median(taken["seconds"])) if taken else None
+
+    def _receive(self, expected: str) -> Mapping[str, Any] | None:
+        assert self.worker is not None
+        kind, content = self.worker.receive(self.limit)
+        if kind == "reply":
+            self.reply = content
+            self.leave()
+        return content if kind == expected else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sets:
+    """The routes of one subject, and how they are measured together."""
+
+    members: Sequence[Case]
+    """Cases that were asked for."""
+    count: int
+    """Sets of fresh processes."""
+    close: float | None
+    """After the first set, routes that take longer than so many times the fastest one are left out; None keeps all."""
+    memory_bytes: int | None
+    """Memory that there is for the processes of a set; None is unknown, and then all are started."""
+    request: Request
+    open_worker: Open
+    limit: Callable[[Case], float]
+    progress: Progress
+
+    def measure(self) -> dict[str, Performed]:
+        """The result of each member, by the id of its case."""
+        seats: dict[str, list[Seat]] = {case.id: [] for case in self.members}
+        for number in range(self.count):
+            for seat in self._set(number, self.members if number == 0 else self._close(seats)):
+                seats[seat.case.id].append(seat)
+        return {case.id: _performed(seats[case.id], self.count) for case in self.members if seats[case.id]}
+
+    def _set(self, number: int, routes: Sequence[Case]) -> Iterable[Seat]:
+        """Seats of ``routes`` after their turns, in as many groups as memory asks for, each with the reference."""
+        reference = reference_of(self.members[0])
+        waiting = sorted(routes, key=lambda case: case != reference)
+        asked = reference in routes
+        while waiting:
+            group = _Group(sets=self, number=number)
+            try:
+                waiting = group.seat([reference, *(case for case in waiting if case != reference)])
+                group.take_rounds()
+                group.finish()
+            finally:
+                group.leave()
+            yield from (seat for seat in group.seats if seat.case != reference or asked)
+            asked = False
+
+    def _close(self, seats: Mapping[str, Sequence[Seat]]) -> list[Case]:
+        """Routes of the sets after the first: those that did not fail, the reference, its twin and the fast ones."""
+        first = {case: seats[case.id][0] for case in self.members if seats[case.id]}
+        typical = {case: _typical(seat) for case, seat in first.items() if not _failed(seat) and seat.rounds}
+        if not typical:
+            return []
+        limit = math.inf if self.close is None else self.close * min(typical.values())
+        reference = reference_of(self.members[0])
+        return [
+            case
+            for case, seconds in typical.items()
+            if seconds <= limit or reference_of(case) == case == reference or is_twin(case)
+        ]
+
+
+@dataclass(kw_only=True)
+class _Group:
+    """Processes that take turns with one another: a set, or as much of it as memory holds."""
+
+    sets: Sets
+    number: int
+    seats: list[Seat] = field(default_factory=list)
+
+    def seat(self, routes: Sequence[Case]) -> list[Case]:
+        """Prepare ``routes`` one after another while the next one is expected to fit. Returns the others.
+
+        A process is expected to hold as much as the largest one so far. The reference and one more are always tried.
+        """
+        for place, case in enumerate(routes):
+            if place > 1 and not self._fits_one_more():
+                return list(routes[place:])
+            seat = Seat(case=case, number=self.number, limit=self.sets.limit(case))
+            self.seats.append(seat)
+            self.sets.progress(f"{self._name(case)}: preparing {place + 1} of {len(routes)}")
+            seat.prepare(self.sets.open_worker, self.sets.request(case, self.number), self.sets.progress)
+        return []
+
+    def take_rounds(self) -> None:
+        """Rounds in shuffled order until the ratios are certain enough or time is up."""
+        rule = sampling_of(self.seats[0].case)
+        order = random.Random(f"{self.seats[0].case.id} {self.number}")
+        begin = time.monotonic()
+        number = 0
+        while any(seat.playing for seat in self.seats) and not self._over(rule, number, time.monotonic() - begin):
+            playing = [seat for seat in self.seats if seat.playing]
+            order.shuffle(playing)
+            for seat in playing:
+                seat.turn(number)
+            reference = self.seats[0].median(number)
+            for seat in playing:
+                if reference is not None and number in seat.rounds:
+                    seat.references[number] = reference
+            number += 1
+            self.sets.progress(f"{self._name(self.seats[0].case)}: round {number}")
+
+    def finish(self) -> None:
+        """Other passes of each process, one at a time and the reference first, after the rounds of the first set."""
+        for seat in self.seats:
+            if seat.playing and self.number == 0:
+                self.sets.progress(f"{self._name(seat.case)}: {seat.case.precision} {seat.case.mode}, other passes")
+                seat.finish(certain=self._certain(sampling_of(seat.case)))
+            seat.leave()
+
+    def leave(self) -> None:
+        """End all processes."""
+        for seat in self.seats:
+            seat.leave()
+
+    def _over(self, rule: Sampling, number: int, passed: float) -> bool:
+        share = sum(seat.playing for seat in self.seats) / self.sets.count
+        if number < min(LEAST_ROUNDS, rule.min_samples):
+            return False
+        if passed >= rule.max_seconds * share:
+            return True
+        return passed >= rule.min_seconds * share and self._enough(rule) and self._certain(rule)
+
+    def _enough(self, rule: Sampling) -> bool:
+        least = math.ceil(rule.min_samples / self.sets.count)
+        return all(sum(len(taken["seconds"]) for taken in seat.rounds.values()) >= least for seat in self._playing)
+
+    def _certain(self, rule: Sampling) -> bool:
+        """Whether every ratio, or without another route every median, has a small enough standard error."""
+        reference, *others = self.seats
+        playing = [seat for seat in others if seat.references]
+        if not playing:
+            return _error([reference.median(number) or math.nan for number in reference.rounds]) <= rule.relative_error
+        return all(_error(_ratios(seat)) <= rule.relative_error for seat in playing)
+
+    @property
+    def _playing(self) -> list[Seat]:
+        return [seat for seat in self.seats if seat.playing]
+
+    def _fits_one_more(self) -> bool:
+        held = [seat.held_bytes for seat in self.seats if seat.playing]
+        memory = self.sets.memory_bytes
+        return memory is None or sum(held) + max(held, default=0) <= MEMORY_SHARE * memory
+
+    def _name(self, case: Case) -> str:
+        return f"{case.experiment} {case.model} b{case.batch_size}, set {self.number + 1} of {self.sets.count}"
+
+
+def _ratios(seat: Seat) -> list[float]:
+    return [reference / (seat.median(number) or math.nan) for number, reference in seat.references.items()]
+
+
+def _error(values: Sequence[float]) -> float:
+    """Standard error of the median over the median; infinite for fewer than two values."""
+    if len(values) < 2:
+        return math.inf
+    middle = statistics.median(values)
+    deviation = statistics.median(abs(value - middle) for value in values)
+    return ERROR_OF_MEDIAN * deviation / math.sqrt(len(values)) / middle
+
+
+def _typical(seat: Seat) -> float:
+    return float(statistics.median(second for taken in seat.rounds.values() for second in taken["seconds"]))
+
+
+def _failed(seat: Seat) -> bool:
+    return seat.reply is not None and "failure" in seat.reply
+
+
+def _performed(seats: Sequence[Seat], count: int) -> Performed:
+    """Result of a case from its seat in each set: the first one's passes, and the turns of all."""
+    first, *later = seats
+    assert first.reply is not None
+    found = performed(first.case, first.reply, sum(seat.seconds for seat in seats))
+    if not isinstance(found.outcome, Measurement) or not first.rounds:
+        return found
+    return dataclasses.replace(found, outcome=_with_turns(found.outcome, [first, *later], count))
+
+
+def _with_turns(measurement: Measurement, seats: Sequence[Seat], count: int) -> Measurement:
+    taken = [(seat, number, one) for seat in seats for number, one in seat.rounds.items()]
+    on_device = [second for _, _, one in taken for second in one["device_seconds"] or ()]
+    waited = sum(seat.idle_seconds for seat in seats)
+    idle = sum(seat.idle_cpu_seconds for seat in seats) / waited if waited else 0.0
+    return dataclasses.replace(
+        measurement,
+        seconds=tuple(second for _, _, one in taken for second in one["seconds"]),
+        device_seconds=tuple(on_device) or None,
+        turns=tuple(
+            Turn(
+                set=seat.number,
+                round=number,
+                samples=len(one["seconds"]),
+                reference_seconds=seat.references.get(number),
+            )
+            for seat, number, one in taken
+        ),
+        figures={**measurement.figures, "cores_while_waiting": Figure(value=idle, unit="cores", better="lower")},
+        notes=(*measurement.notes, *_notes(seats, count, idle)),
+    )
+
+
+def _notes(seats: Sequence[Seat], count: int, idle: float) -> list[str]:
+    """Sets that this route was left out of or failed in, and cores that it kept busy while others had their turns."""
+    notes = [
+        f"set {seat.number + 1}: {seat.reply['failure']['kind']}, {seat.reply['failure']['message']}"
+        for seat in seats
+        if seat.reply is not None and _failed(seat)
+    ]
+    if len(seats) < count and not notes:
+        notes.append(f"in {len(seats)} of {count} sets: much slower than the fastest route")
+    if idle > IDLE_CORES:
+        notes.append(f"kept {idle:.2f} cores busy while it waited for its turns")
+    return notes

@@ -1,0 +1,254 @@
+"""Sets of real workers: who takes turns with whom, and what a worker that fails leaves of its set."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.core.records import Case, Failure, Measurement
+from bench.core.turns import reference_of
+from bench.core.workspace import Workspace
+from bench.run.engine import Engine
+from bench.run.journal import Journal
+from bench.run.process import ProcessRunner, Worker
+from bench.run.turns import SetPlan
+from tests.processes import alive
+
+NETWORKS = '''
+import os, time
+import torch
+from torch import nn
+
+class Network(nn.Module):
+    """Takes five milliseconds a call; at its 18th call, which is in its first turn, it does what its name says."""
+    def __init__(self, fault, dtype=torch.bfloat16):
+        super().__init__()
+        self.layer = nn.Linear(3 * 32 * 32, 10)
+        self.fault, self.dtype, self.calls = fault, dtype, 0
+    def forward(self, images):
+        time.sleep(0.005)
+        self.calls += self.layer.weight.dtype == self.dtype
+        if self.calls == 18:
+            self.fault()
+        return self.layer(images.flatten(1))
+
+def once():
+    if os.path.exists({mark!r}):
+        os._exit(3)
+    open({mark!r}, "w").close()
+
+def sound(): return Network(lambda: None)
+def exits(): return Network(lambda: os._exit(3))
+def hangs(): return Network(lambda: time.sleep(600))
+def raises(): return Network(lambda: 1 / 0)
+def reference_exits(): return Network(lambda: os._exit(3), torch.float32)
+def exits_in_the_second_set(): return Network(once)
+'''
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("networks")
+    file = folder / "networks.py"
+    file.write_text(NETWORKS.replace("{mark!r}", repr(str(folder / "mark"))))
+    return file
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    folder = tmp_path_factory.mktemp("sets")
+    space = Workspace(results=folder / "results", data_dir=folder / "data")
+    space.results.mkdir()
+    engine = an_engine(space)
+    engine.survey("cpu", 1)
+    facts = engine.prepare(a_case("cnn_small"), [])
+    engine.resume([facts["dataset"]["digest"]], take=False)
+    return engine
+
+
+@pytest.fixture
+def engine(prepared: Engine, tmp_path: Path) -> Engine:
+    space = dataclasses.replace(prepared.workspace, results=tmp_path)
+    own = an_engine(space)
+    own.machine, own.flags, own.marks = prepared.machine, prepared.flags, prepared.marks
+    return own
+
+
+def an_engine(space: Workspace) -> Engine:
+    return Engine(
+        runner=ProcessRunner(),
+        workspace=space,
+        journal=Journal(space.results / "journal.jsonl"),
+        case_timeout=lambda case: 60.0,
+        progress=lambda line: None,
+    )
+
+
+def a_case(model: str, precision: str = "fp32", **changes: Any) -> Case:
+    fields: dict[str, Any] = {
+        "experiment": "inference",
+        "dataset": "mnist5k",
+        "image_size": 32,
+        "device": "cpu",
+        "threads": 1,
+        "budget": "smoke",
+        "batch_size": 3,
+    }
+    return Case(model=model, precision=precision, **{**fields, **changes})
+
+
+def measured(engine: Engine, *cases: Case, sets: int = 2, close: float | None = None) -> list[Measurement | Failure]:
+    engine.sets = SetPlan(asked=[(case, None) for case in cases], count=sets, close=close)
+    return [engine.run(case) for case in cases]
+
+
+def routes(file: Path, network: str) -> tuple[Case, Case, Case]:
+    """Reference, a second one, and the one whose fault shows."""
+    model = f"{file}:{network}"
+    return a_case(model), a_case(model, "bf16_autocast"), a_case(model, "bf16")
+
+
+def test_routes_take_turns_with_the_reference(engine: Engine, networks: Path) -> None:
+    reference, other = measured(engine, *routes(networks, "sound")[:2])
+    assert isinstance(reference, Measurement)
+    assert isinstance(other, Measurement)
+    assert {turn.set for turn in other.turns} == {0, 1}
+    assert [(turn.set, turn.round) for turn in other.turns] == [(turn.set, turn.round) for turn in reference.turns]
+    begin = 0
+    for own, paired in zip(reference.turns, other.turns, strict=True):
+        median = statistics.median(reference.seconds[begin : begin + own.samples])
+        assert own.reference_seconds == paired.reference_seconds == median
+        begin += own.samples
+    assert other.figures["cores_while_waiting"].value < 0.2
+    assert all(turn.samples >= 3 for turn in other.turns)
+    assert [entry.outcome for entry in engine.journal.read().entries] == [reference, other]
+
+
+def test_a_reference_that_was_not_asked_for_is_no_row(engine: Engine, networks: Path) -> None:
+    _, other, _ = routes(networks, "sound")
+    (found,) = measured(engine, other)
+    assert isinstance(found, Measurement)
+    assert all(turn.reference_seconds for turn in found.turns)
+    assert list(engine.outcomes) == [other.id]
+    assert [entry.outcome.case for entry in engine.journal.read().entries] == [other]
+
+
+@pytest.mark.parametrize(
+    ("network", "kind", "message"),
+    [("exits", "crashed", "exit status 3"), ("hangs", "timed_out", "3 s"), ("raises", "error", "ZeroDivisionError")],
+)
+def test_a_worker_that_fails_leaves_its_set(
+    engine: Engine, networks: Path, network: str, kind: str, message: str
+) -> None:
+    engine.case_timeout = lambda case: 3.0 if case.precision == "bf16" and "hangs" in case.model else 60.0
+    reference, other, failed = measured(engine, *routes(networks, network))
+    assert isinstance(reference, Measurement)
+    assert isinstance(other, Measurement)
+    assert all(turn.reference_seconds for turn in other.turns)
+    assert isinstance(failed, Failure)
+    assert failed.kind == kind
+    assert message in failed.message
+
+
+def test_without_a_reference_the_others_go_on(engine: Engine, networks: Path) -> None:
+    reference, _, other = measured(engine, *routes(networks, "reference_exits"))
+    assert isinstance(reference, Failure)
+    assert isinstance(other, Measurement)
+    assert {turn.reference_seconds for turn in other.turns} == {None}
+
+
+def test_a_failure_in_a_later_set_keeps_the_first_one(engine: Engine, networks: Path) -> None:
+    reference, _, other = measured(engine, *routes(networks, "exits_in_the_second_set"))
+    assert isinstance(reference, Measurement)
+    assert isinstance(other, Measurement)
+    assert {turn.set for turn in other.turns} == {0}
+    assert {turn.set for turn in reference.turns} == {0, 1}
+    assert any(note.startswith("set 2: crashed, ") for note in other.notes)
+
+
+def test_routes_that_do_not_fit_together_take_turns_in_pairs(
+    engine: Engine, networks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert engine.machine is not None
+    engine.machine = dataclasses.replace(engine.machine, memory_bytes=1)
+    opened = started(engine, monkeypatch)
+    found = measured(engine, *routes(networks, "sound"), sets=1)
+    precisions = [case.precision for case in opened]
+    assert precisions == ["fp32", "bf16_autocast", "fp32", "bf16"]
+    for outcome in found:
+        assert isinstance(outcome, Measurement)
+        assert all(turn.reference_seconds for turn in outcome.turns)
+
+
+def test_slow_routes_are_in_the_first_set_alone(engine: Engine, networks: Path) -> None:
+    reference, twin = (a_case(f"{networks}:sound", options=own) for own in ((), (("twin", True),)))
+    assert reference_of(twin) == reference
+    found = measured(engine, reference, twin, a_case(f"{networks}:sound", "bf16"), close=0.5)
+    sets = [{turn.set for turn in outcome.turns} for outcome in found if isinstance(outcome, Measurement)]
+    assert sets == [{0, 1}, {0, 1}, {0}]
+
+
+def test_a_resumed_run_measures_the_reference_again(
+    engine: Engine, networks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, other, last = routes(networks, "sound")
+    kept = measured(engine, reference, other)
+    later = an_engine(engine.workspace)
+    later.machine, later.flags, later.marks = engine.machine, engine.flags, engine.marks
+    later.adoption = dataclasses.replace(
+        later.adoption, entries={entry.outcome.case.id: entry for entry in engine.journal.read().entries}
+    )
+    opened = started(later, monkeypatch)
+    *taken, measured_now = measured(later, reference, other, last, sets=1)
+    assert taken == kept
+    assert [case.precision for case in opened] == ["fp32", "bf16"]
+    assert isinstance(measured_now, Measurement)
+    assert all(turn.reference_seconds for turn in measured_now.turns)
+
+
+def test_ctrl_c_ends_every_worker(engine: Engine, networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers: list[int] = []
+
+    def interrupt(line: str) -> None:
+        if line.endswith("round 2"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    engine.progress = interrupt
+    opened = ProcessRunner.open
+
+    def noting(self: ProcessRunner, request: dict[str, Any], progress: Any) -> Worker:
+        workers.append((worker := opened(self, request, progress)).process.pid)
+        return worker
+
+    monkeypatch.setattr(ProcessRunner, "open", noting)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            measured(engine, *routes(networks, "sound")[:2])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(workers) == 2
+    assert not any(alive(pid) for pid in workers)
+    assert not engine.outcomes
+    assert not engine.journal.path.exists()
+
+
+def started(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[Case]:
+    """Cases of the workers that ``engine`` starts from now on."""
+    cases: list[Case] = []
+    performer = engine.runner
+    opened = performer.open
+    assert opened is not None
+
+    def noting(request: dict[str, Any], progress: Any) -> Worker:
+        cases.append(Case(**{**request["case"], "options": tuple(map(tuple, request["case"]["options"]))}))
+        return opened(request, progress)
+
+    monkeypatch.setattr(performer, "open", noting)
+    return cases

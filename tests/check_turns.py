@@ -1,0 +1,256 @@
+"""How good are the ratios of turns? Run on demand, for some minutes on two cores.
+
+    python tests/check_turns.py --folder /tmp/turns [--sets 60] [--model resnet14_cifar] [--batch-size 8]
+
+Measures three routes in so many sets of fresh processes: the reference, the same once more (A/A), and the same with a
+real delay of 5 % in each call. Then all of it again, beside a neighbour that burns one core in bursts of 2 to 12 s.
+Of the sets, those that follow one another are taken together, 3, 6 and 12 at a time, as a run would have them. A call:
+the interval excludes 1, and the ratio is more than 1 % away from it.
+
+Blocks of sets that overlap share sets: the Wilson intervals, which take trials as independent, are of disjoint blocks.
+Exit status 1 where more than 5 % of A/A ratios are 2 % away from 1, or more than 2 % are called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scipy.stats import binomtest  # noqa: E402
+
+from bench.core.budgets import BUDGETS  # noqa: E402
+from bench.core.records import Case, Measurement  # noqa: E402
+from bench.core.workspace import Workspace  # noqa: E402
+from bench.plan.command_line import available_cores  # noqa: E402
+from bench.report.turns import PairedRatio, ratio_of_sets, rounds_of  # noqa: E402
+from bench.run.engine import Engine  # noqa: E402
+from bench.run.journal import Journal  # noqa: E402
+from bench.run.process import ProcessRunner, Worker  # noqa: E402
+from bench.run.turns import SetPlan  # noqa: E402
+
+DELAY = 0.05
+FAR, NEAR = 0.01, 0.02
+"""Beyond the first a ratio may be called; within the second an A/A ratio is good."""
+TOGETHER = (3, 6, 12)
+BUDGET = BUDGETS["quick"]
+TWIN, DELAYED = True, "delayed"
+NETWORK = """\
+import time
+
+from models import classifier
+
+
+def network():
+    return classifier({model!r}).build()
+
+
+def delayed():
+    built = classifier({model!r}).build()
+
+    def wait(module, inputs, output):
+        begin = time.perf_counter()
+        while time.perf_counter() - begin < {seconds!r}:
+            pass
+
+    built.register_forward_hook(wait)
+    return built
+"""
+NEIGHBOUR = """\
+import random, time
+drawn = random.Random(7)
+while True:
+    end = time.monotonic() + drawn.uniform(2, 12)
+    while time.monotonic() < end:
+        sum(range(10000))
+    time.sleep(drawn.uniform(2, 12))
+"""
+
+Rounds = list[list[float]]
+"""Ratios of the rounds of each set."""
+
+
+class Delaying(ProcessRunner):
+    """Starts the worker of the delayed route on the delayed network: to its set it is a twin."""
+
+    def open(self, request: dict[str, Any], progress: Any) -> Worker:
+        case = request.get("case", {})
+        if ["twin", DELAYED] in case.get("options", []):
+            request = {**request, "case": {**case, "model": case["model"].replace(":network", ":delayed")}}
+        return super().open(request, progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trials:
+    """Ratios of blocks of sets, of the route that is the same and of the one that is delayed."""
+
+    same: Sequence[PairedRatio]
+    delayed: Sequence[PairedRatio]
+
+    @property
+    def near(self) -> int:
+        return sum(abs(ratio.value - 1) <= NEAR for ratio in self.same)
+
+    @property
+    def called(self) -> int:
+        return sum(map(call, self.same))
+
+    @property
+    def seen(self) -> int:
+        return sum(call(ratio) and ratio.value < 1 for ratio in self.delayed)
+
+    @property
+    def covered(self) -> int:
+        return sum(holds(ratio, 1.0) for ratio in self.same) + sum(holds(one, 1 / (1 + DELAY)) for one in self.delayed)
+
+    @property
+    def good(self) -> bool:
+        return self.near >= 0.95 * len(self.same) and self.called <= max(0.02 * len(self.same), 0)
+
+
+def call(ratio: PairedRatio) -> bool:
+    """Whether a ratio is called faster or slower."""
+    return not holds(ratio, 1.0) and abs(ratio.value - 1) > FAR
+
+
+def holds(ratio: PairedRatio, truth: float) -> bool:
+    return ratio.interval is None or ratio.interval.low <= truth <= ratio.interval.high
+
+
+def trials(same: Rounds, delayed: Rounds, together: int) -> Trials:
+    """Disjoint blocks of ``together`` sets that follow one another."""
+    begins = range(0, len(same) - together + 1, together)
+    return Trials(
+        same=[ratio_of_sets(same[begin : begin + together]) for begin in begins],
+        delayed=[ratio_of_sets(delayed[begin : begin + together]) for begin in begins],
+    )
+
+
+def words(name: str, together: int, found: Trials) -> str:
+    count = len(found.same)
+    errors = [abs(ratio.value - 1) for ratio in found.same]
+    return (
+        f"{name}, {together} sets, {count} trials: A/A within {NEAR:.0%} {share(found.near, count)}, "
+        f"root mean square {statistics.fmean(error**2 for error in errors) ** 0.5:.2%}, worst {max(errors):.2%}; "
+        f"called {share(found.called, count)}; {DELAY:.0%} delay called {share(found.seen, count)}; "
+        f"intervals that cover {share(found.covered, 2 * count)}"
+    )
+
+
+def share(count: int, of: int) -> str:
+    interval = binomtest(count, of).proportion_ci(method="wilson")
+    return f"{count} of {of} ({interval.low:.0%} to {interval.high:.0%})"
+
+
+def measure(engine: Engine, model: str, batch_size: int, sets: int, number: int) -> list[Measurement]:
+    """The reference, its twin and the delayed route, in so many sets; each with the turns that `quick` gives a set."""
+    rule = BUDGET.sampling
+    options = {
+        "max_seconds": rule.max_seconds / BUDGET.sets * sets,
+        "min_samples": -(-rule.min_samples // BUDGET.sets) * sets,
+    }
+    cases = [
+        Case(
+            experiment="inference",
+            model=model,
+            dataset="mnist5k",
+            image_size=32,
+            device="cpu",
+            threads=available_cores(),
+            budget=BUDGET.name,
+            batch_size=batch_size,
+            repeat=number,
+            options=tuple(sorted({**options, **({"twin": twin} if twin else {})}.items())),
+        )
+        for twin in (None, TWIN, DELAYED)
+    ]
+    engine.sets = SetPlan(asked=[(case, None) for case in cases], count=sets)
+    found = []
+    for case in cases:
+        outcome = engine.run(case)
+        if not isinstance(outcome, Measurement):
+            raise SystemExit(f"{case.model}: {outcome.kind}: {outcome.message}")
+        found.append(outcome)
+    return found
+
+
+def pool(measured: Measurement) -> Rounds:
+    sets = rounds_of(measured)
+    return [sets[number] for number in sorted(sets)]
+
+
+@contextmanager
+def neighbour() -> Iterator[None]:
+    """A process that burns one core in bursts."""
+    process = subprocess.Popen([sys.executable, "-c", NEIGHBOUR])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def prepared(folder: Path) -> Engine:
+    engine = Engine(
+        runner=Delaying(),
+        workspace=Workspace(results=folder, data_dir=folder),
+        journal=Journal(folder / "journal.jsonl"),
+        case_timeout=lambda case: 300.0,
+        progress=lambda line: print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True),
+    )
+    engine.survey("cpu", available_cores())
+    first = Case(
+        experiment="inference",
+        model="cnn_small",
+        dataset="mnist5k",
+        image_size=32,
+        device="cpu",
+        threads=1,
+        budget=BUDGET.name,
+    )
+    engine.prepare(first, [])
+    return engine
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=None, help="where logs lie (default: a temporary one)")
+    parser.add_argument("--sets", type=int, default=60, help="sets of each half")
+    parser.add_argument("--model", default="resnet14_cifar")
+    parser.add_argument("--batch-size", type=int, default=8)
+    given = parser.parse_args()
+    if given.sets < min(TOGETHER):
+        parser.error(f"--sets {given.sets} is below {min(TOGETHER)}: give that many or more")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "networks.py"
+        file.write_text(NETWORK.format(model=given.model, seconds=0.0))
+        engine, model = prepared(folder), f"{file}:network"
+        usual = statistics.median(measure(engine, model, given.batch_size, 1, 0)[0].seconds)
+        file.write_text(NETWORK.format(model=given.model, seconds=DELAY * usual))
+        _, *quiet = map(pool, measure(engine, model, given.batch_size, given.sets, 1))
+        with neighbour():
+            _, *beside = map(pool, measure(engine, model, given.batch_size, given.sets, 2))
+    print(f"\n{given.model}, batch {given.batch_size}: {1e3 * usual:.2f} ms a call, {available_cores()} cores")
+    good = True
+    for name, (same, delayed) in (("quiet", quiet), ("beside a neighbour", beside)):
+        for together in (count for count in TOGETHER if count <= given.sets):
+            found = trials(same, delayed, together)
+            good &= found.good
+            print(words(name, together, found))
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
