@@ -63,7 +63,7 @@ LANGUAGE_ANSWER = ("decode", "perplexity", "prefill")
 LATER = (
     ("ceilings",),
     ("inference", "decode", "perplexity", "prefill"),
-    ("training", "training_step", "ladder", "noise"),
+    ("training", "training_step", "ladder"),
     ("layers", "load", "chat"),
     ("loading", "pretraining", "transfer", "ablation", "speedrun"),
 )
@@ -71,7 +71,6 @@ LATER = (
 
 FIXED_SECONDS: dict[str, float] = {
     "ceilings": 17.0,
-    "noise": 0.5,
     "training": 10.0,
     "ladder": 20.0,
     "training_step": 1.5,
@@ -176,7 +175,7 @@ def estimate(experiment: str, params: Mapping[str, Scalar], budget: Budget, sets
     if kind.kind == "training" and kind.sampling is None and budget.train_images is None:
         return WHOLE_TRAINING_SECONDS
     sampled = kind.sampling(budget).max_seconds if kind.sampling else 0.0
-    again = SET_SECONDS * (sets - 1) if getattr(kind, "takes_turns", False) else 0.0
+    again = SET_SECONDS * (sets - 1) if kind.takes_turns else 0.0
     converted = CONVERTED_SECONDS.get(str(params.get("mode", "eager")), 0.0) if kind.kind != "training" else 0.0
     return UNKNOWN * (FIXED_SECONDS[experiment] + converted + sampled + again)
 
@@ -261,7 +260,9 @@ def _rank(test: Wanted, device: str) -> tuple[int, int, int]:
     place = _place(test, device)
     later = next((level for level, names in enumerate(LATER) if test.experiment in names), len(LATER))
     repeat = test.params.get("repeat") or 0
-    return (int(repeat), 0 if place is not None else 1 + later, place if place is not None else 0)
+    if place is None or test.params.get("twin"):
+        return (int(repeat), 1 + later, 0)
+    return (int(repeat), 0, place)
 
 
 def _kind(test: Wanted) -> str:

@@ -39,6 +39,8 @@ class Minutes:
     """Selected tests that do not run, by their ids."""
     waiting: dict[str, Wanted] = field(default_factory=dict)
     """Chosen tests that have not run, by their ids."""
+    line: str = ""
+    """Result of the choice, for the user."""
 
     @property
     def left(self) -> float:
@@ -66,31 +68,33 @@ class Minutes:
             )
         self.left_out = {one.test: one for one in choice.left_out}
         self.waiting = {one.test: one for one in choice.chosen}
+        self.line = (
+            f"--minutes {self.asked:g}: {len(choice.chosen)} of {len(items)} cases are expected to fit into the "
+            f"{self.left:.0f} s after the start"
+        )
         by_test = {item.nodeid: item for item in items}
         return [by_test[one.test] for one in choice.chosen]
 
-    def start(self, test: str) -> tuple[str, ...]:
-        """Tests to leave out now that ``test`` is about to begin, since the time that is left is too short for them.
+    def late(self, test: str) -> tuple[str, ...]:
+        """Leave out, now that ``test`` has its turn, what there is no time for any more. Returns those tests.
 
         Cases of one subject are measured together: those that tell the least are left out until the others fit.
         """
-        first = self.waiting.get(test)
+        first = self.waiting.pop(test, None)
         if first is None:
             return ()
-        group = [one for one in self.waiting.values() if one.subject == first.subject]
-        dropped: list[str] = []
+        group = [first, *(one for one in self.waiting.values() if one.subject == first.subject)]
+        dropped: list[Wanted] = []
         while group and _price(group) > self.left:
-            dropped.append(group.pop().test)
-        for name in dropped:
-            late = self.waiting.pop(name)
+            dropped.append(group.pop())
+        for one in dropped:
+            self.waiting.pop(one.test, None)
             reason = f"{max(self.left, 0):.0f} s were left when its turn came"
-            self.left_out[name] = LeftOut(test=name, reason=reason, seconds=_price([late]))
-        return tuple(dropped)
+            self.left_out[one.test] = LeftOut(test=one.test, reason=reason, seconds=_price([one]))
+        return tuple(one.test for one in dropped)
 
     def why_not(self, test: str) -> str | None:
-        """Reason why ``test``, whose turn it is, is left out; None if it runs now."""
-        self.start(test)
-        self.waiting.pop(test, None)
+        """Reason why ``test`` is left out; None if it is not."""
         late = self.left_out.get(test)
         return f"left out: {late.reason}" if late else None
 
@@ -125,7 +129,7 @@ class Minutes:
         experiment = str(params.get("experiment") or _experiment_of(item.path.stem))
         seconds = known.of_test(item.nodeid, self.plan)
         if seconds is None:
-            seconds = estimate(experiment, params, self.plan.budget, getattr(self.plan, "sets", 1))
+            seconds = estimate(experiment, params, self.plan.budget, self.plan.sets)
         training = self._training_of(experiment, params)
         ready = training is None or known.has_weights(training)
         trained = estimate("training", {}, self.plan.budget, 1) if training else 0.0

@@ -72,6 +72,7 @@ class BenchSession:
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._last_shown = 0.0
         self._closing: list[str] = []
+        self._items: Sequence[pytest.Item] = ()
         self._json = _result_file(config, disabled=self.disabled)
         runner = (
             InlineRunner()
@@ -139,31 +140,28 @@ class BenchSession:
             model_digests={name: digest for name, digest in fetched.items() if digest},
             sources={name: self.engine.sources.watch(map(Path, files)) for name, files in facts["networks"].items()},
         )
-        self.engine.sets = SetPlan(
-            asked=list(self._asked(items)), count=self.plan.sets, close=self.plan.budget.close_routes
-        )
         adoption = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
         for line in adoption.lines() if self.config.option.resume else ():
             self._write_line(line)
         if self.config.option.resume and self.config.option.profile:
             self._write_line("resuming: --profile traces what runs now, not what is taken")
         if self.minutes:
-            self._fit(self.minutes, items)
+            self.minutes.plan = self.plan
+            chosen = self.minutes.choose(self._cases(items))
+            items[:] = [*chosen, *(item for item in items if not _is_case(item))]
+            self._write_line(self.minutes.line)
+        self._plan_sets(items)
         repaired = self.engine.journal.repair()  # not before: a run that does not begin leaves the journal as it is
         if repaired:
             self._write_line(repaired)
         self.engine.begin(self.facts(), self._commit())
         self._json.claim()
 
-    def _fit(self, minutes: Minutes, items: list[pytest.Item]) -> None:
-        """Leave those of ``items`` for which there is time."""
-        minutes.plan = self.plan
-        cases = self._cases(items)
-        chosen = minutes.choose(cases)
-        others = [item for item in items if not _is_case(item)]
-        items[:] = [*chosen, *others]
-        count = f"{len(chosen)} of {len(cases)} cases"
-        self._write_line(f"--minutes {minutes.asked:g}: {count} are expected to fit into {minutes.left:.0f} s")
+    def _plan_sets(self, items: Sequence[pytest.Item]) -> None:
+        self._items = items
+        self.engine.sets = SetPlan(
+            asked=list(self._asked(items)), count=self.plan.sets, close=self.plan.budget.close_routes
+        )
 
     def _limit(self, case: Case) -> float:
         limit = time_limit(self.plan, case)
@@ -171,7 +169,11 @@ class BenchSession:
 
     def why_left_out(self, test: str) -> str | None:
         """Reason why ``test``, whose turn it is, is not measured any more; None if it is."""
-        return self.minutes.why_not(test) if self.minutes else None
+        if self.minutes is None:
+            return None
+        if self.minutes.late(test):
+            self._plan_sets([item for item in self._items if item.nodeid not in self.minutes.left_out])
+        return self.minutes.why_not(test)
 
     @property
     def failures(self) -> list[Failure]:
