@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bench.core.precisions import COMPILED_MODES
 from bench.core.records import Case, Cold, Figure, Measurement
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import bits_of, precision_of
@@ -76,7 +77,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
 def _cold(subject: Subject, case: Case, times: Timed) -> Cold:
     """A compiled network of torch's is compiled in its first call; other runtimes do it before that."""
     route = subject.route
-    compiling = max(0.0, times.first_seconds - times.typical) if case.mode == "compiled" else route.compile_seconds
+    compiling = max(0.0, times.first_seconds - times.typical) if case.mode in COMPILED_MODES else route.compile_seconds
     return Cold(
         load=subject.load_seconds,
         convert=route.convert_seconds,

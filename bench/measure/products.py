@@ -81,6 +81,7 @@ _PRODUCTS: dict[str, _Operands] = {
     "aten::addmm": _Operands(left=1, right=2),
     "aten::baddbmm": _Operands(left=1, right=2),
     "aten::_int_mm": _Operands(left=0, right=1),
+    "aten::_scaled_mm": _Operands(left=0, right=1),
     "aten::linear": _Operands(left=0, right=1, transposed=True),
     "aten::mkldnn_linear": _Operands(left=0, right=1, transposed=True),
     "mkldnn::_linear_pointwise": _Operands(left=0, right=1, transposed=True, may_add=True),

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bench.core.precisions import PRECISIONS
+from bench.core.precisions import COMPILED_MODES, PRECISIONS
 from bench.core.workspace import TRACKERS
 from bench.plan.values import Parse, at_least, file, minutes, names, numbers, path, seconds, statistics
 
-MODES = ("eager", "compiled")
+MODES = ("eager", *COMPILED_MODES)
 FEWEST_NEW_TOKENS = 2
 """The first new token belongs to prefill: decoding is timed from there on."""
 

@@ -6,13 +6,13 @@ import dataclasses
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from bench.core.errors import InputError
-from bench.core.experiments import TABLE
+from bench.core.experiments import EXPERIMENTS, TABLE
 from bench.core.records import Case, Failure, Outcome
 from bench.plan.minutes import LeftOut, Wanted, choose, estimate
 from bench.plan.plan import Plan
@@ -85,12 +85,14 @@ class Minutes:
             return ()
         group = [first, *(one for one in self.waiting.values() if one.subject == first.subject)]
         dropped: list[Wanted] = []
-        while group and _price(group) > self.left:
+        while (price := _price(group)) and price > self.left:
             dropped.append(group.pop())
         for one in dropped:
             self.waiting.pop(one.test, None)
             reason = f"{max(self.left, 0):.0f} s were left when its turn came"
             self.left_out[one.test] = LeftOut(test=one.test, reason=reason, seconds=_price([one]))
+        if EXPERIMENTS[first.experiment].takes_turns:  # all of them are measured with the first one
+            self.waiting |= {one.test: replace(one, measured=True) for one in group if one is not first}
         return tuple(one.test for one in dropped)
 
     def why_not(self, test: str) -> str | None:

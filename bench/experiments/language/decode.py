@@ -158,7 +158,7 @@ def _energy(
         return None, meter.why_absent
     firsts: list[Reading] = []
     total, steps, begin = 0.0, 0, time.perf_counter()
-    while meter.why_absent is None and time.perf_counter() - begin < ENERGY_SECONDS:
+    while meter.why_absent is None and time.perf_counter() - begin < ENERGY_SECONDS[subject.device.type]:
         generate(subject.model, prompts, tokens, arguments, at_first=lambda: firsts.append(meter.read()))
         total += meter.used(firsts[-1], meter.read()) or 0.0
         steps += tokens - 1
