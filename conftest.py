@@ -31,6 +31,8 @@ ID_FORMATS = {
     "width": "w{}",
 }
 """Forms of parameters in a test's name, where the bare value would not say what it is."""
+UNSAID = (("runtime", "torch"), ("twin", 0))
+"""Values that a test's name leaves out, since most rows have them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -149,5 +151,5 @@ def usage_errors() -> Iterator[None]:
 
 
 def _identifier(row: dict[str, object]) -> str:
-    shown = {name: value for name, value in row.items() if name != "twin" or value}
+    shown = {name: value for name, value in row.items() if (name, value) not in UNSAID}
     return "-".join(ID_FORMATS.get(name, "{}").format(value) for name, value in shown.items())

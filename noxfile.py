@@ -82,6 +82,12 @@ def run_to_its_end(command: list[str]) -> int:
 
 
 @nox.session(venv_backend="none")
+def export(session: nox.Session) -> None:
+    """Write a route as files that run elsewhere: -- ROUTE --models NAME --weights FILE --out DIR."""
+    session.run(suite_python(session), "-m", "bench.export", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """Lint, types and the suite's own tests, in the environment of bench. Options after -- go to pytest."""
     python = suite_python(session)

@@ -1,4 +1,4 @@
-"""Inference: latency, throughput, memory and accuracy of every network, by precision, mode and batch size."""
+"""Inference: latency, throughput, memory and accuracy of every network, by runtime, precision, mode and batch size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ def requested(plan: Plan, *, model: str, image_size: int, **row: Any) -> Request
 
 
 def test_inference(
-    measure: Any, plan: Plan, model: str, image_size: int, precision: str, mode: str, batch_size: int, twin: int
+    measure: Any,
+    plan: Plan,
+    model: str,
+    image_size: int,
+    runtime: str,
+    precision: str,
+    mode: str,
+    batch_size: int,
+    twin: int,
 ) -> None:
-    row = {"precision": precision, "mode": mode, "batch_size": batch_size, "twin": twin}
+    row = {"runtime": runtime, "precision": precision, "mode": mode, "batch_size": batch_size, "twin": twin}
     measure(*requested(plan, model=model, image_size=image_size, **row))

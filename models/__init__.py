@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from models.checkpoints import find_weights, read_weights, split_key
 from models.language import LanguageSpec, user_language_model
-from models.spec import ClassifierSpec, ModelError, user_classifier
+from models.pretrained import LITE0, class_names, is_pretrained
+from models.spec import ClassifierSpec, ModelError, pretrained_classifier, user_classifier
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = [
     "CLASSIFIERS",
@@ -13,10 +19,16 @@ __all__ = [
     "ClassifierSpec",
     "LanguageSpec",
     "ModelError",
+    "adapt",
+    "class_names",
     "classifier",
+    "find_weights",
     "language_model",
+    "read_weights",
+    "split_key",
     "user_classifier",
     "user_language_model",
+    "whole",
 ]
 
 # Sizes that pass were found by running every side from 1 to 120; tests hold the limits.
@@ -178,6 +190,16 @@ CLASSIFIERS: dict[str, ClassifierSpec] = {
         head=1000,
         summary="inverted residuals, found by search for phones",
     ),
+    "efficientnet_lite0": ClassifierSpec(
+        name="efficientnet_lite0",
+        factory="models.efficientnet:efficientnet_lite0",
+        group="pretrained",
+        image_size=224,
+        minimum_size=1,
+        head=1000,
+        pretrained=LITE0,
+        summary="inverted residuals without squeeze-and-excitation, with ImageNet's weights",
+    ),
 }
 
 FOUR_BITS_ALREADY = (
@@ -242,18 +264,42 @@ def language_model(reference: str) -> LanguageSpec:
     return user_language_model(reference)
 
 
-def classifier(reference: str, image_size: int | None = None) -> ClassifierSpec:
-    """The network of that name, or the user's own (``FILE.py:callable``, ``package.module:callable``).
+def classifier(reference: str, image_size: int | None = None, weights: str | None = None) -> ClassifierSpec:
+    """The network of that name, the user's own, or a pretrained one of another library.
 
-    ``image_size`` is the side of the images in pixels; without it the network's own, 32 for a user's.
+    Args:
+        reference: a name of the table, ``FILE.py:callable``, ``package.module:callable``, ``timm:NAME`` or
+            ``hf:ID_OR_FOLDER``.
+        image_size: side of the images in pixels; without it the network's own (of the weights, where it has some), 32
+            for a user's.
+        weights: what ``--weights`` names: a file, or torchvision's own by name (``DEFAULT``).
 
     Raises:
         KeyError: no network has that name, and it is not a reference to the user's own.
         ModelError: images of that side do not pass, or the reference is malformed or leads nowhere.
     """
     if reference in CLASSIFIERS:
-        spec = CLASSIFIERS[reference]
-        return spec if image_size is None else spec.at(image_size)
-    if ":" not in reference:
+        spec = CLASSIFIERS[reference].with_weights(weights)
+    elif ":" not in reference:
         raise KeyError(reference)
-    return user_classifier(reference, 32 if image_size is None else image_size)
+    elif is_pretrained(reference):
+        spec = pretrained_classifier(reference).with_weights(weights)
+    else:
+        spec = user_classifier(reference).with_weights(weights)
+    if image_size is None and spec.pretrained:
+        return spec.at(spec.pretrained.image_size)
+    return spec if image_size is None else spec.at(image_size)
+
+
+def adapt(network: nn.Module, image_shape: tuple[int, ...], *, grey: bool = False) -> tuple[str, ...]:
+    """Let ``network`` take and return what others do; see ``models.outputs.adapt``. Imports torch."""
+    from models import outputs
+
+    return outputs.adapt(network, image_shape, grey=grey)
+
+
+def whole(network: nn.Module, image_shape: tuple[int, ...], name: str) -> nn.Module:
+    """``network`` with its lazy layers' shapes known; see ``models.outputs.whole``. Imports torch."""
+    from models import outputs
+
+    return outputs.whole(network, image_shape, name)

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from models import pretrained as published
 from models.factory import ModelError, build, is_file, module_file, parse
+from models.pretrained import Pretrained
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["ClassifierSpec", "Group", "ModelError", "user_classifier"]
 
-Group = Literal["notes", "torchvision", "user"]
+Group = Literal["notes", "torchvision", "pretrained", "user"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,8 @@ class ClassifierSpec:
     """Number of outputs where that is fixed; None: as many as the data set has classes."""
     published_parameters: int | None = None
     """Number of parameters that a note publishes (10 classes)."""
+    pretrained: Pretrained | None = None
+    """Weights that it comes with. None: it is trained here, or timed as it is built."""
     summary: str
 
     @property
@@ -45,7 +49,7 @@ class ClassifierSpec:
 
         None for our own networks, and for a module that is no Python file.
         """
-        if self.group != "user":
+        if self.group != "user" or published.is_pretrained(self.name):
             return None
         target, _ = parse(self.factory)
         return Path(target) if is_file(target) else module_file(target)
@@ -74,14 +78,40 @@ class ClassifierSpec:
         return dataclasses.replace(self, image_size=image_size)
 
     def build(self, classes: int = 10) -> nn.Module:
-        """A new, untrained network in training mode, mapping ``(N, 3, H, W)`` to logits ``(N, outputs(classes))``.
+        """A new network in training mode, mapping ``(N, 3, H, W)`` to logits ``(N, outputs(classes))``.
 
-        Its weights are drawn from torch's global generator: seed that before the call.
+        Where it comes with weights it has them; else they are drawn from torch's global generator: seed that first.
+
+        Raises:
+            ModelError: the factory cannot be imported, raises, or returns something else than an ``nn.Module``; or
+                the weights that it comes with are not at hand.
+        """
+        if self.pretrained:
+            return published.loaded(self.pretrained, lambda: self.untrained(classes))
+        return self.untrained(classes)
+
+    def untrained(self, classes: int = 10) -> nn.Module:
+        """The network as it is built, without the weights that it may come with: for weights of another file.
 
         Raises:
             ModelError: the factory cannot be imported, raises, or returns something else than an ``nn.Module``.
         """
+        if published.is_pretrained(self.name):
+            return published.untrained(self.name)
         return build(self.factory, self.outputs(classes), name=self.name)
+
+    def with_weights(self, weights: str | None) -> ClassifierSpec:
+        """The same network with what ``--weights`` names: torchvision's own (``DEFAULT``), or a file that replaces any.
+
+        Raises:
+            ModelError: torchvision has no such weights, or its network none by name.
+        """
+        if weights is None:
+            return self
+        name = self.factory.rpartition(":")[2]
+        if not published.published(name, self.factory, weights):
+            return dataclasses.replace(self, pretrained=None)
+        return dataclasses.replace(self, pretrained=published.described(f"torchvision:{name}:{weights}"))
 
 
 def user_classifier(reference: str, image_size: int = 32) -> ClassifierSpec:
@@ -101,3 +131,23 @@ def user_classifier(reference: str, image_size: int = 32) -> ClassifierSpec:
         summary=f"{name} of {target}",
     )
     return spec.at(image_size)
+
+
+def pretrained_classifier(reference: str, image_size: int | None = None) -> ClassifierSpec:
+    """A network of ``timm:NAME`` or ``hf:ID_OR_FOLDER`` with its weights; its image size is its own if not given.
+
+    Raises:
+        ModelError: the library is not installed, knows no such network, or its files are not at hand.
+    """
+    found = published.described(reference)
+    classes = found.classes
+    spec = ClassifierSpec(
+        name=reference,
+        factory=reference,
+        group="pretrained",
+        minimum_size=1,
+        head=len(classes) if classes is not None else 1000,
+        pretrained=found,
+        summary=f"{found.location}, with its weights",
+    )
+    return spec.at(image_size or found.image_size)

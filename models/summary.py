@@ -37,7 +37,7 @@ def size_of(spec: ClassifierSpec, classes: int = 10) -> Size:
     # On the meta device nothing is computed; a user's network may read its own values, which that device has none of.
     device = torch.device("cpu" if spec.group == "user" else "meta")
     with device:
-        network = spec.build(classes).eval()
+        network = spec.untrained(classes).eval()
         image = torch.zeros(1, 3, spec.image_size, spec.image_size)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         try:
@@ -69,7 +69,7 @@ def layer_table(spec: ClassifierSpec, classes: int = 10) -> str:
     """
     import torchinfo
 
-    network: nn.Module = spec.build(classes)
+    network: nn.Module = spec.untrained(classes)
     try:
         table = torchinfo.summary(
             network,

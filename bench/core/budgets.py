@@ -17,12 +17,15 @@ COMPILED_LANGUAGE_KINDS = ("fp32", "int8_packed", "int8_linear_bf16", "nf4")
 """Precisions of language models, one for each library and each way of torch's. bitsandbytes is not compiled: its row
 says why."""
 BOTH_MODES = ("eager", "compiled")
+NATIVE_MODE = ("native",)
+"""Modes of runtimes other than torch."""
 CEILING_SIDES = (256, 512, 1024, 2048, 4096, 8192, 16384)
 """Sides of the matrices that are multiplied for the hardware's limits: a GPU needs large ones."""
 FEATURE_SIDE = 16
 """Side, in pixels, of what a single convolution is given."""
 
 NOTES_CLASSIFIERS = ("cnn_small", "cnn_vgg", "resnet_custom", "resnet14_cifar", "resnet18_cifar")
+PRETRAINED_CLASSIFIERS = ("efficientnet_lite0",)
 TORCHVISION_CLASSIFIERS = (
     "resnet18",
     "alexnet",
@@ -60,6 +63,8 @@ class Rows:
     batch_sizes: tuple[int, ...]
     models: tuple[str, ...] | None = None
     """None is every network of the run."""
+    runtime: str = "torch"
+    """A name in ``bench.core.runtimes.RUNTIMES``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,12 +165,26 @@ BUDGETS: dict[str, Budget] = {
         summary="every path once, on next to nothing: its figures mean nothing",
         trained=("cnn_small",),
         held_out=("cnn_small",),
-        untrained=(*NOTES_CLASSIFIERS[1:], *TORCHVISION_CLASSIFIERS),
+        untrained=(*NOTES_CLASSIFIERS[1:], *TORCHVISION_CLASSIFIERS, *PRETRAINED_CLASSIFIERS),
         rows=(
             # As many images as are judged at once: another batch size would have to be compiled for that.
             Rows(precisions=CLASSIFIER_PRECISIONS, modes=("eager",), batch_sizes=(32,), models=("cnn_small",)),
             Rows(precisions=COMPILED_KINDS, modes=("compiled",), batch_sizes=(32,), models=("cnn_small",)),
             Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(2,)),
+            Rows(
+                runtime="onnxruntime",
+                precisions=("fp32", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(32,),
+                models=("cnn_small",),
+            ),
+            Rows(
+                runtime="openvino",
+                precisions=("fp32", "bf16", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(32,),
+                models=("cnn_small",),
+            ),
         ),
         layers=Layers(
             widths={"linear": (128,), "conv3x3": (16,)},
@@ -208,20 +227,45 @@ BUDGETS: dict[str, Budget] = {
         summary="the notes' networks, shortly trained: under ten minutes on two cores",
         trained=NOTES_CLASSIFIERS,
         held_out=("cnn_small",),
-        untrained=(),
+        untrained=PRETRAINED_CLASSIFIERS,
         rows=(
-            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(32, 1)),
-            Rows(precisions=("int8_weights", "nf4_weights"), modes=("eager",), batch_sizes=(32,)),
+            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(32, 1), models=NOTES_CLASSIFIERS),
             Rows(
-                precisions=("fp32", "int8_static"),
+                precisions=("fp32", "bf16", "int8_static"),
                 modes=("compiled",),
-                batch_sizes=(32,),
-                models=("resnet18_cifar",),
+                batch_sizes=(32, 1),
+                models=NOTES_CLASSIFIERS,
+            ),
+            Rows(
+                runtime="onnxruntime",
+                precisions=("int8_static",),
+                modes=NATIVE_MODE,
+                batch_sizes=(32, 1),
+                models=NOTES_CLASSIFIERS,
+            ),
+            Rows(
+                runtime="openvino",
+                precisions=("bf16", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(32, 1),
+                models=NOTES_CLASSIFIERS,
+            ),
+            # Trained by others, and judged by what it says of photographs.
+            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(1,), models=PRETRAINED_CLASSIFIERS),
+            Rows(
+                runtime="openvino",
+                precisions=("bf16", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(1,),
+                models=PRETRAINED_CLASSIFIERS,
             ),
             # Nearly all weights of this network are in linear layers.
-            Rows(precisions=("int8_bnb", "nf4"), modes=("eager",), batch_sizes=(32,), models=("cnn_vgg",)),
-            # Where the processor has no bfloat16 it is many times slower: only on the smallest network.
-            Rows(precisions=("bf16",), modes=("eager",), batch_sizes=(32,), models=("cnn_small",)),
+            Rows(
+                precisions=("int8_bnb", "nf4", "nf4_weights"),
+                modes=("eager",),
+                batch_sizes=(32, 1),
+                models=("cnn_vgg",),
+            ),
         ),
         layers=Layers(
             widths={"linear": (256, 2048), "conv3x3": (128,)},
@@ -275,10 +319,22 @@ BUDGETS: dict[str, Budget] = {
         summary="the notes' recipes to the end, every network at every precision: days, so name what you need",
         trained=(*NOTES_CLASSIFIERS, *TORCHVISION_CLASSIFIERS),
         held_out=NOTES_CLASSIFIERS,
-        untrained=(),
+        untrained=PRETRAINED_CLASSIFIERS,
         rows=(
             Rows(precisions=CLASSIFIER_PRECISIONS, modes=("eager",), batch_sizes=(256, 128, 32, 1)),
             Rows(precisions=CLASSIFIER_PRECISIONS, modes=("compiled",), batch_sizes=(256, 1)),
+            Rows(
+                runtime="onnxruntime",
+                precisions=("fp32", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(256, 128, 32, 1),
+            ),
+            Rows(
+                runtime="openvino",
+                precisions=("fp32", "bf16", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(256, 128, 32, 1),
+            ),
         ),
         layers=Layers(
             widths={"linear": (256, 512, 1024, 2048, 4096), "conv3x3": (32, 64, 128, 256, 512)},

@@ -214,6 +214,8 @@ class Measurement:
     peaks: tuple[Peak, ...] = ()
     coverage: Coverage | None = None
     quality: Quality | None = None
+    divergence: Divergence | None = None
+    """From the reference's outputs where nothing judges them: of a pretrained network, on crops of photographs."""
     energy_joules_per_item: float | None = None
     flags: Mapping[str, Scalar] = field(default_factory=dict)
     device_state: tuple[DeviceState, ...] = ()

@@ -49,14 +49,16 @@ def whats_converted(
         flops: FLOPs of one step of that network.
         without: operators whose products are not counted, neither here nor in ``flops``.
     """
-    if precision.name == BASELINE:
-        return Ran(compute="float32", absent={"coverage": "fp32 is the baseline: nothing is converted"})
     if precision.name == "tf32":
         return Ran(compute="tf32", absent={"coverage": "a trace does not distinguish TF32 from float32"})
     device = next((parameter.device.type for parameter in network.parameters()), "cpu")
     ran = [product for product in products.products_of(step, device) if product.operator not in without]
     held = weights_in(network, precision.low_bits)
     found = whats_run(ran, precision, weights=held, parameters=parameters, flops=flops)
+    if precision.name == BASELINE:
+        unseen = found.absent.get("coverage FLOPs")
+        unknown = {"compute": unseen} if unseen else {}
+        return Ran(compute=found.compute, absent={"coverage": "fp32 is the baseline: nothing is converted", **unknown})
     if "coverage FLOPs" in found.absent and any(product.operator == PADDING for product in ran):
         reason = found.absent["coverage FLOPs"]
         padded = ": torchao pads the inputs of int4 layers to a multiple of 1024, and multiplies the zeros too"

@@ -5,16 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core.precisions import COMPILED_MODES
-from bench.core.records import Case, Cold, Figure, Measurement
+from bench.core.precisions import BASELINE, COMPILED_MODES
+from bench.core.records import Case, Cold, Figure, Measurement, Quality
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import bits_of, precision_of
 from bench.experiments.judging import judge
-from bench.experiments.subject import Subject, batch_of, load_subject
+from bench.experiments.subject import Subject, batch_of, load_subject, words_of
 from bench.experiments.timing import Timed, fewest_bytes, timed
 from bench.measure import machine
 from bench.measure.trace import traced
+from bench.runtimes.route import Ran
 from bench.train.evaluate import check_logits
+
+CHANCE_ERRORS = 2
+"""Standard errors above guessing within which accuracy counts as guessing."""
 
 
 def run(case: Case, workspace: Workspace) -> Measurement:
@@ -29,12 +33,13 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     route = subject.route
     route.start()
     images = batch_of(subject, case)
+    fewest = subject.columns.fewest(len(subject.dataset.classes))
 
     def step() -> Tensor:
         return route.run(images)
 
     def check(output: Tensor) -> None:
-        check_logits(output, case.model, images=case.batch_size, classes=len(subject.dataset.classes))
+        check_logits(output, case.model, images=case.batch_size, classes=fewest)
 
     with torch.inference_mode():
         times = timed(step, case, check=check, throughput=True, turns=workspace.turns)
@@ -54,8 +59,14 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         peaks=(*subject.peaks, *times.peaks),
         coverage=ran.coverage,
         quality=judged.quality,
+        divergence=judged.divergence,
         energy_joules_per_item=times.energy(case.batch_size),
-        flags={**machine.current_flags(), "compute": ran.compute, **route.flags()},
+        flags={
+            **machine.current_flags(),
+            "compute": ran.compute,
+            "normalize": words_of(subject.normalize),
+            **route.flags(),
+        },
         device_state=tuple(times.watch.states),
         figures={
             **times.figures(case.batch_size),
@@ -67,8 +78,13 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         series=times.series,
         artefact=workspace.artefact.name if workspace.artefact else None,
         weights_sha256=subject.weights,
-        absent={**ran.absent, **times.absent(subject.device), **judged.absent},
-        notes=route.notes,
+        absent={
+            **ran.absent,
+            **times.absent(subject.device),
+            **judged.absent,
+            **({"flops_per_image": subject.flops_doubtful} if subject.flops_doubtful else {}),
+        },
+        notes=(*subject.notes, *route.notes, *_surprises(subject, ran, judged.quality, case)),
     )
     with torch.inference_mode():
         return traced(measurement, workspace, step)
@@ -87,7 +103,21 @@ def _cold(subject: Subject, case: Case, times: Timed) -> Cold:
 
 
 def _counts(subject: Subject) -> dict[str, Figure]:
-    return {
-        "parameters": Figure(value=subject.parameters, unit="parameters", exact=True),
-        "flops_per_image": Figure(value=subject.flops_per_image, unit="FLOP", exact=True),
-    }
+    figures = {"parameters": Figure(value=subject.parameters, unit="parameters", exact=True)}
+    if subject.flops_doubtful is None:
+        figures["flops_per_image"] = Figure(value=subject.flops_per_image, unit="FLOP", exact=True)
+    return figures
+
+
+def _surprises(subject: Subject, ran: Ran, judged: Quality | None, case: Case) -> tuple[str, ...]:
+    """What ran otherwise than the row says, and accuracy that no trained network has."""
+    notes = []
+    if case.precision == BASELINE and ran.compute not in (None, "float32"):
+        notes.append(f"this row is {BASELINE}, and most of it ran in {ran.compute}: the network rounds by itself")
+    chance = 1 / len(subject.dataset.classes)
+    if judged is not None and judged.value <= chance + CHANCE_ERRORS * judged.standard_error:
+        notes.append(
+            f"accuracy is that of guessing: are the weights those of this network, are its classes in this order, and "
+            f"is {words_of(subject.normalize)} the normalisation that it was trained with?"
+        )
+    return tuple(notes)

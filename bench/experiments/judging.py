@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from bench.core.experiments import SAMPLING_OPTIONS
-from bench.core.precisions import BASELINE
 from bench.core.records import Case, Divergence, Quality, digest_of, to_json
-from bench.core.runtimes import REFERENCE
+from bench.core.turns import TWIN, reference_of
 from bench.core.workspace import Workspace
 from bench.data.pipelines import evaluation_batches
+from bench.experiments.reference import RANDOM
 from bench.experiments.subject import Subject, reference_network
 from bench.measure import quality
 from bench.measure.machine import tf32_off
@@ -22,15 +22,17 @@ from bench.runtimes.route import Run
 SMALLEST_JUDGING_BATCH = 32
 """Accuracy is judged in batches of at least this many images: ten thousand calls with one image each take minutes."""
 JUDGING_BATCH = 100
-NOT_SHAPING = (*SAMPLING_OPTIONS, "twin")
+NOT_SHAPING = (*SAMPLING_OPTIONS, TWIN)
 """Options of a case that change nothing of what it computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """``quality`` is None for a network without trained weights."""
+    """``quality`` is None for a network without trained weights, or with classes that are not the data set's."""
 
     quality: Quality | None = None
+    divergence: Divergence | None = None
+    """On crops of photographs, where the test set has no class that the network knows."""
     absent: dict[str, str] = field(default_factory=dict)
 
 
@@ -41,22 +43,26 @@ def judge(subject: Subject, case: Case, workspace: Workspace) -> Judged:
     """
     if subject.weights is None:
         return Judged(absent={"quality": subject.untrained or "no trained weights"})
+    if subject.photographs is not None:
+        return _compared(subject, subject.photographs, case, workspace)
     limit = case.option("test_images")
     labels = np.asarray(subject.dataset.test.labels[: int(limit) if limit else None])
-    absent = {}
+    absent: dict[str, str] = {}
     logits, name, unkept = _outputs(subject, case, workspace, len(labels))
     predicted: quality.Labels = logits.argmax(axis=1)
     stored = None
     try:
-        stored = quality.keep_predictions(predicted, workspace.predictions, name)
+        stored = None if subject.random else quality.keep_predictions(predicted, workspace.predictions, name)
     except OSError as error:
         unkept = error.strerror or str(error)
-    if unkept:
+    if subject.random:
+        absent |= {"predictions": RANDOM, "divergence": RANDOM}
+    elif unkept:
         absent["predictions"] = f"predicted labels could not be written: {unkept}"
     distance = None
-    if _is_reference(case):
+    if case == reference_of(case):
         absent["divergence"] = "this is the reference route"
-    else:
+    elif not subject.random:
         distance = _distance(subject, case, workspace, logits, len(labels))
     judged = labels[: len(logits)]
     found = replace(
@@ -67,13 +73,23 @@ def judge(subject: Subject, case: Case, workspace: Workspace) -> Judged:
     return Judged(quality=found, absent=absent)
 
 
-def _is_reference(case: Case) -> bool:
-    return case == _reference(case) and not case.option("twin")
+def _compared(subject: Subject, images: torch.Tensor, case: Case, workspace: Workspace) -> Judged:
+    """Distance from the reference's outputs for ``images`` that nothing judges: crops of photographs."""
+    absent = {"quality": str(subject.columns.why_not_judged)}
+    if case == reference_of(case):
+        return Judged(absent={**absent, "divergence": "this is the reference route"})
+    reference = reference_network(reference_of(case), workspace)
+    size = case.batch_size
+    rows = np.resize(np.arange(len(images)), -(-len(images) // size) * size)
 
+    def outputs(run: Run, dtype: torch.dtype) -> quality.Logits:
+        batches = (images[rows[start : start + size]] for start in range(0, len(rows), size))
+        found = [run(batch.to(subject.device, dtype)).float().cpu().clone() for batch in batches]
+        logits: quality.Logits = torch.cat(found)[: len(images)].numpy()
+        return logits
 
-def _reference(case: Case) -> Case:
-    """The route that others are compared with, on the same images."""
-    return replace(case, runtime=REFERENCE, precision=BASELINE, mode="eager")
+    expected, found = outputs(reference, torch.float32), outputs(subject.route.run, subject.route.input_dtype)
+    return Judged(divergence=quality.divergence(expected, found), absent=absent)
 
 
 def _distance(subject: Subject, case: Case, workspace: Workspace, logits: quality.Logits, count: int) -> Divergence:
@@ -85,7 +101,7 @@ def _distance(subject: Subject, case: Case, workspace: Workspace, logits: qualit
 
 def _reference_outputs(subject: Subject, case: Case, workspace: Workspace, count: int) -> quality.Logits:
     """Logits of the reference on the first test images: as it left them, else computed here, in float32 and eager."""
-    reference = _reference(case)
+    reference = reference_of(case)
     name = _name(subject, reference, count, workspace.fingerprint)
     logits = quality.read_logits(workspace.predictions, name)
     if logits is None:
@@ -145,9 +161,10 @@ def _predict(run: Run, subject: Subject, case: Case, count: int, *, dtype: torch
     begin = 0.0
     outputs = []
     for images, _ in batches:
-        outputs.append(run(images.to(dtype)).float().cpu().clone())  # a runtime may write its next outputs over these
+        logits = subject.columns.of(run(images.to(dtype)))
+        outputs.append(logits.float().cpu().clone())  # a runtime may write its next outputs over these
         begin = begin or time.perf_counter()  # after the first batch, for which a network may be compiled
         if limit is not None and time.perf_counter() - begin > float(limit):
             break
-    logits: quality.Logits = torch.cat(outputs)[:count].numpy()
-    return logits
+    found: quality.Logits = torch.cat(outputs)[:count].numpy()
+    return found

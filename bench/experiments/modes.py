@@ -62,6 +62,11 @@ class TorchRoute:
         self._converted = converted
         self._network: nn.Module = converted.network
 
+    @property
+    def network(self) -> nn.Module:
+        """The converted network, whatever mode runs it."""
+        return self._converted.network
+
     def start(self) -> None:
         """Have the compiler ready, where the mode asks for it.
 

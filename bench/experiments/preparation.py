@@ -20,7 +20,8 @@ from bench.core.workspace import Workspace
 from bench.data.augmentation import CIFAR10_MEAN, CIFAR10_STD, training_augmentation
 from bench.data.images import ImageDataset, dataset_folder, load_dataset
 from bench.data.pipelines import augmented_grid_png
-from bench.experiments.subject import build, given_weights
+from bench.experiments.reference import check_columns, columns_of
+from bench.experiments.subject import build, spec_of, weights_of
 from bench.train.artefacts import load_weights
 from bench.train.evaluate import check_network
 
@@ -46,26 +47,27 @@ def prepare(case: Case, workspace: Workspace, *, users: Sequence[Case]) -> dict[
     _files_imported_since(before)  # modules of the user's own data set belong to no network
     networks = {}
     for user in users:
-        _try(user, dataset)
+        _try(user, dataset, workspace)
         networks[user.model] = _files_of(user.model, _files_imported_since(before))
     folder = dataset_folder(case.dataset, data_dir=workspace.data_dir, image_size=size)
     own = {model: [str(file) for file in files] for model, files in networks.items() if files}
     return {"decoded": str(folder), "dataset": _facts(dataset), "networks": own}
 
 
-def _try(case: Case, dataset: ImageDataset) -> None:
-    network = build(case, dataset)
-    weights = given_weights(case)
+def _try(case: Case, dataset: ImageDataset, workspace: Workspace) -> None:
+    spec, weights = spec_of(case), weights_of(case, workspace)
+    network = build(case, dataset, pretrained=weights is None)
     if weights:
         load_weights(weights, network)
-    check_network(
+    outputs = check_network(
         network,
         case.model,
-        classes=len(dataset.classes),
+        classes=columns_of(case, spec, dataset).fewest(len(dataset.classes)),
         image_size=case.image_size,
         device=torch.device("cpu"),
-        training=weights is None,
+        training=weights is None and spec.pretrained is None,
     )
+    check_columns(case, spec, dataset, outputs)
 
 
 def _files_of(model: str, imported: set[Path]) -> list[Path]:

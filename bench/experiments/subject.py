@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from bench.core.errors import InputError
+from bench.core.precisions import PRECISIONS
 from bench.core.recipes import recipe
 from bench.core.records import Case, Peak
 from bench.core.workspace import Workspace, sha256_of
 from bench.data.augmentation import Normalization, normalization
 from bench.data.images import ImageDataset, open_dataset
+from bench.data.photographs import crops
 from bench.data.pipelines import evaluation_batches
+from bench.experiments.modes import TorchRoute
+from bench.experiments.reference import Columns, Reference, columns_of, look_at
 from bench.measure.memory import memory_limit, peak_of
+from bench.measure.products import flops_of_network
+from bench.precision.weights import settle
 from bench.runtimes.route import Order, Route, preparer_of
 from bench.train.artefacts import load_weights
 
 CALIBRATION_IMAGES = 256
 CALIBRATION_BATCH = 32
+PHOTOGRAPH_CROPS = 32
+CALIBRATION_CROPS = 64
+GREY_IMAGES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +51,16 @@ class Subject:
     parameters: int
     """Number of parameters before conversion."""
     flops_per_image: int
+    flops_doubtful: str | None
+    """Reason why the FLOPs cannot be relied on; None where a trace agrees with them."""
+    random: bool
+    """Whether two calls of the unconverted network on one batch differ."""
+    notes: tuple[str, ...]
+    """Facts to read with every figure of this network."""
+    columns: Columns
+    """Outputs that stand for the data set's classes."""
+    photographs: Tensor | None
+    """Crops (N, 3, side, side), normalised, for a pretrained network whose classes are not the data set's."""
     load_seconds: float
     peaks: list[Peak] = field(default_factory=list)
 
@@ -61,33 +78,42 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
     """
     dataset = dataset_of(workspace)
     device = torch.device(case.device)
-    weights = given_weights(case) or workspace.artefact
-    normalize = normalization_of(case, dataset)
+    spec, weights = spec_of(case), weights_of(case, workspace)
+    normalize, columns = normalization_of(case, dataset), columns_of(case, spec, dataset)
     prepare = preparer_of(case)
-    # On a network of its own: one that keeps what it makes in its first call would keep tensors without content.
-    parameters, flops = size_of(lambda: build(case, dataset), (3, case.image_size, case.image_size))
-    torch.manual_seed(case.seed)
     torch.zeros(1, device=device)  # creates the CUDA context, which is no part of loading
     peaks: list[Peak] = []
     with peak_of("load", device, peaks), memory_limit():
         begin = time.perf_counter()
+        network, said = _loaded(case, dataset, weights)
+        load_seconds = time.perf_counter() - begin
+        said += _settled(network, case, dataset)
+        begin = time.perf_counter()
         order = Order(
             case=case,
             workspace=workspace,
-            network=_network(case, dataset, weights),
-            calibration=lambda: calibration_batches(dataset, normalize, case.image_size),
+            network=network,
+            calibration=lambda: _calibration(columns, dataset, normalize, case.image_size),
         )
         route = prepare(order)
-        seconds = time.perf_counter() - begin
+        seconds = load_seconds + time.perf_counter() - begin
+    reference = look_at(lambda: _network(case, dataset, weights), order.image_shape)
+    if isinstance(route, TorchRoute):
+        reference.check(route.network, PRECISIONS[case.precision])
     return Subject(
         route=route,
         device=device,
         dataset=dataset,
         normalize=normalize,
-        weights=sha256_of(weights) if weights else None,
-        untrained=None if weights else workspace.untrained or _why_untrained(case),
-        parameters=parameters,
-        flops_per_image=flops,
+        weights=_digest_of(case, weights, reference),
+        untrained=None if weights or spec.pretrained else workspace.untrained or _why_untrained(case),
+        parameters=reference.parameters,
+        flops_per_image=reference.flops_per_image,
+        flops_doubtful=reference.flops_doubtful,
+        random=reference.random,
+        notes=(*said, *columns.said, *_about_normalization(case, spec, normalize), *reference.notes),
+        columns=columns,
+        photographs=_crops(normalize, case.image_size) if columns.why_not_judged else None,
         load_seconds=seconds - (route.convert_seconds or 0.0) - (route.compile_seconds or 0.0),
         peaks=peaks,
     )
@@ -95,36 +121,61 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
 
 def reference_network(case: Case, workspace: Workspace) -> nn.Module:
     """The network of ``case`` as the reference route runs it: its weights in float32, on its device."""
-    weights = given_weights(case) or workspace.artefact
-    return _network(case, dataset_of(workspace), weights).to(case.device)
+    return _network(case, dataset_of(workspace), weights_of(case, workspace)).to(case.device)
 
 
-def _network(case: Case, dataset: ImageDataset, weights: Path | None) -> nn.Module:
-    network = build(case, dataset)
-    if weights:
-        load_weights(weights, network)
-    return network.eval()
+def _network(case: Case, dataset: ImageDataset, weights: str | None) -> nn.Module:
+    network, _ = _loaded(case, dataset, weights)
+    _settled(network, case, dataset)
+    return network
+
+
+def _loaded(case: Case, dataset: ImageDataset, weights: str | None) -> tuple[nn.Module, tuple[str, ...]]:
+    """Network of ``case`` with its weights, in evaluation mode, and what was done to find them in their file.
+
+    Raises:
+        InputError: the network cannot be built, or the weights do not fit.
+    """
+    torch.manual_seed(case.seed)
+    network = build(case, dataset, pretrained=weights is None, adapted=False)
+    said = load_weights(weights, network) if weights else ()
+    network.eval()
+    return network, said
+
+
+def _settled(network: nn.Module, case: Case, dataset: ImageDataset) -> tuple[str, ...]:
+    """Fold derived weights in, and let the network take and return what others do. In place, never timed.
+
+    Returns:
+        What was done, a clause each.
+    """
+    image_shape = (3, case.image_size, case.image_size)
+    foreign = _is_foreign(spec_of(case))
+    adapted = models.adapt(network, image_shape, grey=is_grey(dataset)) if foreign else ()
+    return (*adapted, *settle(network))
+
+
+def is_grey(dataset: ImageDataset) -> bool:
+    """Whether the images have no colour: three channels alike, by their statistics and by the first few."""
+    few = dataset.test.images[:GREY_IMAGES]
+    alike = len(set(dataset.mean)) == len(set(dataset.std)) == 1
+    return alike and bool((few == few[..., :1]).all())
 
 
 def size_of(build_one: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Number of parameters, and FLOPs of one input, two for each multiply-add of convolutions and products.
-
-    torch counts on tensors without content, which takes neither time nor memory, or on real ones if the network looks
-    at its values. The networks that ``build_one`` returns cannot be used afterwards.
-    """
-    network = build_one().eval()
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            return parameters, _flops(network, image_shape)
-    except Exception:
-        return parameters, _flops(build_one().eval(), image_shape)
+    """Number of parameters, and FLOPs of one input. The networks of ``build_one`` cannot be used afterwards."""
+    parameters = sum(parameter.numel() for parameter in build_one().parameters())
+    return parameters, flops_of_network(build_one, image_shape)
 
 
-def _flops(network: nn.Module, image_shape: tuple[int, ...]) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *image_shape))
-    return int(counter.get_total_flops())
+def _calibration(
+    columns: Columns, dataset: ImageDataset, normalize: Normalization | None, image_size: int
+) -> Iterator[Tensor]:
+    """Images of the kind that the network is run on: of the data set, or crops of photographs that judge nothing."""
+    if columns.why_not_judged is None:
+        return calibration_batches(dataset, normalize, image_size)
+    further = _crops(normalize, image_size, PHOTOGRAPH_CROPS + CALIBRATION_CROPS)[PHOTOGRAPH_CROPS:]
+    return iter(torch.split(further, CALIBRATION_BATCH))
 
 
 def calibration_batches(dataset: ImageDataset, normalize: Normalization | None, image_size: int) -> Iterator[Tensor]:
@@ -142,29 +193,76 @@ def calibration_batches(dataset: ImageDataset, normalize: Normalization | None, 
     return (images for images, _ in batches)
 
 
-def build(case: Case, dataset: ImageDataset) -> nn.Module:
-    """Network that ``case`` names, with as many outputs as the case or the data set has classes.
+def spec_of(case: Case) -> models.ClassifierSpec:
+    """The network that ``case`` names, with what its weights want where others trained them.
 
     Raises:
-        InputError: the factory fails, or the network does not take images of that size.
+        InputError: it, or its weights, are not to be had.
     """
-    classes = case.option("classes") or len(dataset.classes)
+    given = case.option("weights")
     try:
-        return models.classifier(case.model, case.image_size).build(int(classes))
+        return models.classifier(case.model, case.image_size, str(given) if given else None)
     except models.ModelError as error:
         raise InputError(str(error)) from error
 
 
-def given_weights(case: Case) -> Path | None:
-    """File of the user's own weights; None if there is none."""
+def build(case: Case, dataset: ImageDataset, *, pretrained: bool = True, adapted: bool = True) -> nn.Module:
+    """The network that ``case`` names, with as many outputs as it or the data set has classes.
+
+    Args:
+        pretrained: put in the weights that it comes with, if any; else it is as it is drawn.
+        adapted: let it return logits alone, which costs one image.
+
+    Raises:
+        InputError: the factory fails, or the network does not take images of that size.
+    """
+    classes = int(case.option("classes") or len(dataset.classes))
+    spec, image_shape = spec_of(case), (3, case.image_size, case.image_size)
+    try:
+        network = spec.build(classes) if pretrained else spec.untrained(classes)
+        network = models.whole(network, image_shape, case.model)
+    except models.ModelError as error:
+        raise InputError(str(error)) from error
+    if adapted and _is_foreign(spec):
+        models.adapt(network, image_shape, grey=is_grey(dataset))
+    return network
+
+
+def _is_foreign(spec: models.ClassifierSpec) -> bool:
+    """Whether others wrote the network, who may return something else than logits."""
+    return spec.group in ("user", "pretrained")
+
+
+def weights_of(case: Case, workspace: Workspace) -> str | None:
+    """The file of weights: the user's own (``FILE`` or ``FILE:KEY``), else what a training left.
+
+    None where there is none, and where the network comes with its weights.
+    """
     given = case.option("weights")
-    return Path(str(given)) if given else None
+    if given and spec_of(case).pretrained is None:
+        return str(given)
+    return str(workspace.artefact) if workspace.artefact and not given else None
+
+
+def _digest_of(case: Case, weights: str | None, reference: Reference) -> str | None:
+    """SHA-256 of the file of weights; of the weights themselves where they come with the network; None untrained."""
+    if weights:
+        return sha256_of(models.split_key(weights)[0])
+    if spec_of(case).pretrained is None:
+        return None
+    total = hashlib.sha256()
+    for name, tensor in sorted(reference.weights.items()):
+        total.update(name.encode())
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
 
 
 def normalization_of(case: Case, dataset: ImageDataset) -> Normalization | None:
-    """Normalisation of images: as given, else by the data's statistics for a user's weights, else as trained."""
+    """Means and deviations: as given, else the pretrained weights' own, else the data's for a user's weights, else as
+    the network was trained."""
     usual = recipe(case.recipe).normalize if case.recipe else "computed"
-    return normalization(str(case.option("normalize") or usual), dataset)
+    pretrained = spec_of(case).pretrained
+    return normalization(str(case.option("normalize") or (pretrained.normalize if pretrained else usual)), dataset)
 
 
 def dataset_of(workspace: Workspace) -> ImageDataset:
@@ -174,11 +272,40 @@ def dataset_of(workspace: Workspace) -> ImageDataset:
     return open_dataset(workspace.decoded)
 
 
+def _about_normalization(case: Case, spec: models.ClassifierSpec, normalize: Normalization | None) -> tuple[str, ...]:
+    """What the images of a user's own weights are normalised by, where that was not said on the command line."""
+    if not case.option("weights") or case.option("normalize") or spec.pretrained:
+        return ()
+    return (
+        f"images are normalised by the training images' own statistics ({words_of(normalize)}): weights that were "
+        "trained with others need theirs, by --normalize",
+    )
+
+
+def words_of(normalize: Normalization | None) -> str:
+    """Three means, a slash and three deviations, as ``--normalize`` takes them; ``none`` where pixels stay."""
+    if normalize is None:
+        return "none"
+    return "/".join(",".join(f"{value:.4g}" for value in half) for half in normalize)
+
+
+def _crops(normalize: Normalization | None, image_size: int, count: int = PHOTOGRAPH_CROPS) -> Tensor:
+    pixels = torch.from_numpy(crops(count, image_size)).permute(0, 3, 1, 2).float() / 255
+    if normalize is None:
+        return pixels
+    mean, std = (torch.tensor(half).view(1, 3, 1, 1) for half in normalize)
+    return (pixels - mean) / std
+
+
 def batch_of(subject: Subject, case: Case) -> Tensor:
     """Real test images (batch_size, 3, image_size, image_size), normalised, repeated if there are too few.
 
-    They are in the number format that the network takes, like the output of an earlier layer.
+    They are in the number format that the network takes, like the output of an earlier layer. A pretrained network that
+    knows other classes is given photographs.
     """
+    if subject.photographs is not None:
+        rows = np.resize(np.arange(len(subject.photographs)), case.batch_size)
+        return subject.photographs[rows].to(subject.device, subject.route.input_dtype)
     rows = np.resize(np.arange(len(subject.dataset.test.labels)), case.batch_size)
     images, _ = next(
         evaluation_batches(

@@ -9,10 +9,16 @@ from __future__ import annotations
 import math
 from ast import literal_eval
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import nn
+from torch._subclasses import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.measure.trace import chrome_trace
 
@@ -35,6 +41,9 @@ FORMATS = {
     "unsigned char": "int8",
 }
 """Usual names of types, by the profiler's names."""
+
+TOLERANCE = 0.01
+"""Share by which the FLOPs counted of a network and those seen in a trace of it may differ."""
 
 Event = Mapping[str, Any]
 
@@ -65,6 +74,20 @@ class _Operands:
     """Number of outputs of a right operand that is packed into bits and expanded inside, to the left one's format."""
     on_cpu: str | None = None
     """Format, by the profiler's name, that a CPU rounds the left operand to before it multiplies."""
+    flops: Callable[[Sequence[Sequence[int]]], int] | None = None
+    """FLOPs from the shapes of all arguments, of an operator that multiplies more than once inside."""
+
+
+def _attention_flops(shapes: Sequence[Sequence[int]]) -> int:
+    """FLOPs of attention: queries (N, heads, T, d) with keys (N, heads, S, d), and the result with values."""
+    queries, keys, values = shapes[:3]
+    return 2 * math.prod(queries) * keys[-2] + 2 * math.prod(queries[:-1]) * keys[-2] * values[-1]
+
+
+def _recurrent_flops(shapes: Sequence[Sequence[int]]) -> int:
+    """FLOPs of one recurrent layer: each step and sequence of the input with its weights and those of the state."""
+    steps, sequences, _ = shapes[0]
+    return 2 * steps * sequences * (math.prod(shapes[1]) + math.prod(shapes[2]))
 
 
 _ATEN_LISTS = ("stride", "padding", "dilation")
@@ -80,6 +103,12 @@ _PRODUCTS: dict[str, _Operands] = {
     "aten::bmm": _Operands(left=0, right=1),
     "aten::addmm": _Operands(left=1, right=2),
     "aten::baddbmm": _Operands(left=1, right=2),
+    "aten::_addmm_activation": _Operands(left=1, right=2),
+    "aten::_scaled_dot_product_flash_attention_for_cpu": _Operands(left=0, right=1, flops=_attention_flops),
+    "aten::_scaled_dot_product_flash_attention": _Operands(left=0, right=1, flops=_attention_flops),
+    "aten::_scaled_dot_product_efficient_attention": _Operands(left=0, right=1, flops=_attention_flops),
+    "aten::_scaled_dot_product_cudnn_attention": _Operands(left=0, right=1, flops=_attention_flops),
+    "aten::mkldnn_rnn_layer": _Operands(left=0, right=1, flops=_recurrent_flops),
     "aten::_int_mm": _Operands(left=0, right=1),
     "aten::_scaled_mm": _Operands(left=0, right=1),
     "aten::linear": _Operands(left=0, right=1, transposed=True),
@@ -140,7 +169,9 @@ def _product(event: Event, device: str = "cpu") -> Product:
         at += 1
     left, right = shapes[operands.left], shapes[at]
     formats = [types[operands.left], types[at]]
-    if operands.lists:
+    if operands.flops:
+        flops = operands.flops(shapes)
+    elif operands.lists:
         flops = convolution_flops(left, right, **dict(zip(operands.lists, _lists(event["args"]), strict=False)))
     elif operands.outputs:
         flops = 2 * math.prod(left) * operands.outputs(event["args"])
@@ -179,3 +210,55 @@ def convolution_flops(
 def _each(values: Sequence[int], kernel: Sequence[int]) -> Sequence[int]:
     """One value for each side; torch accepts a single one for all of them."""
     return values if len(values) == len(kernel) else [values[0]] * len(kernel)
+
+
+def flops_of(step: Callable[[], object]) -> Mapping[str, int]:
+    """FLOPs of one call of ``step`` by operator (``mm``, ``bmm``, ``convolution``), two for each multiply-add.
+
+    One account for every network: fused operators, which hide what they multiply, are taken apart meanwhile.
+    """
+    with torch.no_grad(), taken_apart(), FlopCounterMode(display=False) as counter:
+        step()
+    counts = counter.get_flop_counts().get("Global", {})
+    return {str(operator).rpartition(".")[2]: int(count) for operator, count in counts.items()}
+
+
+def flops_of_network(build: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> int:
+    """FLOPs of one image of ``image_shape``, by tensors without content where the network lets itself be run on them.
+
+    The networks that ``build`` makes are spoilt by that.
+    """
+    network = build().eval()
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return sum(flops_of(lambda: network(torch.zeros(1, *image_shape))).values())
+    except Exception:  # it looks at its numbers: on real ones then, with a network that kept nothing of the first try
+        again = build().eval()
+        return sum(flops_of(lambda: again(torch.zeros(1, *image_shape))).values())
+
+
+def disagreement(network: nn.Module, image_shape: tuple[int, ...], flops: int) -> str | None:
+    """Why ``flops`` cannot be said of ``network``: what a trace of one black image names differs; None if it agrees."""
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    image = torch.zeros(1, *image_shape, device=device)
+    with torch.no_grad():
+        network(image)  # one that compiles itself is traced when that is done
+        ran = products_of(lambda: network(image), device.type)
+    seen = sum(product.flops for product in ran)
+    if abs(seen - flops) <= TOLERANCE * flops:
+        return None
+    return f"counted {flops:,} and seen in a trace {seen:,}: neither can be relied on"
+
+
+@contextmanager
+def taken_apart() -> Iterator[None]:
+    """Attention, encoder layers and recurrent cells run as plain products meanwhile."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as switches:
+        switches.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        torch.backends.mha.set_fastpath_enabled(False)
+        # Not by torch.backends.mkldnn.flags, which sets a switch of Intel's GPUs as well and warns where there is none.
+        switches.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
+        torch._C._set_mkldnn_enabled(False)
+        switches.enter_context(sdpa_kernel(SDPBackend.MATH))
+        yield

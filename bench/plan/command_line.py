@@ -6,17 +6,18 @@ import dataclasses
 import importlib.util
 import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import models
 from bench.core import datasets
-from bench.core.budgets import BUDGETS, Budget, Language
+from bench.core.budgets import BUDGETS, Budget, Language, Rows
 from bench.core.comparisons import COMPARISONS
 from bench.core.errors import InputError, unknown_name
 from bench.core.records import Scalar
+from bench.core.runtimes import REFERENCE, RUNTIMES, Kind, precisions_of
 from bench.core.text import load_text
 from bench.core.workspace import TRACKERS
 from bench.plan.options import read
@@ -45,7 +46,8 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
     weights = values["weights"]
     user = UserNetwork(
         weights=weights,
-        weights_digest=file_digest(weights) if weights else None,
+        weights_digest=_digest(weights),
+        class_map=values["class_map"],
         classes=values["classes"],
         image_size=values["image_size"],
         normalize=values["normalize"],
@@ -55,6 +57,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
     asked = {name: values[name] for name in ("precisions", "modes", "batch_sizes") if values[name]}
     if named:
         asked["models"] = None  # what is named is measured in every row, whichever networks the budget chose for it
+    runtimes = _runtimes(values)
     return Plan(
         device=device,
         dataset=_dataset(values["dataset"], data_dir, offline=offline),
@@ -62,7 +65,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         budget=budget,
         trained=trained,
         untrained=untrained,
-        rows=tuple(dataclasses.replace(rows, **asked) for rows in budget.rows),
+        rows=chosen_rows(budget.rows, "classifiers", runtimes, asked),
         layers=None if named else dataclasses.replace(budget.layers, **asked),
         language=_language(values, budget, asked),
         text=_text(values["text"], data_dir),
@@ -80,6 +83,58 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         track=_track(values["track"]),
         sampling=_sampling(value_of),
     )
+
+
+def _runtimes(values: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Runtimes that are asked for; None where the budget decides. Modes are torch's: where they alone are given, so is
+    torch.
+
+    Raises:
+        InputError: a runtime has none of the precisions that are asked for.
+    """
+    named: tuple[str, ...] | None = values["runtimes"]
+    if named is None:
+        return (REFERENCE,) if values["modes"] else None
+    for name in named:
+        known = (*RUNTIMES[name].classifiers, *RUNTIMES[name].languages)
+        if values["precisions"] and not set(known) & set(values["precisions"]):
+            raise InputError(
+                f"--runtimes {name} runs none of --precisions {','.join(values['precisions'])}; "
+                f"it runs {', '.join(dict.fromkeys(known))}."
+            )
+    return named
+
+
+def chosen_rows(
+    rows: Sequence[Rows], kind: Kind, runtimes: Sequence[str] | None, asked: Mapping[str, Any]
+) -> tuple[Rows, ...]:
+    """The ``rows`` of a budget with what the command line asks for in their place.
+
+    Modes are torch's. Precisions go to the runtimes that have them. A runtime that is named and has no row in the
+    budget is measured at all of its precisions.
+
+    Args:
+        runtimes: names; None: those of ``rows``.
+        asked: fields of ``Rows`` to replace.
+    """
+    named = tuple(dict.fromkeys(each.runtime for each in rows)) if runtimes is None else tuple(runtimes)
+    sizes = tuple(dict.fromkeys(size for each in rows for size in each.batch_sizes))
+    kept = [each for each in rows if each.runtime in named]
+    for name in named:
+        if all(each.runtime != name for each in kept):
+            modes = ("eager",) if name == REFERENCE else RUNTIMES[name].modes
+            kept.append(Rows(runtime=name, precisions=precisions_of(name, kind), modes=modes, batch_sizes=sizes))
+    return tuple(_asked(each, kind, asked) for each in kept)
+
+
+def _asked(rows: Rows, kind: Kind, asked: Mapping[str, Any]) -> Rows:
+    fields = dict(asked)
+    if rows.runtime != REFERENCE:
+        fields.pop("modes", None)
+    if "precisions" in fields:
+        known = precisions_of(rows.runtime, kind)
+        fields["precisions"] = tuple(name for name in fields["precisions"] if name in known)
+    return dataclasses.replace(rows, **fields)
 
 
 def _language(values: Mapping[str, Any], budget: Budget, asked: dict[str, Any]) -> Language | None:
@@ -100,7 +155,7 @@ def _language(values: Mapping[str, Any], budget: Budget, asked: dict[str, Any]) 
             raise InputError(str(error)) from error
     changed: dict[str, Any] = {
         "models": references,
-        "rows": tuple(dataclasses.replace(rows, **asked) for rows in budget.language.rows),
+        "rows": chosen_rows(budget.language.rows, "languages", _runtimes(values), asked),
         "prompt_tokens": values["prompt_tokens"],
         "new_tokens": values["new_tokens"],
         "chat_tokens": values["new_tokens"],
@@ -177,13 +232,14 @@ def _models(asked: str | None, budget: Budget, user: UserNetwork) -> tuple[tuple
     if asked is None:
         if user.options or user.image_size:
             raise InputError(
-                "--weights, --classes, --image-size and --normalize describe a network: name it with --models."
+                "--weights, --class-map, --classes, --image-size and --normalize describe a network: "
+                "name it with --models."
             )
         return budget.trained, budget.untrained
     names = split("--models", asked)
     for name in names:
         try:
-            models.classifier(name, user.image_size)
+            models.classifier(name, user.image_size, user.weights)
         except KeyError:
             raise unknown_name("model", name, [*models.CLASSIFIERS, "FILE.py:callable"]) from None
         except ValueError as error:
@@ -192,10 +248,18 @@ def _models(asked: str | None, budget: Budget, user: UserNetwork) -> tuple[tuple
         raise InputError(f"--weights {user.weights} fits one network; --models names {len(names)}: give one of them.")
     if user.weights:
         return (), names
-    if budget.untrained:
-        kept = tuple(name for name in names if name not in budget.untrained)
+    if budget.untrained or any(models.classifier(name).pretrained for name in names):
+        kept = tuple(
+            name for name in names if name not in budget.untrained and models.classifier(name).pretrained is None
+        )
         return kept, tuple(name for name in names if name not in kept)
     return names, ()
+
+
+def _digest(weights: str | None) -> str | None:
+    """Digest of the file that ``--weights`` names; None for torchvision's own, whose files have it in their names."""
+    named = models.split_key(weights)[0] if weights else None
+    return file_digest(named) if named and named.is_file() else None
 
 
 def _imagenet(asked: str | None, names: tuple[str, ...], budget: Budget) -> dict[str, ImageNetWeights]:

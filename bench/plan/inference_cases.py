@@ -9,8 +9,9 @@ from typing import Any
 import models
 from bench.core.budgets import FEATURE_SIDE, Language
 from bench.core.experiments import EXPERIMENTS, LANGUAGE_EXPERIMENTS
-from bench.core.precisions import BASELINE, PRECISIONS
+from bench.core.precisions import BASELINE
 from bench.core.records import Case, Scalar
+from bench.core.runtimes import REFERENCE, precisions_of
 from bench.core.turns import TWIN
 from bench.plan.cases import NO_DATA, make_case, recipes_of
 from bench.plan.plan import Plan
@@ -20,36 +21,37 @@ from bench.plan.training_cases import largest_compared
 def inference_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     for model in plan.models:
         for image_size in image_sizes(plan, model):
-            for mode, batch_size, precision in rows_of(plan, model):
+            for runtime, mode, batch_size, precision in rows_of(plan, model):
                 row = {
                     "model": model,
                     "image_size": image_size,
+                    "runtime": runtime,
                     "precision": precision,
                     "mode": mode,
                     "batch_size": batch_size,
                 }
                 yield {**row, "twin": 0}
-                if model in plan.budget.twins and (mode, precision) == ("eager", BASELINE):
+                if model in plan.budget.twins and (runtime, mode, precision) == (REFERENCE, "eager", BASELINE):
                     yield {**row, "twin": 1}
 
 
-def rows_of(plan: Plan, model: str) -> list[tuple[str, int, str]]:
-    """Mode, batch size and precision of each row of ``model``, each once.
+def rows_of(plan: Plan, model: str) -> list[tuple[str, str, int, str]]:
+    """Runtime, mode, batch size and precision of each row of ``model``, each once.
 
-    All modes and precisions of one batch size run together, since they are compared. The largest batch size comes
-    first, since its predictions serve the others.
+    All routes of one batch size run together, since they are compared. The largest batch size comes first, since its
+    predictions serve the others.
     """
     of_model = [rows for rows in plan.rows if rows.models is None or model in rows.models]
     places = {
-        (mode, size, precision): None
+        (rows.runtime, mode, size, precision): None
         for rows in of_model
         for mode in rows.modes
         for size in rows.batch_sizes
         for precision in rows.precisions
-        if PRECISIONS[precision].convert
+        if precision in precisions_of(rows.runtime, "classifiers")
     }
-    modes = list(dict.fromkeys(mode for mode, _, _ in places))
-    return sorted(places, key=lambda row: (-row[1], modes.index(row[0])))
+    modes = list(dict.fromkeys((runtime, mode) for runtime, mode, _, _ in places))
+    return sorted(places, key=lambda row: (-row[2], modes.index((row[0], row[1]))))
 
 
 def image_sizes(plan: Plan, model: str) -> tuple[int, ...]:
@@ -61,7 +63,15 @@ def image_sizes(plan: Plan, model: str) -> tuple[int, ...]:
 
 
 def inference_case(
-    plan: Plan, *, model: str, image_size: int, mode: str, batch_size: int, precision: str, twin: int = 0
+    plan: Plan,
+    *,
+    model: str,
+    image_size: int,
+    mode: str,
+    batch_size: int,
+    precision: str,
+    runtime: str = REFERENCE,
+    twin: int = 0,
 ) -> Case:
     """The case that times ``model`` and, where its weights were trained, judges it.
 
@@ -74,6 +84,7 @@ def inference_case(
         model=model,
         image_size=image_size,
         recipe=None if plan.user.weights else recipes_of(plan, model)[0],
+        runtime=runtime,
         precision=precision,
         mode=mode,
         batch_size=batch_size,
@@ -89,7 +100,9 @@ def inference_case(
 
 def largest_case(plan: Plan) -> Case:
     """A case with the largest images: the data set is decoded at that size, which serves the smaller ones."""
-    sides = {max(image_sizes(plan, model)): model for model in plan.models}
+    # What comes with its weights in a budget looks at photographs, whatever the data set.
+    own = [model for model in plan.models if plan.layers is None or models.classifier(model).pretrained is None]
+    sides = {max(image_sizes(plan, model)): model for model in own or plan.models}
     return _first_case(plan, sides[max(sides)], max(*sides, largest_compared(plan)))
 
 
@@ -148,10 +161,11 @@ def language_rows(plan: Plan) -> Iterator[dict[str, Any]]:
                 continue
             if repeat and (EXPERIMENTS[experiment].answers or EXPERIMENTS[experiment].takes_turns):
                 continue
-            for mode, size, prompt, precision in _language_rows(language, experiment):
+            for runtime, mode, size, prompt, precision in _language_rows(language, experiment):
                 yield {
                     "experiment": experiment,
                     "model": model,
+                    "runtime": runtime,
                     "precision": precision,
                     "mode": mode,
                     "batch_size": size,
@@ -161,7 +175,16 @@ def language_rows(plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def language_case(
-    plan: Plan, *, experiment: str, model: str, precision: str, mode: str, batch_size: int, prompt: int, repeat: int
+    plan: Plan,
+    *,
+    experiment: str,
+    model: str,
+    precision: str,
+    mode: str,
+    batch_size: int,
+    prompt: int,
+    repeat: int,
+    runtime: str = REFERENCE,
 ) -> Case:
     """The case of one language experiment. ``prompt`` is the prompt's length in tokens, 0 where there is none."""
     assert plan.language is not None
@@ -171,6 +194,7 @@ def language_case(
         model=model,
         dataset=plan.text.name,
         image_size=0,
+        runtime=runtime,
         precision=precision,
         mode=mode,
         batch_size=batch_size,
@@ -192,8 +216,11 @@ def _options(plan: Plan, language: Language, experiment: str, prompt: int) -> di
     return options.get(experiment, {})
 
 
-def _language_rows(language: Language, experiment: str) -> list[tuple[str, int, int, str]]:
-    """Mode, batch size, prompt length and precision of each row, each once."""
+def _language_rows(language: Language, experiment: str) -> list[tuple[str, str, int, int, str]]:
+    """Runtime, mode, batch size, prompt length and precision of each row, each once.
+
+    Only torch has modes, of which one decodes otherwise; the other experiments run eagerly there.
+    """
     prompts: tuple[int, ...] = (0,)
     if experiment == "prefill":
         prompts = language.prompt_tokens
@@ -201,12 +228,12 @@ def _language_rows(language: Language, experiment: str) -> list[tuple[str, int, 
         prompts = language.prompt_tokens[:1]
     once = experiment not in ("prefill", "decode")
     places = {
-        (mode, size, prompt, precision): None
+        (rows.runtime, mode, size, prompt, precision): None
         for rows in language.rows
-        for mode in (rows.modes if experiment == "decode" else ("eager",))
+        for mode in (rows.modes if experiment == "decode" or rows.runtime != REFERENCE else ("eager",))
         for size in ((1,) if once else rows.batch_sizes)
         for prompt in prompts
         for precision in rows.precisions
-        if PRECISIONS[precision].load
+        if precision in precisions_of(rows.runtime, "languages")
     }
-    return sorted(places, key=lambda row: (row[1], row[2], row[0] != "eager"))
+    return sorted(places, key=lambda row: (row[2], row[3], row[1] == "compiled"))

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.core.precisions import COMPILED_MODES, PRECISIONS
+from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import TRACKERS
-from bench.plan.values import Parse, at_least, file, minutes, names, numbers, path, seconds, statistics
+from bench.plan.values import Parse, at_least, file, margin, minutes, names, numbers, path, seconds, statistics, weights
 
 MODES = ("eager", *COMPILED_MODES)
 FEWEST_NEW_TOKENS = 2
@@ -77,7 +78,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         name="--models",
-        values="names, FILE.py:callable, package.module:callable; commas between",
+        values="names, FILE.py:callable, package.module:callable, timm:NAME, hf:ID_OR_FOLDER; commas between",
         help="classifiers to measure",
         shown=BUDGETS_OWN,
     ),
@@ -119,9 +120,16 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         name="--weights",
-        values="a file that torch.save wrote",
+        values="a file of torch.save or safetensors, FILE:KEY, DEFAULT for torchvision's own",
         help="trained weights of the one network that --models names; nothing is trained then",
         shown="none",
+        parse=weights,
+    ),
+    Option(
+        name="--class-map",
+        values='a file of JSON like {"cat": 281}',
+        help="output of each class of the data set, for a network with other classes",
+        shown="none; equal names are matched",
         parse=file,
     ),
     Option(
@@ -152,6 +160,13 @@ OPTIONS: tuple[Option, ...] = (
         help="means and standard deviations that your weights were trained with",
         shown="the recipe's",
         parse=statistics,
+    ),
+    Option(
+        name="--runtimes",
+        values=f"{', '.join(RUNTIMES)}; commas between",
+        help="libraries to run the models in",
+        shown=BUDGETS_OWN,
+        parse=names("runtime", RUNTIMES),
     ),
     Option(
         name="--precisions",
@@ -247,6 +262,13 @@ OPTIONS: tuple[Option, ...] = (
         shown="no limit",
         type=float,
         parse=minutes,
+    ),
+    Option(
+        name="--max-drop",
+        values="points of accuracy, or points/per cent of perplexity",
+        help="losses that do not count where the report picks a route",
+        shown="1/2",
+        parse=margin,
     ),
     Option(
         name="--resume",

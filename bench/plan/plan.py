@@ -16,23 +16,27 @@ from bench.core.workspace import sha256_of
 class UserNetwork:
     """Facts that the user gives about a network of their own; empty for ours."""
 
-    weights: Path | None = None
+    weights: str | None = None
+    """``FILE``, ``FILE:KEY``, or the name of torchvision's own weights."""
     weights_digest: str | None = None
     """First 16 hexadecimal digits of the SHA-256 of the file: other contents are another case."""
     classes: int | None = None
     image_size: int | None = None
+    class_map: Path | None = None
+    """JSON of the output that each class of the data set is."""
     normalize: str | None = None
     """Three means, a slash, three standard deviations, as given: ``0.5,0.5,0.5/0.5,0.5,0.5``."""
 
     @property
     def options(self) -> dict[str, Scalar]:
         """As options of a case."""
-        weights = str(self.weights) if self.weights else None
         named = {
             "classes": self.classes,
             "normalize": self.normalize,
-            "weights": weights,
+            "weights": self.weights,
             "weights_digest": self.weights_digest,
+            "class_map": str(self.class_map) if self.class_map else None,
+            "class_map_digest": file_digest(self.class_map) if self.class_map else None,
         }
         return {name: value for name, value in named.items() if value is not None}
 
@@ -113,7 +117,7 @@ class Plan:
 
     def image_size(self, model: str) -> int:
         """Side of the images that ``model`` is given, in pixels."""
-        return self.user.image_size or models.classifier(model).image_size
+        return self.user.image_size or models.classifier(model, weights=self.user.weights).image_size
 
 
 def file_digest(file: Path) -> str:

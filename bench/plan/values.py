@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import models
 from bench.core.errors import InputError, unknown_name
+from bench.core.margins import margins_from
 
 Parse = Callable[[str, Any], Any]
 """From an option's name and its value to the value that the plan uses; raises InputError."""
+PUBLISHED = re.compile(r"[A-Z][A-Z0-9_]*")
+"""Names of torchvision's weights: ``DEFAULT``, ``IMAGENET1K_V2``."""
 
 
 def names(what: str, known: Iterable[str]) -> Parse:
@@ -78,6 +83,12 @@ def minutes(option: str, value: float) -> float:
     return value
 
 
+def margin(option: str, value: str) -> str:
+    """Margins of quality, as they were written."""
+    margins_from(option, value)
+    return value
+
+
 def path(option: str, value: str) -> Path:
     """A path, ``~`` being the user's home."""
     return Path(value).expanduser()
@@ -87,8 +98,21 @@ def file(option: str, value: str) -> Path:
     """A file that is there."""
     named = path(option, value)
     if not named.is_file():
-        raise InputError(f"{option} {value} is no file; give a file that torch.save wrote from a state dict.")
+        raise InputError(f"{option} {value} is no file; give a file that is there.")
     return named.resolve()
+
+
+def weights(option: str, value: str) -> str:
+    """A file of weights, a file and the key of one state dict in it (``FILE:KEY``), or torchvision's own by name."""
+    named, key = models.split_key(value)
+    if named.is_file():
+        return f"{named.resolve()}:{key}" if key else str(named.resolve())
+    if PUBLISHED.fullmatch(value):
+        return value
+    raise InputError(
+        f"{option} {value} is no file; give one that torch.save wrote from a state dict (FILE, or FILE:KEY), "
+        "or DEFAULT for torchvision's own."
+    )
 
 
 def statistics(option: str, value: str) -> str:

@@ -15,7 +15,7 @@ from bitsandbytes.nn.parametrize import replace_parameter_4bit
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of, replace_module
+from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of, replace_layers
 
 # It logs at every call that inputs are rounded to float16, inside each timed sample.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -38,8 +38,8 @@ def linear_eight_bits(network: nn.Module, setting: Setting, *, threshold: float)
     Raises:
         Unsupported: the network has no linear layer.
     """
-    for name in layers_of(network, (nn.Linear,)):
-        linear: Any = network.get_submodule(name)
+
+    def make(linear: Any, twin: Any) -> nn.Module:
         layer = Linear8bitLt(
             linear.in_features,
             linear.out_features,
@@ -48,9 +48,13 @@ def linear_eight_bits(network: nn.Module, setting: Setting, *, threshold: float)
             threshold=threshold,
             device="meta",
         )
+        if twin is not None:
+            return _sharing(layer, linear, twin)
         layer.weight = Int8Params(linear.weight.data, requires_grad=False, has_fp16_weights=False)
-        _take_place(network, name, layer, linear, setting)
-    return Converted(network=network.to(setting.device).eval())
+        return _placed(layer, linear, setting)
+
+    replace_layers(network, layers_of(network, (nn.Linear,)), make)
+    return Converted(network=_evaluating(network.to(setting.device)))
 
 
 def linear_four_bits(network: nn.Module, setting: Setting, *, quant_type: FourBits, nested: bool) -> Converted:
@@ -61,8 +65,8 @@ def linear_four_bits(network: nn.Module, setting: Setting, *, quant_type: FourBi
     Raises:
         Unsupported: the network has no linear layer.
     """
-    for name in layers_of(network, (nn.Linear,)):
-        linear: Any = network.get_submodule(name)
+
+    def make(linear: Any, twin: Any) -> nn.Module:
         layer = Linear4bit(
             linear.in_features,
             linear.out_features,
@@ -75,6 +79,8 @@ def linear_four_bits(network: nn.Module, setting: Setting, *, quant_type: FourBi
         # On a processor with bfloat16 products, bitsandbytes would repack the weights at the first call with bfloat16
         # scales. That is another format, and only for outputs in multiples of 32, unlike most last layers.
         layer.support_avx512bf16_for_cpu = False
+        if twin is not None:
+            return _sharing(layer, linear, twin)
         layer.weight = Params4bit(
             linear.weight.data,
             requires_grad=False,
@@ -83,8 +89,10 @@ def linear_four_bits(network: nn.Module, setting: Setting, *, quant_type: FourBi
             quant_type=quant_type,
             module=layer,
         )
-        _take_place(network, name, layer, linear, setting)
-    return Converted(network=network.to(setting.device).eval())
+        return _placed(layer, linear, setting)
+
+    replace_layers(network, layers_of(network, (nn.Linear,)), make)
+    return Converted(network=_evaluating(network.to(setting.device)))
 
 
 def four_bit_weights(network: nn.Module, setting: Setting, *, quant_type: FourBits) -> Converted:
@@ -96,15 +104,19 @@ def four_bit_weights(network: nn.Module, setting: Setting, *, quant_type: FourBi
         Unsupported: the network has neither convolutions nor linear layers.
     """
     network = network.to(setting.device)
+    stored: dict[int, Any] = {}
     for name in layers_of(network, WEIGHTED):
         layer: Any = network.get_submodule(name)
-        shape = layer.weight.shape
+        shape, whole = layer.weight.shape, layer.weight
         replace_parameter_4bit(layer, "weight", quant_type=quant_type, blocksize=BLOCK)
         # Rows of an odd length, as 3x3 kernels have, would be expanded by a fallback that compiles anew for each shape.
         # The stored bytes do not depend on the shape, so that it becomes one with rows of even length.
         layer.parametrizations.weight[0].quant_state.shape = even_rows(shape)
         parametrize.register_parametrization(layer, "weight", _Shaped(shape), unsafe=True)
-    return Converted(network=network.eval())
+        # Layers that shared a parameter share what it became.
+        parametrizations = layer.parametrizations.weight
+        parametrizations.original = stored.setdefault(id(whole), (parametrizations.original, whole))[0]
+    return Converted(network=_evaluating(network))
 
 
 def even_rows(shape: torch.Size) -> torch.Size:
@@ -126,7 +138,22 @@ class _Shaped(nn.Module):
         return expanded.view(self.shape)
 
 
-def _take_place(network: nn.Module, name: str, layer: Any, linear: Any, setting: Setting) -> None:
-    """Replace ``linear`` by ``layer``, which is quantised as it moves to its device, one after the other."""
+def _placed(layer: Any, linear: Any, setting: Setting) -> nn.Module:
+    """``layer`` with the bias of ``linear``, quantised as it moves to its device: one layer after the other."""
     layer.bias = linear.bias
-    replace_module(network, name, layer.to(setting.device))
+    return _evaluating(layer.to(setting.device))
+
+
+def _sharing(layer: Any, linear: Any, twin: Any) -> nn.Module:
+    """``layer`` with what ``twin`` stores for a weight: the two shared a parameter before."""
+    layer.weight, layer.bias = twin.weight, linear.bias
+    if isinstance(layer, Linear8bitLt):
+        if twin.state.CB is None:
+            twin.init_8bit_state()  # else done at its first call, which takes the scales away from the weight
+        layer.state.CB, layer.state.SCB = twin.state.CB, twin.state.SCB
+    return _evaluating(layer)
+
+
+def _evaluating(network: nn.Module) -> nn.Module:
+    network.eval()  # not in one line: a network's own `train` may return nothing
+    return network

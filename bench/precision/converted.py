@@ -62,15 +62,47 @@ def converter_of(precision: Precision) -> Converter:
 
 
 def layers_of(network: nn.Module, kinds: Sequence[type[nn.Module]]) -> list[str]:
-    """Names of the modules of exactly these ``kinds``, since a subclass may compute something else.
+    """Names of the modules of exactly these ``kinds``, each once: a subclass may compute something else.
+
+    Layers with hooks of their own are left out, and so are those whose weight is no parameter of theirs: what runs
+    there is more than the layer. So are complex ones.
 
     Raises:
         Unsupported: the network has no such module.
     """
-    names = [name for name, module in network.named_modules() if type(module) in kinds]
+    names = [name for name, module in network.named_modules() if type(module) in kinds and _is_plain(module)]
     if not names:
         raise Unsupported(f"the network has no {' or '.join(kind.__name__ for kind in kinds)}: nothing to convert")
     return names
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    weight = layer._parameters.get("weight")
+    hooked = layer._forward_hooks or layer._forward_pre_hooks
+    return weight is not None and weight.is_floating_point() and not hooked
+
+
+def replace_layers(
+    network: nn.Module, names: Sequence[str], make: Callable[[nn.Module, nn.Module | None], nn.Module]
+) -> None:
+    """Put what ``make`` makes of each layer in its place, wherever the layer is used.
+
+    Args:
+        names: as ``layers_of`` gives them.
+        make: gets a layer, and what it made of an earlier layer with the same parameter for a weight, if there was
+            one: then it has to share what that one stores.
+    """
+    made: dict[int, nn.Module] = {}
+    by_weight: dict[int, nn.Module] = {}
+    chosen = {id(network.get_submodule(name)) for name in names}
+    # Under every name: a layer that is used in two places is one layer.
+    places = [(name, module) for name, module in network.named_modules(remove_duplicate=False) if id(module) in chosen]
+    for name, module in places:
+        if id(module) not in made:
+            weight: Any = module.weight
+            made[id(module)] = make(module, by_weight.get(id(weight)))
+            by_weight.setdefault(id(weight), made[id(module)])
+        replace_module(network, name, made[id(module)])
 
 
 def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:

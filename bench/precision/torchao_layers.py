@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -69,8 +69,12 @@ def int8_weights(network: nn.Module, setting: Setting) -> Converted:
         Unsupported: the network has neither convolutions nor linear layers.
     """
     network = network.to(setting.device)
-    for name in layers_of(network, WEIGHTED):
+    names = layers_of(network, WEIGHTED)
+    for name, twin in _twins(network, names).items():
         layer: Any = network.get_submodule(name)
+        if twin is not None:
+            layer.weight = network.get_submodule(twin).weight
+            continue
         channel = (1, *layer.weight.shape[1:])
         stored = IntxUnpackedToInt8Tensor.from_hp(layer.weight.data, channel, torch.int8)
         layer.weight = nn.Parameter(stored, requires_grad=False)
@@ -92,11 +96,27 @@ def linear(network: nn.Module, setting: Setting, *, kind: str) -> Converted:
     if kind == "fp8_dynamic":
         names = _for_fp8_products(network, names)
     network = network.to(setting.device, dtype)
+    twins = _twins(network, names)
+    first = {name for name, twin in twins.items() if twin is None}
     try:
-        quantize_(network, configuration_of(kind, setting.device), filter_fn=lambda module, name: name in names)
+        quantize_(network, configuration_of(kind, setting.device), filter_fn=lambda module, name: name in first)
     except (ImportError, NotImplementedError, AssertionError, ValueError) as error:
         raise Unsupported(f"torchao cannot do {kind} here: {' '.join(str(error).split())[:200]}") from error
+    for name, twin in twins.items():
+        if twin is not None:
+            layer: Any = network.get_submodule(name)
+            layer.weight = network.get_submodule(twin).weight
     return Converted(network=network, input_dtype=dtype)
+
+
+def _twins(network: nn.Module, names: Sequence[str]) -> dict[str, str | None]:
+    """Each layer, and the one before it that has the same parameter for a weight, if there is one."""
+    first: dict[int, str] = {}
+    found: dict[str, str | None] = {}
+    for name in names:
+        owner = first.setdefault(id(network.get_submodule(name).weight), name)
+        found[name] = None if owner == name else owner
+    return found
 
 
 def _for_int8_tensor_cores(network: nn.Module, names: list[str], rows: int) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.core.margins import Margins
 from bench.core.records import Failure
-from bench.report.judging import Judgement, Margins, judged, judged_perplexity
+from bench.report.judging import Judgement, judged, judged_perplexity
 from bench.report.language import Speech
 from bench.report.pairing import clearly_slower
 from bench.report.results import COMPILED, EAGER, FP32, NATIVE, REFERENCE, Result, Route, grouped

@@ -56,7 +56,8 @@ def number_column(
 def quality_of(name: str, of: str = "quality") -> Callable[[Result], Value]:
     def value(result: Result) -> Value:
         quality = result.first.quality
-        holder: Any = quality if of == "quality" else quality.divergence if quality else None
+        # A pretrained network whose classes are not the data set's is compared, not judged.
+        holder: Any = quality if of == "quality" else quality.divergence if quality else result.first.divergence
         return getattr(holder, name) if holder is not None else None
 
     return value

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from bench.core.margins import Margins
 from bench.core.records import Failure
 from bench.report.choosing import Choice, classifier_choices, language_choice
-from bench.report.judging import Margins
 from bench.report.language import Speech, of_language_alone, speeches
 from bench.report.load import DatasetFacts, Run
 from bench.report.names import Names, distinct_datasets, names_of

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.core.errors import InputError
+from bench.core.margins import Margins, margins_from
 from bench.report.load import Run
 from bench.report.results import Result
 from bench.report.statistics import Estimate, Interval
@@ -16,20 +15,6 @@ from bench.report.statistics import Estimate, Interval
 Word = Literal["reference", "as accurate", "less accurate", "not enough images to say", "not judged"]
 MOST = 10_000_000
 """Images beyond which no number of them is named."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Margins:
-    """Losses of quality that do not count."""
-
-    accuracy: float = 0.01
-    """A fraction of 1."""
-    perplexity: float = 0.02
-    """Part by which perplexity may rise."""
-
-    @property
-    def text(self) -> str:
-        return f"{100 * self.accuracy:g} points of accuracy, {100 * self.perplexity:g} % of perplexity"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +50,7 @@ def margins_of(runs: Sequence[Run], given: str | None = None) -> Margins:
         InputError: the text is not ``POINTS`` or ``POINTS/PERCENT``.
     """
     text = given if given is not None else next((run.max_drop for run in runs if run.max_drop), None)
-    if text is None:
-        return Margins()
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/(\d+(?:\.\d+)?))?", text.strip())
-    if match is None:
-        raise InputError(
-            f"--max-drop {text!r} is no margin: give points of accuracy, or points and per cent of perplexity as 1/2."
-        )
-    points = float(match[1])
-    return Margins(accuracy=points / 100, perplexity=float(match[2] or 2 * points) / 100)
+    return Margins() if text is None else margins_from("--max-drop", text)
 
 
 def judged(result: Result, margins: Margins) -> Judgement:

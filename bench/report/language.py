@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from bench.core.records import TRACE
 from bench.report.results import EAGER, LANGUAGE, OF_MACHINE, Result, Route, grouped, route_order
@@ -48,11 +49,11 @@ class Speech:
     def model(self) -> str:
         return self.first.case.model
 
-    @property
+    @cached_property
     def results(self) -> list[Result]:
         return [one for line in self.lines for one in line.results]
 
-    @property
+    @cached_property
     def headline(self) -> Setting | None:
         """Smallest batch and shortest prompt that were decoded."""
         found = sorted({setting(one) for one in self.results if one.case.experiment == "decode"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from bench.core.records import Better
@@ -118,7 +119,7 @@ class Table(Generic[Row]):
     strong: Callable[[Row], bool] = lambda _: False
     """Whether a row stands out: by its first cell of text, or as a whole where a printer can."""
 
-    @property
+    @cached_property
     def shown(self) -> tuple[Column[Row], ...]:
         return tuple(column for column in self.columns if self._tells(column))
 
@@ -133,18 +134,18 @@ class Table(Generic[Row]):
     def headers(self) -> list[str]:
         return [column.quantity.header for column in self.shown]
 
-    def values(self) -> Iterator[list[Value]]:
+    @cached_property
+    def values(self) -> list[list[Value]]:
         """Values of each row in SI units."""
-        shown = self.shown
-        return ([column.value(row) for column in shown] for row in self.rows)
+        return [[column.value(row) for column in self.shown] for row in self.rows]
 
-    def texts(self) -> Iterator[list[str]]:
+    @cached_property
+    def texts(self) -> list[list[str]]:
         """Printed cells of each row."""
         quantities = [column.quantity for column in self.shown]
-        return (
-            [quantity.text(value) for quantity, value in zip(quantities, values, strict=True)]
-            for values in self.values()
-        )
+        return [
+            [quantity.text(value) for quantity, value in zip(quantities, values, strict=True)] for values in self.values
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

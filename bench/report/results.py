@@ -6,10 +6,12 @@ import dataclasses
 import statistics
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 from bench.core.records import Case, Failure, Measurement, Scalar, digest_of, to_json
 from bench.core.runtimes import RUNTIMES
+from bench.core.turns import TWIN, is_twin
 from bench.report.beside import Beside, Limits
 from bench.report.disturbance import disturbances
 from bench.report.load import Run
@@ -22,8 +24,6 @@ TITLES = {name: runtime.title for name, runtime in RUNTIMES.items()}
 """Runtimes as their makers write them."""
 HARDLY = 0.05
 """Shares of parameters and of FLOPs below which a precision has converted hardly anything of a network."""
-TWIN = "twin"
-"""Option of the reference named again in the sets, to see how good ratios are."""
 LANGUAGE = ("load", "prefill", "decode", "perplexity", "chat")
 OF_MACHINE = ("ceilings", "noise")
 Item = TypeVar("Item")
@@ -83,7 +83,7 @@ class Result:
     def first(self) -> Measurement:
         return self.measurements[0]
 
-    @property
+    @cached_property
     def route(self) -> Route:
         return Route(self.case.runtime, self.case.precision, self.case.mode)
 
@@ -92,13 +92,13 @@ class Result:
         """What results share that a general statement may count together."""
         return (self.machine, self.code, self.case.device, self.case.threads, self.case.budget)
 
-    @property
+    @cached_property
     def network(self) -> tuple[object, ...]:
         """What routes share that are alternatives to one another at some batch size."""
         case = self.case
         return (case.model, self.dataset, case.image_size, case.seed, *self.place)
 
-    @property
+    @cached_property
     def scene(self) -> tuple[object, ...]:
         """All of the identity but the route; repeated measurements of the reference are the same scene."""
         case = self.case
@@ -113,7 +113,7 @@ class Result:
 
     @property
     def is_twin(self) -> bool:
-        return bool(self.case.option(TWIN))
+        return is_twin(self.case)
 
     @property
     def meaningless(self) -> bool:

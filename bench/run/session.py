@@ -232,6 +232,7 @@ class BenchSession:
             "deselected": self.deselected,
             **(self.minutes.facts() if self.minutes else {}),
             "fingerprint": self.engine.workspace.fingerprint,
+            "max_drop": self.config.option.max_drop,
         }
 
     def summary(self) -> dict[str, Any]:

@@ -51,10 +51,11 @@ FORMATS = {
     "i8": ("int8", 8),
 }
 """OpenVINO's names of types -> format and bits."""
-CONVOLUTIONS = ("Convolution",)
-PRODUCTS = (*CONVOLUTIONS, "FullyConnected", "MatMul")
+MATMUL = "MatMul"
 ATTENTION = "ScaledDotProductAttention"
-"""Two products in one node: queries with keys, and what comes of that with values."""
+FUSED = ("Subgraph", ATTENTION)
+"""Layers whose products are told by the names of the operators that they are made of."""
+PRODUCTS = ("Convolution", "FullyConnected", MATMUL, ATTENTION)
 
 Images = npt.NDArray[np.float32]
 
@@ -131,7 +132,8 @@ class OpenvinoRoute:
             return Ran(compute="float32", absent={"coverage": "fp32 is the baseline: nothing is converted"})
         model = self._core.read_model(self._order.folder / MODEL)
         held = sum(_size(constant) for constant in _constants(model) if _bits(constant) <= precision.low_bits)
-        ran = list(products_of(self._compiled))
+        model.reshape([self._order.case.batch_size, *self._order.image_shape])
+        ran = list(products_of(self._compiled, model))
         return whats_run(ran, precision, weights=held, parameters=parameters, flops=flops)
 
     def weight_bytes(self) -> int:
@@ -248,35 +250,35 @@ def _runner(compiled: openvino.CompiledModel) -> Run:
     return run
 
 
-def products_of(compiled: openvino.CompiledModel) -> Iterator[Product]:
-    """Convolutions and matrix products of the graph that the plugin runs.
+def products_of(compiled: openvino.CompiledModel, model: openvino.Model) -> Iterator[Product]:
+    """Convolutions and matrix products of the graph that the plugin runs, and the format that each computes in.
 
-    Its nodes have the shapes of both operands, and the format that each computes in.
+    Small products, and attention, are parts of a "Subgraph": their shapes are those of ``model``, which was compiled.
     """
+    named = {node.get_friendly_name(): node for node in model.get_ops() if node.get_type_name() in (MATMUL, ATTENTION)}
     for node in compiled.get_runtime_model().get_ordered_ops():
         facts = node.get_rt_info()
         layer, kind = facts["layerType"].astype(str), facts["runtimePrecision"].astype(str)
-        attends = ATTENTION in (layer, *facts["originalLayersNames"].astype(str).replace("/", ",").split(","))
-        if layer not in PRODUCTS and not attends:
-            continue
-        name, bits = FORMATS.get(kind, (kind, 64))
-        flops = _attention_flops(node) if attends else _flops(layer, node)
-        yield Product(operator=layer, flops=flops, format=name, bits=bits)
-
-
-def _attention_flops(node: openvino.Node) -> int:
-    """Two products, queries with keys and weights with values, from shapes (batch, heads, tokens, width)."""
-    queries, values = list(node.get_input_shape(0)), list(node.get_input_shape(2))
-    return int(2 * (np.prod(queries) + np.prod(node.get_output_shape(0))) * values[-2])
+        flops = _flops(layer, node)
+        if layer in FUSED:
+            parts = facts["originalLayersNames"].astype(str).split(",")
+            flops = sum(_flops(named[part].get_type_name(), named[part]) for part in parts if part in named)
+        if flops:
+            name, bits = FORMATS.get(kind, (kind, 64))
+            yield Product(operator=layer, flops=flops, format=name, bits=bits)
 
 
 def _flops(layer: str, node: openvino.Node) -> int:
-    """Two FLOPs for each multiply-add of one node."""
+    """Two FLOPs for each multiply-add of one node; 0 for what is no product."""
+    if layer not in PRODUCTS:
+        return 0
     output = np.prod(node.get_output_shape(0))
     left, right = (list(node.get_input_shape(at)) for at in (0, 1))
     if layer == "Convolution":
         # Groups stand in front of a grouped convolution's weights: channels of an output are the last three sides.
         return int(2 * output * np.prod(right[-3:]))
+    if layer == ATTENTION:  # queries with keys, then weights with values, of shapes (batch, heads, tokens, width)
+        return int(2 * (np.prod(left) + output) * right[-2])
     return int(2 * output * left[-1])
 
 

@@ -59,7 +59,7 @@ class Order:
     @property
     def fresh(self) -> bool:
         """True if it converts even if the files exist, since figures of the first process are cold."""
-        return self.case.repeat == 0
+        return self.case.repeat == 0 and self.workspace.set_number == 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import models
 from bench.core.errors import InputError, Unsupported
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-NESTED_IN = ("model_state_dict", "state_dict", "model")
-"""Keys under which other programs keep a state dict."""
 _SHOWN = 3
 
 
-def load_weights(path: Path, network: nn.Module) -> None:
-    """Put the weights in ``path`` into ``network``: a state dict, or a dict holding one under a usual key.
+def load_weights(given: Path | str, network: nn.Module) -> tuple[str, ...]:
+    """Put the weights of ``FILE`` or ``FILE:KEY`` into ``network``: see ``models.checkpoints`` for what is taken.
+
+    Returns:
+        What had to be done to find them, a clause each: which key, which prefix, which of two that fit.
 
     Raises:
         InputError: the file is missing, truncated or foreign, or its weights do not fit the network.
     """
-    from bench.train.checkpoint import read
-
-    fit(network, _state_dict(read(path), path), str(path))
+    file, key = models.split_key(str(given))
+    try:
+        content = models.read_weights(file)
+        found = models.find_weights(content, network.state_dict(), str(file), key)
+    except models.ModelError as error:
+        raise InputError(str(error)) from error
+    return (*found.said, *fit(network, found.state, str(file)))
 
 
 def imagenet_file(model: str) -> Path:
@@ -47,60 +53,56 @@ def imagenet_file(model: str) -> Path:
     return file
 
 
-def fit(network: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+def fit(network: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> tuple[str, ...]:
     """Load ``state`` into ``network``, all of it or nothing.
 
+    Returns:
+        What is changed by that: numbers of fewer bits are expanded.
+
     Raises:
-        InputError: names are missing or unexpected, or shapes differ; the message names the first few.
+        InputError: names are missing or unexpected, shapes differ, or the numbers are of a kind that the network would
+            take something else for; the message names the first few.
     """
     own = network.state_dict()
     # A count of batches for a momentum that is not used here; files from before PyTorch 0.4.1 lack it.
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in own]
+    shared = [key for key in own if key in state]
     differing = [
         f"{key} is {_shape(state[key])} in the file and {_shape(own[key])} in the network"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
+        for key in shared
+        if state[key].shape != own[key].shape
     ]
+    foreign = [
+        f"{key} is {_kind(state[key])} in the file and {_kind(own[key])} in the network"
+        for key in shared
+        if own[key].is_floating_point() and not state[key].is_floating_point()
+    ]
+    broken = [key for key in shared if state[key].is_floating_point() and bool(state[key].isnan().any())]
     problems = [
-        f"{problem} {_first(names)}"
-        for problem, names in (("missing", missing), ("unexpected", unexpected), ("shapes differ:", differing))
+        f"{what} {_first(names)}"
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("shapes differ:", differing),
+            ("kinds of numbers differ:", foreign),
+            ("not a number in", broken),
+        )
         if names
     ]
     if problems:
         raise InputError(f"the weights in {source} do not fit the network: {'; '.join(problems)}")
     network.load_state_dict(dict(state), strict=False)
+    narrow = {_kind(state[key]) for key in shared if state[key].is_floating_point() and _narrower(state[key], own[key])}
+    return (f"weights were stored in {', '.join(sorted(narrow))} and are expanded",) if narrow else ()
 
 
-def _state_dict(content: Any, path: Path) -> Mapping[str, torch.Tensor]:
-    candidates: Iterable[Any] = [content]
-    if isinstance(content, Mapping):
-        candidates = [*(content[key] for key in NESTED_IN if key in content), content]
-    for candidate in candidates:
-        if _is_state_dict(candidate):
-            return _without_prefix(candidate)
-    raise InputError(
-        f"{path} holds no weights: a state dict is allowed, or a dict with one under {', '.join(NESTED_IN)}; "
-        "save model.state_dict()"
-    )
+def _narrower(stored: torch.Tensor, own: torch.Tensor) -> bool:
+    return stored.element_size() < own.element_size()
 
 
-def _is_state_dict(candidate: Any) -> bool:
-    import torch
-
-    return (
-        isinstance(candidate, Mapping)
-        and len(candidate) > 0
-        and all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in candidate.items())
-    )
-
-
-def _without_prefix(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-    """Remove the prefix that DataParallel (``module.``) or torch.compile (``_orig_mod.``) put before every name."""
-    for prefix in ("module.", "_orig_mod."):
-        if all(key.startswith(prefix) for key in state):
-            return {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+def _kind(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _first(names: list[str]) -> str:

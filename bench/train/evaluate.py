@@ -127,8 +127,11 @@ def evaluate_as_noted(
 
 def check_network(
     network: nn.Module, name: str, *, classes: int, image_size: int, device: torch.device, training: bool
-) -> None:
-    """Call the network on two black images, in evaluation mode and, for ``training``, in training mode too.
+) -> int:
+    """Try the network on two black images, in evaluation mode and, for ``training``, in training mode too.
+
+    Returns:
+        Number of its outputs.
 
     Raises:
         InputError: it raises, or does not return logits of shape (2, K) with K of at least ``classes``.
@@ -147,6 +150,7 @@ def check_network(
                     "correct the network, or give another --image-size"
                 ) from error
         check_logits(outputs, name, images=2, classes=classes)
+    return int(outputs.shape[1])
 
 
 def check_logits(outputs: object, name: str, *, images: int, classes: int) -> None:

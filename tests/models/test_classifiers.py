@@ -31,7 +31,7 @@ TORCHVISION = [
 
 def passes(spec: ClassifierSpec, image_size: int) -> bool:
     with torch.device("meta"), torch.no_grad():
-        network = spec.build(10).eval()
+        network = spec.untrained(10).eval()
         try:
             return tuple(network(torch.empty(2, 3, image_size, image_size)).shape) == (2, spec.outputs(10))
         except RuntimeError:
@@ -39,15 +39,15 @@ def passes(spec: ClassifierSpec, image_size: int) -> bool:
 
 
 def test_the_table_names_every_network_of_the_notes() -> None:
-    assert list(CLASSIFIERS) == [*NOTES, *TORCHVISION]
+    assert list(CLASSIFIERS) == [*NOTES, *TORCHVISION, "efficientnet_lite0"]
     assert all(spec.name == name for name, spec in CLASSIFIERS.items())
     assert [name for name, spec in CLASSIFIERS.items() if spec.group == "notes"] == NOTES
-    assert [name for name, spec in CLASSIFIERS.items() if spec.head == 1000] == TORCHVISION
+    assert [name for name, spec in CLASSIFIERS.items() if spec.group == "torchvision"] == TORCHVISION
 
 
-def test_images_are_32_pixels_a_side_but_for_two() -> None:
+def test_images_are_32_pixels_a_side_but_for_three() -> None:
     others = {name: spec.image_size for name, spec in CLASSIFIERS.items() if spec.image_size != 32}
-    assert others == {"alexnet": 64, "inception_v3": 75}
+    assert others == {"alexnet": 64, "inception_v3": 75, "efficientnet_lite0": 224}
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from bench.core.records import Better, Measurement
+from bench.core.turns import TWIN
 from bench.report.compare.matching import Entry, Pair
 from bench.report.compare.thresholds import PEAK_GRAIN, PEAKS
-from bench.report.results import TWIN
 
 Outcome = Literal["worse", "better", "changed", "no clear difference", "same", "cannot tell"]
 ORDER: tuple[Outcome, ...] = ("worse", "better", "changed", "no clear difference", "same", "cannot tell")

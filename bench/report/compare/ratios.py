@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from bench.core.turns import TWIN
 from bench.report.compare.changes import Outcome
 from bench.report.compare.matching import Pair
 from bench.report.compare.significance import holm
 from bench.report.compare.thresholds import ALPHA, RATIO
-from bench.report.results import TWIN
 from bench.report.statistics import Interval, normal_p
 from bench.report.turns import PairedRatio, paired_ratio, ratio_change
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.core.margins import Margins
 from bench.report.choosing import Candidate, Choice
 from bench.report.drawings.style import BLUE, FAINT, INK, look, plain_axis, svg, wrapped
-from bench.report.judging import Margins
 
 WIDTH, HEIGHT = 3.6, 2.9
 """Inches of a panel: on a telephone it is not made smaller."""

@@ -38,7 +38,7 @@ def _blocks(part: Any) -> Sequence[str]:
         case Section():
             return ["", part.title, *(block for one in part.parts for block in _blocks(one))]
         case Table():
-            rows = [*part.texts()]
+            rows = part.texts
             if not rows:
                 return []
             frame = pd.DataFrame(rows, columns=part.headers)

@@ -198,7 +198,9 @@ MEASURED: tuple[Column[Result], ...] = (
 
 def csv_of(results: Sequence[Result], failures: Sequence[Failure]) -> str:
     """CSV that a spreadsheet takes for text and numbers only, and whose numbers read back exactly."""
-    return str(measurements(results, failures).map(_cell).to_csv(index=False, lineterminator="\n"))
+    table = measurements(results, failures)
+    cells = {name: _cells(list(table[name])) for name in table.columns}
+    return str(pd.DataFrame(cells, dtype=object).to_csv(index=False, lineterminator="\n"))
 
 
 def measurements(results: Sequence[Result], failures: Sequence[Failure]) -> pd.DataFrame:
@@ -258,6 +260,12 @@ def _failed(failures: Sequence[Failure]) -> Iterator[dict[str, object]]:
         own = {name: getattr(case, name) for name in vars(case) if name not in ("options", "repeat")}
         options = " ".join(f"{name}={value}" for name, value in case.options) or None
         yield {**own, "options": options, OUTCOME: kind, MESSAGE: message, "processes": count}
+
+
+def _cells(values: list[object]) -> list[object]:
+    """A column is of text as a whole, or not at all."""
+    first = next((value for value in values if value is not None), None)
+    return [_cell(value) for value in values] if isinstance(first, str) else values
 
 
 def _cell(value: object) -> object:

@@ -117,7 +117,7 @@ def _table(found: Table[Any]) -> Iterator[str]:
     heads = [f'<th scope="col"{kind}{way}>{name}</th>' for name, kind, way in zip(names, kinds, better, strict=True)]
     yield f'<div class="table"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>\n'
     starts = [f'<td{kind} data-name="{name}"' for kind, name in zip(kinds, names, strict=True)]
-    for row, values, texts in zip(found.rows, found.values(), found.texts(), strict=True):
+    for row, values, texts in zip(found.rows, found.values, found.texts, strict=True):
         cells = [
             f"{start}{_key(value, text)}>{html.escape(text)}</td>"
             for start, value, text in zip(starts, values, texts, strict=True)

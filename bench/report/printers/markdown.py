@@ -52,7 +52,7 @@ def line_of(line: Line) -> str:
 
 def table(found: Table[Any]) -> str:
     """By pandas' ``to_markdown``; empty where the table has no row."""
-    rows = list(found.texts())
+    rows = found.texts
     if not rows:
         return ""
     strong = [found.strong(row) for row in found.rows]

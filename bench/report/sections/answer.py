@@ -204,7 +204,7 @@ def _counts(results: Sequence[Result], why: str, of: str = "classifiers") -> lis
         runtime, precision = members[0].case.runtime, members[0].case.precision
         clear = [one for one in members if one.beside.side == "below"]
         faster = [one for one in members if one.beside.ratio and one.beside.ratio.value > 1]
-        if clear and not faster:
+        if not faster and 2 * len(clear) >= len(members):
             bad.append(precision if runtime == "torch" else f"{TITLES.get(runtime, runtime)} {precision}")
             rows, total = rows + len(clear), total + len(members)
     return [f"{listing(bad)} of {of} ({why} in {rows} of {total} rows)"] if bad else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.core.route_code import RouteName, lines_for
 from bench.report.choosing import Candidate, Choice
 from bench.report.columns import (
     ACCURACY,
@@ -33,7 +34,7 @@ from bench.report.columns import (
 )
 from bench.report.content import MOST_ROWS, Content
 from bench.report.formats import listing
-from bench.report.parts import Column, Fold, Part, Section, Table, paragraph
+from bench.report.parts import Column, Commands, Fold, Part, Section, Table, paragraph
 from bench.report.results import Result, grouped
 
 QUALITY = (CHANGE, SAME_LABEL, FLIPS, WORST, ECE, KL, KL_P99)
@@ -60,6 +61,7 @@ def classifiers_section(content: Content) -> Section | None:
         rows = sum(len(choice.candidates) for choice in choices)
         left -= rows
         parts.append(_network(content, choices))
+    parts += _code(content)
     return Section(title="Classifiers", parts=tuple(parts), menu="Classifiers")
 
 
@@ -98,6 +100,30 @@ def _network(content: Content, choices: Sequence[Choice]) -> Section:
             Fold(title=f"{case.model} in detail: quality, and times at the largest batch", parts=tuple(folded)),
         ),
     )
+
+
+def _code(content: Content) -> list[Part]:
+    """Code of each route that was picked, once, for the first network that it was picked for."""
+    picks = {choice.pick.route: choice.pick.result for choices in content.networks for choice in choices if choice.pick}
+    folds: list[Part] = []
+    for route, result in picks.items():
+        if route.is_reference:
+            continue
+        case = result.case
+        try:
+            lines = lines_for(
+                RouteName.of(case),
+                side=case.image_size,
+                batch_size=case.batch_size,
+                threads=case.threads,
+                corrected=bool(result.first.flags.get("runtime_bias_correction", True)),
+            )
+        except KeyError:
+            continue
+        where = f"{route.name}, as for {case.model} at {case.image_size} px, batch {case.batch_size}"
+        folds.append(Fold(title=f"Code of {where}", parts=(Commands(lines),)))
+    text = "Lines from a trained network to calls, for each route that was picked; python -m bench.export writes its files."
+    return [] if content.smoke or not folds else [Section(title="How to apply them", parts=(paragraph(text), *folds))]
 
 
 def _title(content: Content, choice: Choice) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from bench.report.choosing import Choice
 from bench.report.content import Content
@@ -22,33 +23,23 @@ def pictures_section(content: Content) -> Section | None:
     """Empty where nothing can be drawn."""
     if content.smoke:
         return None
-    parts: list[Part] = []
-    parts += _row(
-        "Decoding, fastest first: | is what the memory's bandwidth allows for the bytes of that route.",
-        [
-            _picture(
-                f"decoding-{_word(choice.model)}-{place + 1}.svg",
-                decoding_picture(choice),
-                f"decoding of {choice.model}",
-            )
-            for place, (_, choice) in enumerate(content.languages)
-        ],
+    decoding = (
+        _picture(f"decoding-{_word(one.model)}-{place + 1}.svg", decoding_picture(one), f"decoding of {one.model}")
+        for place, (_, one) in enumerate(content.languages)
     )
-    parts += _row(
-        "Memory at the largest batch: weights, and behind them what is in use during a step.",
-        [
-            _picture(
-                f"memory-{_word(one[0].model)}-{place + 1}.svg", memory_picture(one[-1]), f"memory of {one[0].model}"
-            )
-            for place, one in enumerate(content.networks)
-        ],
+    memory = (
+        _picture(f"memory-{_word(one[0].model)}-{place + 1}.svg", memory_picture(one[-1]), f"memory of {one[0].model}")
+        for place, one in enumerate(content.networks)
     )
+    limit = "Decoding, fastest first: | is what the memory's bandwidth allows for the bytes of that route."
+    parts = _row(limit, decoding)
+    parts += _row("Memory at the largest batch: weights, and behind them what is in use during a step.", memory)
     return Section(title="Pictures", parts=tuple(parts)) if parts else None
 
 
 def answer_pictures(content: Content) -> list[Part]:
     """The picture that answers: a panel a network."""
-    drawn = [_answer(content, choices, place) for place, choices in enumerate(content.networks)]
+    drawn = (_answer(content, choices, place) for place, choices in enumerate(content.networks))
     text = (
         "Each point is a route: colour and shape are its precision, filled if compiled. Bars are 95 %. Shaded: faster "
         f"than fp32 eager and within {100 * content.margins.accuracy:g} points of its accuracy."
@@ -81,8 +72,9 @@ def _answer(content: Content, choices: Sequence[Choice], place: int) -> Picture 
     return _picture(f"answer-{_word(choice.model)}-{place + 1}.svg", answer_picture(choice, content.margins), text)
 
 
-def _row(text: str, drawn: Sequence[Picture | None]) -> list[Part]:
-    known = [picture for picture in drawn if picture][:MOST]
+def _row(text: str, drawn: Iterable[Picture | None]) -> list[Part]:
+    """The first of the pictures that there are; the others are not even drawn."""
+    known = list(islice(filter(None, drawn), MOST))
     return [paragraph(text), Pictures(tuple(known))] if known else []
 
 

@@ -38,7 +38,7 @@ def test_what_runs_on_a_cpu_runs_there_in_one_mode_at_least(name: str) -> None:
         ("tf32", "cpu", "eager", "tf32 runs on cuda only"),
         ("fp16", "cpu", "compiled", "fp16 runs on cuda only"),
         ("fp8_dynamic", "cpu", "eager", "no processor multiplies float8"),
-        ("int8_dynamic", "cuda:0", "eager", "torchao formats the operands of each int8 product as text"),
+        ("int8_dynamic", "cuda:0", "eager", "run eagerly on CUDA, torchao formats the operands of each int8 product as text"),
         ("bf16", "cpu", "reduce-overhead", "mode reduce-overhead replays CUDA graphs: it runs on cuda only"),
         ("int8_static", "cuda", "max-autotune", "no kept route to int8 convolutions on CUDA is used"),
         ("int8_static", "cpu", "eager", "static int8 runs in int8 only when it is compiled"),

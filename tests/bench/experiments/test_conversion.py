@@ -62,14 +62,24 @@ def test_padded_int4_products_are_named(monkeypatch: pytest.MonkeyPatch) -> None
     assert "200.0% of the network's FLOPs: torchao pads the inputs of int4 layers" in ran.absent["coverage FLOPs"]
 
 
-@pytest.mark.parametrize(("name", "compute"), [("fp32", "float32"), ("tf32", "tf32")])
-def test_the_baseline_and_tf32_have_no_coverage(name: str, compute: str) -> None:
+def test_tf32_has_no_coverage() -> None:
     def never() -> None:
         raise AssertionError("nothing to trace")
 
-    ran = whats_converted(never, PRECISIONS[name], nn.Linear(8, 4), parameters=36, flops=64)
+    ran = whats_converted(never, PRECISIONS["tf32"], nn.Linear(8, 4), parameters=36, flops=64)
+    assert (ran.coverage, ran.compute) == (None, "tf32")
+    assert "coverage" in ran.absent
+
+
+@pytest.mark.parametrize(("dtype", "compute"), [(torch.float32, "float32"), (torch.bfloat16, "bfloat16")])
+def test_the_baseline_computes_in_what_ran(dtype: torch.dtype, compute: str) -> None:
+    layer = nn.Linear(8, 4).to(dtype)
+    inputs = torch.zeros(1, 8, dtype=dtype)
+    ran = whats_converted(lambda: layer(inputs), PRECISIONS["fp32"], layer, parameters=36, flops=64)
     assert (ran.coverage, ran.compute) == (None, compute)
-    assert ran.absent["coverage"]
+    unseen = whats_converted(lambda: inputs + 1, PRECISIONS["fp32"], layer, parameters=36, flops=64)
+    assert unseen.compute is None
+    assert "compute" in unseen.absent
 
 
 def test_bits_are_figures() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 import torch
 
 from bench.measure import quality
@@ -33,6 +35,69 @@ def test_labels_come_back(tmp_path: Path) -> None:
 
 def test_there_may_be_none(tmp_path: Path) -> None:
     assert quality.read_predictions(tmp_path, "name") is None
+
+
+def test_divergence_of_two_classes_is_its_closed_form() -> None:
+    """p = (3/4, 1/4), q = (1/2, 1/2): 3/4 ln(3/2) + 1/4 ln(1/2)."""
+    reference, logits = np.log([[3.0, 1.0], [1.0, 1.0]]), np.zeros((2, 2))
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    found = quality.divergence(reference, logits)
+    assert quality.divergences(reference, logits) == pytest.approx([expected, 0.0])
+    assert found.kl_mean == pytest.approx(expected / 2)
+    assert found.kl_standard_error == pytest.approx(expected / 2)  # of two samples, x and 0
+    assert found.kl_p99 == pytest.approx(0.99 * expected)
+    assert (found.same_top, found.samples) == (1.0, 2)
+
+
+def test_divergence_equals_scipys_relative_entropy() -> None:
+    generator = np.random.default_rng(0)
+    reference, logits = (generator.normal(scale=3, size=(200, 10)).astype(np.float32) for _ in range(2))
+    p, q = scipy.special.softmax(reference.astype(float), axis=1), scipy.special.softmax(logits.astype(float), axis=1)
+    expected = scipy.stats.entropy(p, q, axis=1)
+    found = quality.divergence(reference, logits)
+    assert quality.divergences(reference, logits) == pytest.approx(expected)
+    assert found.kl_standard_error == pytest.approx(scipy.stats.sem(expected))
+    assert found.same_top == np.mean(reference.argmax(1) == logits.argmax(1))
+
+
+def test_divergence_of_the_same_outputs_is_nothing_however_large_they_are() -> None:
+    logits = np.array([[1e4, -1e4, 0.0], [88.0, 700.0, -3.0]], dtype=np.float32)
+    found = quality.divergence(logits, logits)
+    assert (found.kl_mean, found.kl_standard_error, found.kl_p99, found.same_top) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_divergence_needs_the_same_samples_and_two_of_them() -> None:
+    with pytest.raises(ValueError, match="shape"):
+        quality.divergence(np.zeros((3, 2)), np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="two samples"):
+        quality.divergence(np.zeros((1, 2)), np.zeros((1, 2)))
+
+
+def test_calibration_error_is_the_gap_of_each_bin_weighted_by_its_samples() -> None:
+    """Three images at confidence 0.8, one of them right; one at 0.55, right: (|1 - 2.4| + |1 - 0.55|) / 4."""
+    chances = np.array([[0.8, 0.2]] * 3 + [[0.45, 0.55]])
+    labels = np.array([0, 1, 1, 1])
+    assert quality.calibration_error(np.log(chances), labels) == pytest.approx((1.4 + 0.45) / 4)
+
+
+def test_calibration_error_of_the_honest_and_of_the_sure() -> None:
+    sure = np.array([[50.0, 0.0]] * 4)
+    assert quality.calibration_error(sure, np.array([0, 0, 0, 0])) == pytest.approx(0.0)
+    assert quality.calibration_error(sure, np.array([0, 0, 1, 1])) == pytest.approx(0.5)
+    assert quality.calibration_error(np.zeros((4, 2)), np.array([0, 0, 1, 1])) == pytest.approx(0.0)
+
+
+def test_logits_come_back_and_a_damaged_file_is_none(tmp_path: Path) -> None:
+    logits = np.arange(6, dtype=np.float32).reshape(2, 3)
+    quality.keep_logits(logits, tmp_path, "name")
+    again = quality.read_logits(tmp_path, "name")
+    assert again is not None
+    assert again.tolist() == logits.tolist()
+    assert [file.name for file in tmp_path.iterdir()] == ["name.npy"]
+    for content in (b"", (tmp_path / "name.npy").read_bytes()[:-4]):
+        (tmp_path / "name.npy").write_bytes(content)
+        assert quality.read_logits(tmp_path, "name") is None
+    assert quality.read_logits(tmp_path, "missing") is None
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 from bench.core.budgets import BUDGETS, COMPILED_KINDS, COMPILED_LANGUAGE_KINDS
 from bench.core.experiments import LANGUAGE_EXPERIMENTS
 from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS
+from bench.core.runtimes import RUNTIMES
 from bench.core.turns import reference_of
 from bench.plan.cases import time_limit
 from bench.plan.command_line import make_plan
@@ -98,20 +99,44 @@ def test_large_images_are_for_torchvision_networks() -> None:
 
 def test_smoke_compiles_only_its_smallest_network() -> None:
     made = make(budget="smoke")
-    assert {mode for mode, _, _ in rows_of(made, "cnn_small")} == {"eager", "compiled"}
-    assert rows_of(made, "resnet18") == [("eager", 2, "fp32")]
+    assert {mode for _, mode, _, _ in rows_of(made, "cnn_small")} == {"eager", "compiled", "native"}
+    assert rows_of(made, "resnet18") == [("torch", "eager", 2, "fp32")]
 
 
 def test_smoke_runs_every_precision_and_each_way_to_compile() -> None:
-    rows = {(mode, precision) for mode, _, precision in rows_of(make(budget="smoke"), "cnn_small")}
+    rows = {(mode, precision) for _, mode, _, precision in rows_of(make(budget="smoke"), "cnn_small")}
     eager = {("eager", precision) for precision in CLASSIFIER_PRECISIONS}
-    assert rows == eager | {("compiled", precision) for precision in COMPILED_KINDS}
+    torch = eager | {("compiled", precision) for precision in COMPILED_KINDS}
+    assert {row for row in rows if row[0] != "native"} == torch
+
+
+def test_smoke_runs_every_route_of_every_other_runtime() -> None:
+    rows = {(runtime, precision) for runtime, _, _, precision in rows_of(make(budget="smoke"), "cnn_small")}
+    expected = {(name, precision) for name, runtime in RUNTIMES.items() for precision in runtime.classifiers}
+    assert {row for row in rows if row[0] != "torch"} == {row for row in expected if row[0] != "torch"}
+
+
+def test_named_runtimes_are_all_there_is() -> None:
+    made = make(runtimes="openvino", precisions="bf16,nf4", batch_sizes="8")
+    assert rows_of(made, "cnn_small") == [("openvino", "native", 8, "bf16")]
+    row = {"image_size": 32, "mode": "native", "batch_size": 8, "precision": "bf16"}
+    case = inference_case(made, model="cnn_small", runtime="openvino", **row)
+    assert (case.runtime, case.precision, case.mode) == ("openvino", "bf16", "native")
+
+
+def test_a_runtime_without_rows_in_the_budget_is_measured_at_all_of_its_precisions() -> None:
+    rows = {(runtime, precision) for runtime, _, _, precision in rows_of(make(runtimes="onnxruntime"), "cnn_small")}
+    assert ("onnxruntime", "int8_static") in rows
+    assert {runtime for runtime, _ in rows} == {"onnxruntime"}
+    assert rows_of(make(runtimes="llama_cpp"), "cnn_small") == []
 
 
 def test_what_is_compared_runs_side_by_side() -> None:
     """All precisions of one batch size, then those of the next smaller one; no row twice."""
     rows = rows_of(make(models="cnn_small", precisions="fp32,nf4", modes="eager", batch_sizes="1,8"), "cnn_small")
-    assert rows == [("eager", 8, "fp32"), ("eager", 8, "nf4"), ("eager", 1, "fp32"), ("eager", 1, "nf4")]
+    assert [row for row in rows if row[0] == "torch"] == [
+        ("torch", "eager", size, precision) for size in (8, 1) for precision in ("fp32", "nf4")
+    ]
 
 
 def test_both_modes_of_a_batch_size_run_before_the_next_batch_size() -> None:
@@ -119,9 +144,9 @@ def test_both_modes_of_a_batch_size_run_before_the_next_batch_size() -> None:
     given = {"precisions": "fp32,nf4", "modes": "eager,compiled", "batch_sizes": "1,8"}
     one_size = [("eager", "fp32"), ("eager", "nf4"), ("compiled", "fp32"), ("compiled", "nf4")]
     rows = rows_of(make(models="cnn_small", **given), "cnn_small")
-    assert rows == [(mode, size, precision) for size in (8, 1) for mode, precision in one_size]
+    assert rows == [("torch", mode, size, precision) for size in (8, 1) for mode, precision in one_size]
     decode = [row for row in language(**given) if row[0] == "decode"]
-    assert [(row[3], row[4], row[2]) for row in decode] == [
+    assert [(row[4], row[5], row[3]) for row in decode] == [
         (mode, size, precision) for size in (1, 8) for mode, precision in one_size
     ]
 
@@ -143,9 +168,9 @@ def test_the_twin_of_a_reference_is_another_case_of_the_same_set() -> None:
 
 
 def test_named_networks_are_measured_in_every_row() -> None:
-    """The budget times bf16 on two small networks; the one that is asked for has it all the same."""
-    assert "bf16" not in {precision for _, _, precision in rows_of(make(), "cnn_vgg")}
-    assert "bf16" in {precision for _, _, precision in rows_of(make(models="cnn_vgg"), "cnn_vgg")}
+    """The budget times NF4 on one network; the one that is asked for has it all the same."""
+    assert "nf4" not in {precision for *_, precision in rows_of(make(), "cnn_small")}
+    assert "nf4" in {precision for *_, precision in rows_of(make(models="cnn_small"), "cnn_small")}
 
 
 def test_images_of_a_training_can_be_given() -> None:
@@ -183,7 +208,7 @@ def test_limits_of_pytest_benchmark_reach_the_stopping_rule() -> None:
 
 
 def language(**given: Any) -> list[tuple[Any, ...]]:
-    """The language rows of a plan: experiment, model, precision, mode, batch size, prompt and repeat."""
+    """The language rows of a plan: experiment, model, runtime, precision, mode, batch size, prompt and repeat."""
     return [tuple(row.values()) for row in language_rows(make(**given))]
 
 
@@ -191,17 +216,17 @@ def test_language_rows_are_side_by_side_and_each_once() -> None:
     rows = language(precisions="fp32,nf4", batch_sizes="1,8", modes="eager,compiled", prompt_tokens="16,32")
     assert len(rows) == len(set(rows))
     prefill = [row for row in rows if row[0] == "prefill"]
-    assert [(row[2], row[4], row[5]) for row in prefill] == [
+    assert [(row[3], row[5], row[6]) for row in prefill] == [
         (precision, size, prompt) for size in (1, 8) for prompt in (16, 32) for precision in ("fp32", "nf4")
     ]
-    assert {row[3] for row in prefill} == {"eager"}
+    assert {row[4] for row in prefill} == {"eager"}
     decode = [row for row in rows if row[0] == "decode"]
-    assert [row[2:6] for row in decode[:2]] == [("fp32", "eager", 1, 16), ("nf4", "eager", 1, 16)]
-    assert {(row[3], row[4], row[5]) for row in decode} == {
+    assert [row[3:7] for row in decode[:2]] == [("fp32", "eager", 1, 16), ("nf4", "eager", 1, 16)]
+    assert {(row[4], row[5], row[6]) for row in decode} == {
         (mode, size, 16) for mode in ("eager", "compiled") for size in (1, 8)
     }
     for experiment in ("load", "perplexity", "chat"):
-        assert [row[2:6] for row in rows if row[0] == experiment] == [
+        assert [row[3:7] for row in rows if row[0] == experiment] == [
             ("fp32", "eager", 1, 0),
             ("nf4", "eager", 1, 0),
         ]
@@ -220,7 +245,7 @@ def test_random_weights_are_not_asked_for_answers() -> None:
 
 def test_precisions_are_for_classifiers_or_language_models_or_both() -> None:
     made = make(precisions="int8_static,nf4_bf16,fp32")
-    assert {row[2] for row in rows_of(made, "cnn_small")} == {"int8_static", "fp32"}
+    assert {row[3] for row in rows_of(made, "cnn_small")} == {"int8_static", "fp32"}
     assert {row["precision"] for row in language_rows(made)} == {"nf4_bf16", "fp32"}
 
 

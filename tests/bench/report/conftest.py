@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from bench.core.labels import pack
+from bench.core.margins import Margins
 from bench.core.records import (
     Case,
     Cold,
@@ -30,7 +31,7 @@ from bench.core.records import (
     to_json,
 )
 from bench.report.content import Content
-from bench.report.judging import Margins, margins_of
+from bench.report.judging import margins_of
 from bench.report.load import Run, load
 from bench.report.render import render
 
