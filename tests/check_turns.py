@@ -80,14 +80,30 @@ Rounds = list[list[float]]
 """Ratios of the rounds of each set."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Disguised(Worker):
+    """A worker that runs another network than its case says, and replies as if it did not."""
+
+    case: dict[str, Any]
+
+    def receive(self, time_limit: float) -> tuple[str, dict[str, Any]]:
+        kind, content = super().receive(time_limit)
+        if "answer" in content:
+            content["answer"]["case"] = self.case
+        return kind, content
+
+
 class Delaying(ProcessRunner):
     """Starts the worker of the delayed route on the delayed network: to its set it is a twin."""
 
     def open(self, request: dict[str, Any], progress: Any) -> Worker:
         case = request.get("case", {})
-        if ["twin", DELAYED] in case.get("options", []):
-            request = {**request, "case": {**case, "model": case["model"].replace(":network", ":delayed")}}
-        return super().open(request, progress)
+        if ["twin", DELAYED] not in case.get("options", []):
+            return super().open(request, progress)
+        worker = super().open(
+            {**request, "case": {**case, "model": case["model"].replace(":network", ":delayed")}}, progress
+        )
+        return Disguised(**vars(worker), case=case)
 
 
 @dataclass(frozen=True, kw_only=True)

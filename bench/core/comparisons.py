@@ -69,7 +69,7 @@ class Comparisons:
     items: tuple[int, ...]
     """Sizes of note 3's random data sets."""
     loading_images: int
-    """Images of a pass over the data set."""
+    """Images of a pass over the data set; 0 times no loading."""
     loading_steps: tuple[str, ...]
     """Networks of which a training step follows each batch, in addition to loading alone."""
     pretraining: Mapping[str, int]
@@ -116,13 +116,13 @@ COMPARISONS: dict[str, Comparisons] = {
     "quick": Comparisons(
         seeds=(0,),
         ladder={},
-        steps=("resnet14_cifar",),
-        workers=(0, 1, 2),
+        steps=(),
+        workers=(),
         items=(),
-        loading_images=1_500,
+        loading_images=0,
         loading_steps=(),
-        pretraining={"resnet14_cifar": 2_400},
-        transfer=1_200,
+        pretraining={},
+        transfer=0,
         imagenet=(),
         ablations={},
         speedruns={},

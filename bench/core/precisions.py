@@ -9,25 +9,13 @@ from typing import Literal
 
 from bench.core.records import Scalar
 
-__all__ = [
-    "BASELINE",
-    "CLASSIFIER_PRECISIONS",
-    "COMPILED_MODES",
-    "GRAPH_MODES",
-    "LANGUAGE_PRECISIONS",
-    "PRECISIONS",
-    "Library",
-    "Precision",
-    "why_not",
-]
-
 BASELINE = "fp32"
 """Precision that the others are compared with."""
 GRAPH_MODES = ("reduce-overhead", "max-autotune")
 """Modes of ``torch.compile`` that replay CUDA graphs: on CUDA only."""
 COMPILED_MODES = ("compiled", *GRAPH_MODES)
 """Modes of torch's networks besides ``eager``. What compiles by default may be compiled in each of them."""
-Library = Literal["torch", "bitsandbytes", "torchao"]
+Library = Literal["torch", "bitsandbytes", "torchao", "nncf", "gguf"]
 EAGER_STATIC = (
     "static int8 runs in int8 only when it is compiled: run eagerly, its graph computes in fp32 between rounding steps"
 )
@@ -39,7 +27,6 @@ CUDA_STATIC = (
 EAGER_DYNAMIC = (
     "run eagerly on CUDA, torchao formats the operands of each int8 product as text, which would be timed: compile it"
 )
-NO_FP8 = "no processor multiplies float8: it needs a GPU of compute capability 8.9 or later"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +152,6 @@ PRECISIONS: dict[str, Precision] = {
         load="language_loading:torchao",
         load_settings={"kind": "fp8_dynamic"},
         devices=("cuda",),
-        reasons={"cpu": NO_FP8},
     ),
     "fp8_weights": Precision(
         name="fp8_weights",
@@ -179,7 +165,6 @@ PRECISIONS: dict[str, Precision] = {
         load="language_loading:torchao",
         load_settings={"kind": "fp8_weight_only"},
         devices=("cuda",),
-        reasons={"cpu": NO_FP8},
     ),
     "int8_linear": Precision(
         name="int8_linear",
@@ -340,6 +325,43 @@ PRECISIONS: dict[str, Precision] = {
         layers="linear layers",
         load="language_loading:four_bits",
         load_settings={"quant_type": "fp4", "nested": False, "compute": "bfloat16"},
+    ),
+    "int4_weights": Precision(
+        name="int4_weights",
+        library="nncf",
+        summary="int4 weights in groups, embedding and output head in 8 bits or in 4, by the runtime's own tool",
+        weight_bits=4,
+        activation_bits=16,
+        layers="linear layers",
+        devices=("cpu",),
+        modes=(),
+    ),
+    "gguf": Precision(
+        name="gguf",
+        library="gguf",
+        summary="the GGUF file as it was published: 4 bits in blocks of 32 in the files known here",
+        weight_bits=4,
+        activation_bits=8,
+        devices=("cpu",),
+        modes=(),
+    ),
+    "q8_0": Precision(
+        name="q8_0",
+        library="gguf",
+        summary="8-bit weights in blocks of 32 with a scale each",
+        weight_bits=8,
+        activation_bits=8,
+        devices=("cpu",),
+        modes=(),
+    ),
+    "q4_0": Precision(
+        name="q4_0",
+        library="gguf",
+        summary="4-bit weights in blocks of 32 with a scale each, embedding and output head in 8 bits",
+        weight_bits=4,
+        activation_bits=8,
+        devices=("cpu",),
+        modes=(),
     ),
 }
 """Every precision by its name. Linear-only ones leave convolutions as they are: coverage shows how much that is.

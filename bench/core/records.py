@@ -105,7 +105,9 @@ class Peak:
     """Highest memory use during one phase, taken in a pass of its own."""
 
     phase: Literal["load", "steady"]
-    kind: Literal["cuda_allocated", "cuda_reserved", "device_process", "rss"]
+    kind: Literal["cuda_allocated", "cuda_reserved", "device_process", "rss", "torch_allocated"]
+    """``torch_allocated`` is the account of torch's CPU allocator: the same in every process, but blind to the memory
+    of libraries. ``rss`` is the resident high-water mark of the process, which moves in steps of the C library."""
     bytes: int
 
 

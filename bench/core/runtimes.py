@@ -43,7 +43,8 @@ class Runtime:
     classifier_entry: str | None = None
     """``module:function`` that gives what prepares an image classifier at a precision; imported by its worker."""
     language_entry: str | None = None
-    """``module:function`` that prepares a language model; imported by its worker."""
+    """``module:function`` that prepares a language model; imported by its worker. None for torch, whose models
+    transformers loads: ``bench.experiments.language``."""
 
 
 RUNTIMES: dict[str, Runtime] = {
@@ -63,23 +64,33 @@ RUNTIMES: dict[str, Runtime] = {
         title="ONNX Runtime",
         summary="the exported ONNX graph in ONNX Runtime's CPU provider, all of its graph optimisations on",
         classifiers=("fp32", "int8_static"),
+        languages=("fp32", "int4_weights"),
         packages=("onnxruntime", "onnx", "onnxscript"),
+        packages_for={"languages": ("onnxruntime-genai",)},
         classifier_entry="bench.runtimes.onnx_classifiers:preparer",
+        language_entry="bench.runtimes.onnx_language:prepare",
     ),
     "openvino": Runtime(
         name="openvino",
         title="OpenVINO",
         summary="the converted graph in OpenVINO's CPU plugin, with its latency hint",
         classifiers=("fp32", "bf16", "int8_static"),
+        languages=("fp32", "bf16", "int8_weights", "int4_weights"),
         packages=("openvino",),
-        packages_for={"int8_static": ("nncf",)},
+        packages_for={
+            "int8_static": ("nncf",),
+            "languages": ("openvino-genai", "openvino-tokenizers", "nncf", "gguf"),
+        },
         classifier_entry="bench.runtimes.openvino_classifiers:preparer",
+        language_entry="bench.runtimes.openvino_language:prepare",
     ),
     "llama_cpp": Runtime(
         name="llama_cpp",
         title="llama.cpp",
         summary="GGUF files in llama.cpp's server, inside the process",
+        languages=("gguf", "q8_0", "q4_0", "bf16"),
         packages=("xllamacpp", "gguf"),
+        language_entry="bench.runtimes.llama_cpp:prepare",
     ),
 }
 """Every runtime by its name."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.core.records import Case
+from bench.core.records import Case, Peak
 
 TURN_SECONDS = 0.05
 """A turn goes on for about so long, or for one call that takes longer."""
@@ -28,10 +28,11 @@ class Taken:
 class Turns(Protocol):
     """The set that a worker belongs to."""
 
-    def serve(self, take: Callable[[], Taken], held_bytes: int) -> bool:
+    def serve(self, take: Callable[[], Taken], peaks: Callable[[], Sequence[Peak]], held_bytes: int) -> bool:
         """Call ``take`` once in each round, when its turn comes, and wait in between; returns after the last round.
 
         Args:
+            peaks: the one other pass of a worker that does not belong to the first set.
             held_bytes: memory that this process holds now, for whether those of the set fit together.
 
         Returns:

@@ -97,7 +97,7 @@ def timed(
     watch = Watch(device)
     watch()
     if turns:
-        latencies = _in_turns(step, device, turns, watch)
+        latencies = _in_turns(step, case, turns, watch)
     else:
         latencies = clock.latencies(step, device, sampling_of(case), watch)
     watch.last()
@@ -109,7 +109,7 @@ def timed(
         first_seconds=first_seconds,
         latencies=latencies,
         blocks=blocks,
-        peaks=tuple(memory.steady_peaks(step, device, replayed=replays(case))),
+        peaks=peaks_of(step, case, device),
         watch=watch,
         joules=joules,
         why_no_energy=reason,
@@ -144,8 +144,17 @@ def why_no_energy(meter: Meter, joules: float | None) -> str | None:
     return None if joules is not None else meter.why_absent or STOOD_STILL
 
 
-def _in_turns(step: Callable[[], object], device: torch.device, turns: Turns, watch: Watch) -> clock.Latencies:
+def peaks_of(step: Callable[[], object], case: Case, device: torch.device) -> tuple[Peak, ...]:
+    """Peaks of one warm step; on a CPU those of torch's allocator as well, if torch runs the step."""
+    peaks = memory.steady_peaks(step, device, replayed=replays(case))
+    if device.type == "cpu" and case.runtime == "torch":
+        peaks.append(memory.allocated_peak(step))
+    return tuple(peaks)
+
+
+def _in_turns(step: Callable[[], object], case: Case, turns: Turns, watch: Watch) -> clock.Latencies:
     """Samples of the turns that the set of this worker gives it."""
+    device = torch.device(case.device)
     taken: list[Taken] = []
 
     def take() -> Taken:
@@ -157,7 +166,7 @@ def _in_turns(step: Callable[[], object], device: torch.device, turns: Turns, wa
 
     with clock.no_collection():
         watch.pause()
-        met = turns.serve(take, memory.held_bytes(device))
+        met = turns.serve(take, lambda: peaks_of(step, case, device), memory.held_bytes(device))
         watch.resume()
     on_device = [second for turn in taken for second in turn.device_seconds or ()]
     return clock.Latencies(
@@ -191,7 +200,7 @@ def samples_of(
 
     with clock.no_collection():
         watch.pause()
-        met = turns.serve(take, memory.held_bytes(device))
+        met = turns.serve(take, lambda: peaks_of(step, case, device), memory.held_bytes(device))
         watch.resume()
     return clock.Samples(seconds=tuple(found), criterion_met=met)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import io
+import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from bench.core.records import Peak
 from bench.measure.machine import ask, handle_of
@@ -21,6 +23,9 @@ PEAK_RESET = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
 MEMORY = Path("/proc/meminfo")
 MAPS = Path("/proc/self/maps")
+SMAPS = Path("/proc/self/smaps")
+MEMORY_EVENT = "[memory]"
+"""Name of the profiler's events of the allocator."""
 WATCH_SECONDS = 0.002
 M_MMAP_THRESHOLD = -3
 """Constant of ``malloc.h``."""
@@ -151,6 +156,18 @@ def mapped_bytes(tensors: Iterable[torch.Tensor]) -> int:
     return sum(storages.values())
 
 
+def resident_bytes_of(endings: Sequence[str]) -> int:
+    """Bytes of mapped files whose names end in one of ``endings`` that are in memory now, for this process."""
+    size, counted = 0, False
+    for line in SMAPS.read_text().splitlines():
+        first, _, rest = line.partition(" ")
+        if not first.endswith(":"):  # a new range: addresses, and the file at the end
+            counted = line.endswith(tuple(endings))
+        elif counted and first == "Rss:":
+            size += int(rest.split()[0]) * 1024
+    return size
+
+
 @contextmanager
 def peak_of(phase: str, device: torch.device, found: list[Peak]) -> Iterator[None]:
     """Append to ``found`` the peaks of the code inside; on a CPU less the bytes held before.
@@ -266,6 +283,16 @@ def steady_peaks(step: Callable[[], object], device: torch.device, *, replayed: 
     with peak_of("steady", device, found):
         step()
     return [peak for peak in found if not (replayed and peak.kind == "cuda_allocated")]
+
+
+def allocated_peak(step: Callable[[], object]) -> Peak:
+    """Most bytes that torch's CPU allocator gave out at once during one warm ``step``, from the profiler's events."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as account:
+        step()
+    events = account.profiler.kineto_results.events()
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == MEMORY_EVENT)
+    held = itertools.accumulate(size for _, size in changes)
+    return _peak("steady", "torch_allocated", max(0, *held))
 
 
 def _peak(phase: str, kind: str, size: int) -> Peak:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -198,15 +199,25 @@ def windows(tokens: int, context: int, stride: int) -> list[Window]:
     return found
 
 
-def nats_of(logits: Tensor, ids: Tensor, length: int, scored: int) -> float:
-    """Negative log-likelihood, in nats, of the last ``scored`` of the first ``length`` tokens; the rest is padding.
+def first_windows(places: Sequence[Window], tokens: int, *, least: int = 1) -> list[Window]:
+    """The first of ``places`` that have ``tokens`` scored tokens together, or all of them; ``least`` at least."""
+    totals = list(itertools.accumulate(window.scored for window in places))
+    enough = next((number for number, total in enumerate(totals, start=1) if total >= tokens), len(places))
+    return list(places[: max(least, enough)])
+
+
+def nats_of(logits: Tensor, ids: Tensor, length: int, scored: int) -> list[float]:
+    """Negative log-likelihood, in nats, of each of the last ``scored`` of the first ``length`` tokens.
 
     Args:
-        logits: shape (tokens, vocabulary); row i predicts token i + 1.
+        logits: shape (tokens, vocabulary); row i predicts token i + 1. Rows from ``length`` on are padding.
         ids: shape (tokens,).
     """
     predicting = logits[length - scored - 1 : length - 1].float()
-    return float(torch.nn.functional.cross_entropy(predicting, ids[length - scored : length], reduction="sum"))
+    nats: list[float] = torch.nn.functional.cross_entropy(
+        predicting, ids[length - scored : length], reduction="none"
+    ).tolist()
+    return nats
 
 
 def perplexity(nats: Sequence[float], tokens: Sequence[int]) -> Quality:

@@ -102,7 +102,7 @@ def step_case(plan: Plan, *, model: str, rung: int, repeat: int) -> Case:
 def loading_rows(plan: Plan) -> Iterator[dict[str, Any]]:
     """Every number of workers, and the tensor pipeline as ``tensor``, for each thing to load."""
     chosen = _of(plan)
-    if plan.layers is None:  # networks were named: their loading is that of the data set
+    if plan.layers is None or not chosen.loading_images:  # networks were named: their loading is that of the data set
         return
     sources = [("images", chosen.loading_images, "none"), *(("random", items, "none") for items in chosen.items)]
     sources += [("images", chosen.loading_images, model) for model in chosen.loading_steps]

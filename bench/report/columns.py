@@ -13,7 +13,7 @@ from bench.report.statistics import Estimate, Interval
 Row = TypeVar("Row")
 PHASES = ("steady", "load")
 KINDS = {"rss": "resident", "cuda_allocated": "CUDA allocated", "cuda_reserved": "CUDA reserved"}
-KINDS |= {"device_process": "process on the device"}
+KINDS |= {"device_process": "process on the device", "torch_allocated": "torch's allocator"}
 
 
 def lifted(column: Column[Result], result: Callable[[Row], Result | None], name: str | None = None) -> Column[Row]:
@@ -342,4 +342,5 @@ PEAKS = {
     )
     for phase in PHASES
     for kind, title in KINDS.items()
+    if (phase, kind) != ("load", "torch_allocated")  # taken of a step alone
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.core.budgets import Sampling
 from bench.core.experiments import EXPERIMENTS, sampling_of
-from bench.core.records import Case, Figure, Measurement, Turn
+from bench.core.records import Case, Figure, Measurement, Peak, Turn, from_json
 from bench.core.turns import is_twin, reference_of
 from bench.plan.cases import Requested
 from bench.run.process import Worker
@@ -68,6 +68,8 @@ class Seat:
     """What it sent of each turn."""
     references: dict[int, float] = field(default_factory=dict)
     """Median seconds of a call of the reference, by round."""
+    peaks: Sequence[Peak] = ()
+    """Of a warm step, in sets after the first."""
     seconds: float = 0.0
     """Time that was spent on it alone."""
     idle_seconds: float = 0.0
@@ -106,6 +108,15 @@ class Seat:
         self.certain = certain
         self.worker.send(("finish", self.limit, certain))
         self._receive("reply")
+        self.seconds += time.monotonic() - begin
+
+    def weigh(self) -> None:
+        """Let it take its peaks of memory, the one other pass of the sets after the first."""
+        assert self.worker is not None
+        begin = time.monotonic()
+        self.worker.send(("peaks", self.limit, False))
+        taken = self._receive("peaks")
+        self.peaks = [from_json(Peak, peak) for peak in taken["peaks"]] if taken else []
         self.seconds += time.monotonic() - begin
 
     def leave(self) -> None:
@@ -230,11 +241,13 @@ class _Group:
             self.sets.progress(f"{self._name(self.seats[0].case)}: round {number}")
 
     def finish(self) -> None:
-        """Other passes of each process, one at a time and the reference first, after the rounds of the first set."""
+        """Other passes of each process, one at a time and the reference first: all of them in the first set."""
         for seat in self.seats:
             if seat.playing and self.number == 0:
                 self.sets.progress(f"{self._name(seat.case)}: {seat.case.precision} {seat.case.mode}, other passes")
                 seat.finish(certain=self._certain(sampling_of(seat.case)))
+            elif seat.playing:
+                seat.weigh()
             seat.leave()
 
     def leave(self) -> None:
@@ -324,9 +337,27 @@ def _with_turns(measurement: Measurement, seats: Sequence[Seat], count: int) -> 
             )
             for seat, number, one in taken
         ),
+        peaks=tuple(dataclasses.replace(peak, bytes=_typical_bytes(peak, seats)) for peak in measurement.peaks),
+        series={**measurement.series, **_peaks_by_set(measurement, seats)},
         figures={**measurement.figures, "cores_while_waiting": Figure(value=idle, unit="cores", better="lower")},
         notes=(*measurement.notes, *_notes(seats, count, idle)),
     )
+
+
+def _by_set(peak: Peak, seats: Sequence[Seat]) -> list[int]:
+    """Bytes of the first set, and of the same peak in later ones."""
+    later = [one.bytes for seat in seats for one in seat.peaks if (one.phase, one.kind) == (peak.phase, peak.kind)]
+    return [peak.bytes, *later]
+
+
+def _typical_bytes(peak: Peak, seats: Sequence[Seat]) -> int:
+    return round(statistics.median(_by_set(peak, seats)))
+
+
+def _peaks_by_set(measurement: Measurement, seats: Sequence[Seat]) -> dict[str, tuple[float, ...]]:
+    """Series of peaks that several sets took: how far they spread."""
+    values = {f"{peak.phase}_{peak.kind}_bytes": _by_set(peak, seats) for peak in measurement.peaks}
+    return {name: tuple(map(float, sizes)) for name, sizes in values.items() if len(sizes) > 1}
 
 
 def _notes(seats: Sequence[Seat], count: int, idle: float) -> list[str]:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import parent_process
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError, TooLittleMemory, Unsupported
-from bench.core.records import Case, FailureKind, from_json, to_json
+from bench.core.records import Case, FailureKind, Peak, from_json, to_json
 from bench.core.turns import Taken, Turns
 from bench.core.workspace import Workspace
 
@@ -81,13 +81,14 @@ def perform(request: dict[str, Any], progress: Progress, turns: Turns | None = N
 class _Seat:
     """Place of this worker in its set: it waits on its pipe, without using a core, until it is called.
 
-    Messages to it are ``(what, seconds, certain)``: a ``turn``, or ``finish`` for the passes that follow the rounds.
+    Messages to it are ``(what, seconds, certain)``: a ``turn``, ``peaks`` for that pass alone, or ``finish`` for all
+    passes that follow the rounds.
     """
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    def serve(self, take: Callable[[], Taken], held_bytes: int) -> bool:
+    def serve(self, take: Callable[[], Taken], peaks: Callable[[], Sequence[Peak]], held_bytes: int) -> bool:
         message: tuple[str, Any] = ("ready", {"held_bytes": held_bytes})
         while True:
             faulthandler.cancel_dump_traceback_later()
@@ -98,6 +99,9 @@ class _Seat:
             faulthandler.dump_traceback_later(seconds + 30, exit=True)
             if what == "finish":
                 return bool(certain)
+            if what == "peaks":
+                message = ("peaks", {"peaks": to_json(tuple(peaks()))})
+                continue
             message = ("turn", {**to_json(take()), "idle_seconds": idle, "idle_cpu_seconds": cpu})
 
 

@@ -162,10 +162,11 @@ def faults_named(title: str) -> Iterator[None]:
     Raises:
         Unsupported: the runtime does not take the network.
         MemoryError: it lacks memory.
+        OSError: the disk does not take its files.
     """
     try:
         yield
-    except (MemoryError, Unsupported):
+    except (MemoryError, OSError, Unsupported):
         raise
     except Exception as error:
         text = " ".join(_messages(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,9 +17,11 @@ from transformers import AutoConfig, AutoTokenizer
 import models
 from bench.core.errors import InputError
 from bench.core.records import Case, Figure, Measurement, Peak
+from bench.core.runtimes import REFERENCE
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import precision_of
-from bench.experiments.language.subject import folder_of, from_pretrained, load_model, measured, quiet, size_of
+from bench.experiments.language.routes import route_of
+from bench.experiments.language.subject import folder_of, from_pretrained, measured, quiet, size_of
 from bench.measure import memory
 from bench.precision.converted import tensors_as_stored
 from bench.precision.language_loading import loading_of
@@ -112,38 +115,53 @@ def _line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
+WEIGHT_FILES = (".bin", ".gguf", ".onnx.data")
+"""Ends of the names of files that runtimes map their weights from."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Taken:
     """Memory of a model: its peak while loading, and the rest after it."""
 
     peaks: tuple[Peak, ...] = ()
     resident_bytes: int | None = None
+    done: bool = False
+    """Whether a conversion was done."""
     problem: str | None = None
-    """Reason why there is neither; None if there is."""
+    """Why there is neither peak nor what stays."""
 
 
 def run_load(case: Case, workspace: Workspace) -> Measurement:
-    """Time one load of the model, since users wait for the first only; its peak of memory is measured in another pass.
+    """Time one conversion and load, since users wait for the first only; the peak of memory is from another pass.
 
     Files may be in the page cache.
 
     Raises:
         TooLittleMemory: the model does not fit.
-        Unsupported: this machine or these versions cannot load it at the case's precision.
+        Unsupported: it cannot be loaded at the case's precision in its runtime.
     """
-    watched = _forked(case, workspace) if case.device == "cpu" else Taken()
-    subject = load_model(case, workspace)
-    taken = watched if case.device == "cpu" else _on_cuda(subject.model, subject.device)
+    precision_of(case)
+    taken = Taken()
+    fresh = case.repeat == 0
+    if case.device == "cpu":
+        if case.runtime != REFERENCE:  # apart: a conversion's memory and threads are no part of loading
+            fresh = fresh and not _in_child(case, _convert, case, workspace).done
+        taken = _in_child(case, _watch if case.runtime == REFERENCE else _watch_runtime, case, workspace)
+    route = route_of(case, workspace, fresh=fresh)
+    if case.device != "cpu":
+        taken = _on_cuda(route.device)
+    if case.runtime != REFERENCE:
+        route.generate(torch.tensor([[0, 0]]), 2)  # what is stored and computed shows once kernels were chosen
     figures = {"checkpoint_bytes": Figure(value=_checkpoint_bytes(workspace), unit="B", exact=True)}
     if taken.resident_bytes is not None:
         figures["resident_bytes"] = Figure(value=taken.resident_bytes, unit="B", better="lower")
-    absent = {"coverage FLOPs": "see decode"}
+    absent = {"coverage FLOPs": "see decode"} if case.runtime == REFERENCE else {}
     if taken.problem:
         absent["peaks"] = taken.problem
     return Measurement(
         **measured(
-            subject,
-            seconds=(subject.load_seconds,),
+            route,
+            seconds=(route.cold.load or 0.0,),
             peaks=taken.peaks,
             figures=figures,
             absent=absent,
@@ -155,7 +173,7 @@ def _checkpoint_bytes(workspace: Workspace) -> int:
     return sum(path.stat().st_size for path in weight_files(folder_of(workspace)))
 
 
-def _on_cuda(model: Any, device: torch.device) -> Taken:
+def _on_cuda(device: torch.device) -> Taken:
     """Memory by CUDA's allocator, which counts its peak anyway. This process did nothing before loading."""
     return Taken(
         peaks=tuple(memory.cuda_peaks("load", device)),
@@ -163,8 +181,8 @@ def _on_cuda(model: Any, device: torch.device) -> Taken:
     )
 
 
-def _forked(case: Case, workspace: Workspace) -> Taken:
-    """Memory of a load in a forked child, since memory that a first load leaves in the heap would hide a part of it.
+def _in_child(case: Case, work: Callable[..., None], *arguments: Any) -> Taken:
+    """Result of ``work`` in a forked child, since memory that a first load leaves in the heap would hide a part of it.
 
     Absent if the system cannot fork or does not report memory, and under ``--isolation none``: a process whose threads
     have worked already would wait for them for ever after a fork.
@@ -175,7 +193,7 @@ def _forked(case: Case, workspace: Workspace) -> Taken:
         return Taken(problem=why or "measured only in a worker process that can fork another one")
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
-    child = context.Process(target=_watch, args=(case, workspace, there))
+    child = context.Process(target=work, args=(*arguments, there))
     child.start()
     there.close()
     try:
@@ -184,6 +202,12 @@ def _forked(case: Case, workspace: Workspace) -> Taken:
         held = Taken(problem="the child that measured memory ended early; its log has the reason")
     child.join()
     return held
+
+
+def _convert(case: Case, workspace: Workspace, there: Any) -> None:
+    """Make the files of a runtime, cold."""
+    route_of(case, workspace, fresh=case.repeat == 0).close()
+    there.send(Taken(done=True))
 
 
 def _watch(case: Case, workspace: Workspace, there: Any) -> None:
@@ -196,5 +220,16 @@ def _watch(case: Case, workspace: Workspace, there: Any) -> None:
     with memory.anonymous_growth() as held:
         model = from_pretrained(folder_of(workspace), loading, device)
     mapped = memory.mapped_bytes(tensors_as_stored(model))
+    peak = Peak(phase="load", kind="rss", bytes=held.most + mapped)
+    there.send(Taken(peaks=(peak,), resident_bytes=held.last + mapped))
+
+
+def _watch_runtime(case: Case, workspace: Workspace, there: Any) -> None:
+    """Until the first tokens are there: runtimes lay out their weights at the first call."""
+    torch.set_num_threads(case.threads)
+    with memory.anonymous_growth() as held:
+        route = route_of(case, workspace)
+        route.generate(torch.tensor([[0, 0]]), 2)
+    mapped = memory.resident_bytes_of(WEIGHT_FILES)
     peak = Peak(phase="load", kind="rss", bytes=held.most + mapped)
     there.send(Taken(peaks=(peak,), resident_bytes=held.last + mapped))

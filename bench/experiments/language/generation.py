@@ -6,27 +6,29 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, CompileConfig
+from transformers import AutoTokenizer, CompileConfig, StaticCache
 from transformers.generation.streamers import BaseStreamer
 
 import models
 from bench.core.errors import InputError, Unsupported
-from bench.core.records import Case, Cold, Figure, Measurement
+from bench.core.precisions import COMPILED_MODES
+from bench.core.records import Case, Figure, Measurement
 from bench.core.text import Text, load_text
 from bench.core.workspace import Workspace
-from bench.experiments.language.subject import Subject, folder_of, load_model, measured, unwatched
-from bench.experiments.modes import prepare_compiler
-from bench.experiments.timing import samples_of
-from bench.measure import memory
+from bench.experiments.language.routes import route_of
+from bench.experiments.language.subject import Subject, folder_of, measured, unwatched
+from bench.experiments.modes import compiler_mode, prepare_compiler
+from bench.experiments.timing import peaks_of, samples_of
 from bench.measure.clock import CUDA_WARM_UP_SECONDS, now
 from bench.measure.state import Watch
 from bench.measure.trace import traced
+from bench.runtimes.language_route import Generation
 
 TOKEN_CHARACTERS = 8
 """Number of characters, above that of a token in usual prose."""
@@ -55,16 +57,6 @@ class TokenClock(BaseStreamer):
         """Do nothing: no token is held back."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Generation:
-    """Times of one call of ``generate``, in which every sequence has the same number of new tokens."""
-
-    first_token: float
-    """Seconds from the call to the first new token."""
-    gaps: tuple[float, ...]
-    """Seconds from each step's tokens to the next step's."""
-
-
 def generate(
     model: Any,
     prompts: Tensor,
@@ -84,6 +76,8 @@ def generate(
     """
     clock = TokenClock(prompts.device, at_first)
     ends = end_tokens(model)
+    if "past_key_values" in arguments:
+        arguments["past_key_values"].reset()
     begin = now(prompts.device)
     output = model.generate(
         prompts,
@@ -132,8 +126,9 @@ def end_tokens(model: Any) -> tuple[int, ...]:
 def cache_arguments(subject: Subject, case: Case, workspace: Workspace) -> dict[str, Any]:
     """Arguments of ``generate``: the usual cache, which grows; or, compiled, a static cache.
 
-    With a static cache, transformers compiles decode steps (prefill stays eager), its fastest way. Nothing is frozen,
-    since freezing would fold the places of the cache into constants.
+    With a static cache, transformers compiles decode steps (prefill stays eager), its fastest way. All generations
+    share one: a new one has new addresses, for which CUDA graphs would be recorded again. Nothing is frozen, since
+    freezing would fold the places of the cache into constants.
 
     Raises:
         Unsupported: nothing can be compiled here, or not with this quantisation.
@@ -144,10 +139,11 @@ def cache_arguments(subject: Subject, case: Case, workspace: Workspace) -> dict[
     if quantizer is not None and not quantizer.is_compileable:
         raise Unsupported(f"transformers compiles no decoding of models quantised by {subject.precision.library}")
     prepare_compiler(case, workspace, may_freeze=False)
+    config = CompileConfig(mode=compiler_mode(case.mode))
     on_cpu = subject.device.type == "cpu"
-    config = CompileConfig(mode="default" if on_cpu else "reduce-overhead")
     config._compile_all_devices = on_cpu  # type: ignore[assignment]  # without it a CPU silently stays eager
-    return {"cache_implementation": "static", "compile_config": config}
+    room = sum(int(case.option(name) or 0) for name in ("prompt_tokens", "new_tokens"))
+    return {"past_key_values": StaticCache(config=subject.model.config, max_cache_len=room), "compile_config": config}
 
 
 def check_compiled(subject: Subject, case: Case) -> None:
@@ -156,11 +152,19 @@ def check_compiled(subject: Subject, case: Case) -> None:
     Raises:
         Unsupported: it was not.
     """
-    if case.mode == "compiled" and getattr(subject.model, "_compiled_call", None) is None:
+    if case.mode in COMPILED_MODES and getattr(subject.model, "_compiled_call", None) is None:
         raise Unsupported("transformers did not compile the decoding of this model, and gives no reason")
 
 
-def prompts_of(case: Case, workspace: Workspace, subject: Subject) -> Tensor:
+class Configured(Protocol):
+    """Object with transformers' configuration of a language model."""
+
+    @property
+    def config(self) -> Any:
+        """Of the language model itself."""
+
+
+def prompts_of(case: Case, workspace: Workspace, subject: Configured) -> Tensor:
     """Ids (batch_size, prompt_tokens): consecutive pieces of the text, or random ones for a model of random weights.
 
     Raises:
@@ -214,35 +218,35 @@ def _cycled(ids: Sequence[int], count: int) -> Iterator[int]:
 
 
 def run_prefill(case: Case, workspace: Workspace) -> Measurement:
-    """Time ``generate`` of one token, as a user waits for it.
+    """Time a generation of one token, as a user waits for it.
 
     Raises:
         TooLittleMemory: the model does not fit.
-        Unsupported: this machine or these versions cannot load it at the case's precision, or mode compiled was asked.
+        Unsupported: it cannot be loaded at the case's precision in its runtime, or mode compiled was asked.
     """
-    if case.mode != "eager":
+    if case.mode in COMPILED_MODES:
         raise Unsupported("transformers compiles decode steps only: prefill runs eagerly in every mode")
-    subject = load_model(case, workspace)
-    prompts = prompts_of(case, workspace, subject).to(subject.device)
+    route = route_of(case, workspace)
+    prompts = prompts_of(case, workspace, route).to(route.device)
 
     def step() -> float:
-        return generate(subject.model, prompts, 1, {}).first_token
+        return route.generate(prompts, 1).first_token
 
     with torch.no_grad():  # as `generate` itself has it, and its users with it
         first = step()
         step()
-        warm_up(step, subject.device)
-        watch = Watch(subject.device)
-        samples = samples_of(lambda: (step(),), case, workspace.turns, watch, subject.device)
+        warm_up(step, route.device)
+        watch = Watch(route.device)
+        samples = samples_of(lambda: (step(),), case, workspace.turns, watch, route.device)
         watch.last()
-        peaks = memory.steady_peaks(step, subject.device)
+        peaks = peaks_of(step, case, route.device)
     measurement = Measurement(
         **measured(
-            subject,
+            route,
             seconds=samples.seconds,
             items_per_step=case.batch_size,
-            cold=Cold(load=subject.load_seconds, first_step=first),
-            peaks=tuple(peaks),
+            cold=replace(route.cold, first_step=first),
+            peaks=peaks,
             device_state=tuple(watch.states),
             flags={"cache": "dynamic"},
             figures={

@@ -1,20 +1,22 @@
-"""Quality of a language model: perplexity on a text, and the conversation of note 0."""
+"""Quality of a language model: perplexity on a text, distance from the reference route, and a conversation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, pipeline
+from transformers import AutoConfig, AutoTokenizer
 
-from bench.core.errors import InputError, Unsupported
+from bench.core.errors import InputError
 from bench.core.records import Case, Figure, Measurement
 from bench.core.workspace import Workspace
-from bench.experiments.language.generation import TokenClock, end_tokens, text_ids
-from bench.experiments.language.subject import check_place, folder_of, load_model, measured
+from bench.experiments.language.generation import text_ids
+from bench.experiments.language.reference import Comparer, Keeper, Task, is_reference, reference_logits, score_windows
+from bench.experiments.language.routes import route_of
+from bench.experiments.language.subject import folder_of, measured
 from bench.measure.clock import now
-from bench.measure.quality import Window, nats_of, perplexity, windows
+from bench.measure.quality import first_windows, perplexity, windows
 
 FEWEST_WINDOWS = 2
 NOT_OF_WINDOWS = {
@@ -22,53 +24,79 @@ NOT_OF_WINDOWS = {
     "coverage": "see decode",
     "device_seconds": "windows are timed by the wall clock",
 }
+DIGITS = 6
+"""Of a token's nats: a file of results keeps thousands of them."""
 
 
 def run_perplexity(case: Case, workspace: Workspace) -> Measurement:
     """Score the first ``text_tokens`` (option) of the text in windows of ``context``, ``stride`` apart.
 
+    Each token is compared with the same one of the reference route, whose outputs are computed first where no earlier
+    case left them.
+
     Raises:
         InputError: the text is too short.
         TooLittleMemory: the model does not fit.
-        Unsupported: this machine or these versions cannot load it at the case's precision.
+        Unsupported: it cannot be loaded at the case's precision in its runtime.
+    """
+    task = _task(case, workspace)
+    reference = None if is_reference(case) else reference_logits(task, workspace)
+    route = route_of(case, workspace)
+    if route.most_scored is not None:
+        task = replace(task, places=tuple(first_windows(task.places, route.most_scored, least=FEWEST_WINDOWS)))
+    observer = Keeper(task, workspace) if reference is None else Comparer(task, reference, route.why_no_logits)
+    nats, seconds = score_windows(route, task, workspace, observer, case.batch_size)
+    compared = observer.result()
+    sums, counts = [sum(window) for window in nats], [len(window) for window in nats]
+    return Measurement(
+        **measured(
+            route,
+            seconds=tuple(seconds),
+            items_per_step=_context(case, route.config, task) * case.batch_size,
+            quality=replace(perplexity(sums, counts), divergence=compared.divergence),
+            figures={
+                "context": Figure(value=_context(case, route.config, task), unit="tokens", exact=True),
+                "stride": Figure(value=_stride(case, route.config, task), unit="tokens", exact=True),
+                "vocabulary": Figure(value=route.config.vocab_size, unit="tokens", exact=True),
+                **compared.figures,
+            },
+            series={
+                "window_nats": tuple(sums),
+                "window_tokens": tuple(float(count) for count in counts),
+                "token_nats": tuple(round(each, DIGITS) for window in nats for each in window),
+            },
+            absent={**NOT_OF_WINDOWS, **compared.absent},
+        )
+    )
+
+
+def _task(case: Case, workspace: Workspace) -> Task:
+    """The windows of the text that ``case`` is to score.
+
+    Raises:
+        InputError: the text is too short.
     """
     limit = case.option("text_tokens")
     ids = text_ids(case, workspace, int(limit) if limit else None)
-    begin_ids = begin_of_text(workspace)
-    subject = load_model(case, workspace)
-    asked = int(case.option("context") or 0)
-    context = min(asked, (getattr(subject.config, "max_position_embeddings", None) or asked) - len(begin_ids))
-    stride = min(int(case.option("stride") or 0), context)
-    places = windows(len(ids), context, stride)
+    task = Task(case=case, ids=tuple(ids), places=(), before=tuple(begin_of_text(workspace)))
+    config = AutoConfig.from_pretrained(str(folder_of(workspace)), local_files_only=True).get_text_config(decoder=True)
+    context = _context(case, config, task)
+    places = windows(len(ids), context, _stride(case, config, task))
     if len(places) < FEWEST_WINDOWS:
         raise InputError(
             f"text {case.dataset} has {len(ids)} tokens, fewer than two windows of {context}; name a longer text"
         )
-    nats: list[float] = []
-    seconds = []
-    with torch.no_grad():
-        for first in range(0, len(places), case.batch_size):
-            batch = places[first : first + case.batch_size]
-            workspace.progress(f"{case.model} {case.precision}: perplexity, window {first + 1} of {len(places)}")
-            begin = now(subject.device)
-            nats += score(subject.model, ids, batch, subject.device, begin_ids)
-            seconds.append(now(subject.device) - begin)
-    scored = [window.scored for window in places]
-    return Measurement(
-        **measured(
-            subject,
-            seconds=tuple(seconds),
-            items_per_step=context * case.batch_size,
-            quality=perplexity(nats, scored),
-            figures={
-                "context": Figure(value=context, unit="tokens", exact=True),
-                "stride": Figure(value=stride, unit="tokens", exact=True),
-                "vocabulary": Figure(value=subject.config.vocab_size, unit="tokens", exact=True),
-            },
-            series={"window_nats": tuple(nats), "window_tokens": tuple(float(count) for count in scored)},
-            absent=NOT_OF_WINDOWS,
-        )
-    )
+    return replace(task, places=tuple(places))
+
+
+def _context(case: Case, config: Any, task: Task) -> int:
+    """Tokens of a window: those that were asked for, or as many as the model has room for."""
+    asked = int(case.option("context") or 0)
+    return min(asked, (getattr(config, "max_position_embeddings", None) or asked) - len(task.before))
+
+
+def _stride(case: Case, config: Any, task: Task) -> int:
+    return min(int(case.option("stride") or 0), _context(case, config, task))
 
 
 def begin_of_text(workspace: Workspace) -> list[int]:
@@ -76,27 +104,6 @@ def begin_of_text(workspace: Workspace) -> list[int]:
     tokenizer: Any = AutoTokenizer.from_pretrained(str(folder_of(workspace)), local_files_only=True)
     ids: list[int] = tokenizer("")["input_ids"]
     return ids if ids == [tokenizer.bos_token_id] else []
-
-
-def score(
-    model: Any, ids: Sequence[int], batch: Sequence[Window], device: torch.device, before: Sequence[int] = ()
-) -> list[float]:
-    """Nats of each window of ``batch``, run together, each after the unscored tokens ``before``.
-
-    Shorter windows are padded at their end, which no scored token sees.
-    """
-    lengths = [len(before) + window.end - window.begin for window in batch]
-    padded = torch.zeros(len(batch), max(lengths), dtype=torch.long)
-    mask = torch.zeros_like(padded)
-    for row, (window, length) in enumerate(zip(batch, lengths, strict=True)):
-        padded[row, :length] = torch.tensor([*before, *ids[window.begin : window.end]])
-        mask[row, :length] = 1
-    padded, mask = padded.to(device), mask.to(device)
-    logits = model(padded, attention_mask=mask, use_cache=False).logits
-    return [
-        nats_of(logits[row], padded[row], length, window.scored)
-        for row, (window, length) in enumerate(zip(batch, lengths, strict=True))
-    ]
 
 
 SYSTEM = "You are a sassy, wise-cracking robot as imagined by Hollywood circa 1986."
@@ -115,14 +122,7 @@ def run_chat(case: Case, workspace: Workspace) -> Measurement:
         TooLittleMemory: the model does not fit.
         Unsupported: the tokenizer has no chat template, or the model cannot be loaded at the case's precision.
     """
-    subject = load_model(case, workspace)
-    # pipeline("text-generation", model=NAME, device_map="auto") would load first; here loading is timed and checked.
-    # Without a device the pipeline would use the first GPU, unless accelerate spread the model over several.
-    placed = {} if getattr(subject.model, "hf_device_map", None) else {"device": subject.model.device}
-    talker: Any = pipeline("text-generation", model=subject.model, tokenizer=str(folder_of(workspace)), **placed)
-    check_place(talker.model, subject.device)
-    if not talker.tokenizer.chat_template:
-        raise Unsupported("the tokenizer has no chat template, so that this model is not made for conversations")
+    route = route_of(case, workspace)
     most = int(case.option("new_tokens") or 0)
     messages = [{"role": "system", "content": SYSTEM}]
     texts = {"system": SYSTEM}
@@ -131,22 +131,15 @@ def run_chat(case: Case, workspace: Workspace) -> Measurement:
         for number, question in enumerate(USER, start=1):
             workspace.progress(f"{case.model} {case.precision}: turn {number}")
             messages.append({"role": "user", "content": question})
-            clock = TokenClock(subject.device)
-            begin = now(subject.device)
-            said = talker(
-                messages,
-                max_new_tokens=most,
-                do_sample=False,
-                streamer=clock,
-                pad_token_id=next(iter(end_tokens(subject.model)), 0),
-            )
-            seconds.append(now(subject.device) - begin)
-            messages = said[0]["generated_text"]
-            answers.append([step[0] for step in clock.steps])
-            texts |= {f"user {number}": question, f"assistant {number}": messages[-1]["content"]}
+            begin = now(route.device)
+            answer = route.answer(messages, most)
+            seconds.append(now(route.device) - begin)
+            messages.append({"role": "assistant", "content": answer.text})
+            answers.append(answer.tokens)
+            texts |= {f"user {number}": question, f"assistant {number}": answer.text}
     return Measurement(
         **measured(
-            subject,
+            route,
             seconds=tuple(seconds),
             texts=texts,
             flags={"cache": "dynamic"},

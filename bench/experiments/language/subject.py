@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -207,14 +207,30 @@ def facts_of(case: Case, model: Any, precision: Precision, size: Size) -> dict[s
     }
 
 
-def measured(subject: Subject, **own: Any) -> dict[str, Any]:
+class Measurable(Protocol):
+    """A loaded model that rows are made of."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Arguments that every Measurement of this model has in common."""
+
+    @property
+    def cold(self) -> Cold:
+        """Seconds of loading and converting."""
+
+
+def measured(route: Measurable, **own: Any) -> dict[str, Any]:
     """Arguments of a Measurement: those common to all rows of the model, joined with this row's ``own``."""
-    joined: dict[str, Any] = {**subject.facts, "cold": Cold(load=subject.load_seconds)}
+    joined: dict[str, Any] = {**route.facts, "cold": route.cold}
+    joined["absent"] = dict(joined["absent"])
     for name, value in own.items():
         joined[name] = {**joined[name], **value} if isinstance(joined.get(name), dict) else value
     for name in ("quality", "energy_joules_per_item"):
         if own.get(name) is not None:
             del joined["absent"][name]
+    coverage = joined.get("coverage")
+    if coverage is not None and coverage.quantized_flops is not None:
+        joined["absent"].pop("coverage", None)
     return joined
 
 

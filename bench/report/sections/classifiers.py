@@ -122,7 +122,7 @@ def _code(content: Content) -> list[Part]:
             continue
         where = f"{route.name}, as for {case.model} at {case.image_size} px, batch {case.batch_size}"
         folds.append(Fold(title=f"Code of {where}", parts=(Commands(lines),)))
-    text = "Lines from a trained network to calls, for each route that was picked; python -m bench.export writes its files."
+    text = "From a trained network to calls, for each route that was picked; python -m bench.export writes its files."
     return [] if content.smoke or not folds else [Section(title="How to apply them", parts=(paragraph(text), *folds))]
 
 

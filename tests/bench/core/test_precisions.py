@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 
 from bench.core.precisions import BASELINE, CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
+from bench.core.runtimes import RUNTIMES
 
-HERE = [name for name, precision in PRECISIONS.items() if "cpu" in precision.devices]
+HERE = [name for name, precision in PRECISIONS.items() if "cpu" in precision.devices and precision.modes]
+"""Precisions of torch. Those without a mode belong to other runtimes."""
 
 
 def test_names_agree_with_the_table() -> None:
     assert all(name == precision.name for name, precision in PRECISIONS.items())
-    assert {*CLASSIFIER_PRECISIONS, *LANGUAGE_PRECISIONS} == set(PRECISIONS)
+    others = {name for runtime in RUNTIMES.values() for name in (*runtime.classifiers, *runtime.languages)}
+    assert {*CLASSIFIER_PRECISIONS, *LANGUAGE_PRECISIONS, *others} == set(PRECISIONS)
+    assert {name for name, precision in PRECISIONS.items() if not precision.modes} <= others
     assert PRECISIONS[BASELINE].weight_bits == 32
 
 
@@ -37,8 +41,13 @@ def test_what_runs_on_a_cpu_runs_there_in_one_mode_at_least(name: str) -> None:
     [
         ("tf32", "cpu", "eager", "tf32 runs on cuda only"),
         ("fp16", "cpu", "compiled", "fp16 runs on cuda only"),
-        ("fp8_dynamic", "cpu", "eager", "no processor multiplies float8"),
-        ("int8_dynamic", "cuda:0", "eager", "run eagerly on CUDA, torchao formats the operands of each int8 product as text"),
+        ("fp8_dynamic", "cpu", "eager", "fp8_dynamic runs on cuda only"),
+        (
+            "int8_dynamic",
+            "cuda:0",
+            "eager",
+            "run eagerly on CUDA, torchao formats the operands of each int8 product as text",
+        ),
         ("bf16", "cpu", "reduce-overhead", "mode reduce-overhead replays CUDA graphs: it runs on cuda only"),
         ("int8_static", "cuda", "max-autotune", "no kept route to int8 convolutions on CUDA is used"),
         ("int8_static", "cpu", "eager", "static int8 runs in int8 only when it is compiled"),

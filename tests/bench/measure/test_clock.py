@@ -7,6 +7,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -138,3 +139,25 @@ def test_a_block_is_as_long_as_it_should_be() -> None:
 @pytest.mark.parametrize(("expected", "count"), [(1.9, 6), (5.0, 2), (60.0, 1)])
 def test_long_calls_are_timed_in_fewer_blocks(expected: float, count: int) -> None:
     assert len(clock.blocks(lambda: None, CPU, expected_seconds=expected).seconds) == count
+
+
+def test_a_turn_has_three_calls_or_one_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed, calls = [0.0], [0]
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: passed[0]))
+
+    def turn_of(seconds: float) -> tuple[int, int]:
+        """Samples and untimed calls."""
+        calls[0] = 0
+
+        def step() -> None:
+            calls[0] += 1
+            passed[0] += seconds
+
+        taken = clock.turn(step, CPU).seconds
+        assert taken == pytest.approx((seconds,) * len(taken))
+        return len(taken), calls[0] - len(taken)
+
+    assert turn_of(0.001) == (50, 2)
+    assert turn_of(0.02) == (3, 2)
+    assert turn_of(0.03) == (3, 1)
+    assert turn_of(0.06) == (1, 1)

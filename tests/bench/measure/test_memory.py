@@ -132,3 +132,16 @@ def test_what_the_driver_counts_for_this_process(
     expected = {"cuda_allocated": 1, "cuda_reserved": 2}
     assert sizes == (expected if told is None else {**expected, "device_process": told})
     assert list(memory.absent_peaks(CUDA)) == (["peaks.device_process"] if told is None else [])
+
+
+def test_the_allocators_peak_is_what_is_held_at_once() -> None:
+    def step() -> None:
+        first = torch.ones(1_000_000)
+        second = first + 1  # both are held here
+        del first
+        torch.ones(500_000).add_(second[:500_000])
+
+    peaks = [memory.allocated_peak(step) for _ in range(2)]
+    assert peaks[0] == peaks[1]
+    assert (peaks[0].phase, peaks[0].kind) == ("steady", "torch_allocated")
+    assert 8_000_000 <= peaks[0].bytes < 8_000_100  # the number 1 is a tensor as well

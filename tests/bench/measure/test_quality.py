@@ -12,7 +12,7 @@ import scipy.stats
 import torch
 
 from bench.measure import quality
-from bench.measure.quality import nats_of, perplexity, windows
+from bench.measure.quality import first_windows, nats_of, perplexity, windows
 
 
 def test_accuracy_and_its_binomial_error() -> None:
@@ -128,7 +128,7 @@ def test_a_single_token_has_nothing_to_score() -> None:
 @pytest.mark.parametrize("vocabulary", [2, 50, 1000])
 def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(vocabulary: int) -> None:
     ids = torch.arange(20) % vocabulary
-    nats = [nats_of(torch.zeros(20, vocabulary), ids, length=20, scored=scored) for scored in (19, 7)]
+    nats = [sum(nats_of(torch.zeros(20, vocabulary), ids, length=20, scored=scored)) for scored in (19, 7)]
     found = perplexity(nats, [19, 7])
     assert found.value == pytest.approx(vocabulary, rel=1e-5)
     assert found.standard_error == pytest.approx(0, abs=1e-3 * vocabulary)
@@ -141,8 +141,8 @@ def test_only_the_last_tokens_of_a_window_are_scored_and_padding_is_not() -> Non
     logits = torch.full((7, 8), -1e4)
     logits[torch.arange(4), ids[1:5]] = 1e4
     logits[0] = 0  # says nothing of the token after the first
-    assert nats_of(logits, ids, length=5, scored=3) == pytest.approx(0)
-    assert nats_of(logits, ids, length=5, scored=4) == pytest.approx(math.log(8))
+    assert sum(nats_of(logits, ids, length=5, scored=3)) == pytest.approx(0)
+    assert sum(nats_of(logits, ids, length=5, scored=4)) == pytest.approx(math.log(8))
 
 
 def test_the_standard_error_is_that_of_a_ratio_over_windows() -> None:
@@ -158,3 +158,12 @@ def test_the_standard_error_is_that_of_a_ratio_over_windows() -> None:
 def test_one_window_has_no_standard_error() -> None:
     with pytest.raises(ValueError, match="two windows"):
         perplexity([10.0], [5])
+
+
+def test_the_first_windows_have_enough_scored_tokens() -> None:
+    places = windows(100, 32, 32)  # 31 scored tokens each, then 3
+    assert [window.scored for window in places] == [31, 31, 31, 3]
+    assert first_windows(places, 62) == places[:2]
+    assert first_windows(places, 63) == places[:3]
+    assert first_windows(places, 10_000) == places
+    assert first_windows(places, 1, least=2) == places[:2]

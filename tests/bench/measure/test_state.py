@@ -208,3 +208,19 @@ def test_our_own_work_is_not_that_of_others() -> None:
     assert before is not None
     assert after is not None
     assert after.own - before.own >= 0.5 - 2 / TICKS  # each reading is a tick off at most
+
+
+def test_what_others_do_in_a_pause_is_not_foreign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a core is foreign while the step works; two are busy in the pause, with the turns of other routes."""
+    readings = [
+        state.CpuTimes(at=0.0, busy=0.0, own=0.0),  # begin
+        state.CpuTimes(at=1.0, busy=1.5, own=1.0),  # pause
+        state.CpuTimes(at=5.0, busy=9.5, own=1.0),  # resume
+        state.CpuTimes(at=6.0, busy=11.0, own=2.0),  # reading
+    ]
+    monkeypatch.setattr(state, "cpu_times", lambda: readings.pop(0))
+    watch = state.Watch(torch.device("cpu"))
+    watch.pause()
+    watch.resume()
+    watch()
+    assert watch.states[-1].foreign_cores == pytest.approx(0.5)

@@ -233,10 +233,16 @@ def test_language_rows_are_side_by_side_and_each_once() -> None:
 
 
 def test_what_does_not_depend_on_chance_is_not_repeated() -> None:
-    rows = language(precisions="fp32", repeats=3)
+    rows = language(precisions="fp32", runtimes="torch", repeats=3)
     assert sum(row[0] == "load" for row in rows) == 3
-    assert sum(row[0] in ("prefill", "decode") for row in rows) == 2  # their processes are those of sets
+    assert sum(row[0] in ("prefill", "decode") for row in rows) == 3  # their processes are those of sets
     assert sum(row[0] in ("perplexity", "chat") for row in rows) == 2
+
+
+def test_a_runtime_runs_its_own_precisions_in_its_own_mode() -> None:
+    made = make(runtimes="openvino,llama_cpp", precisions="bf16,q8_0")
+    rows = {(row["runtime"], row["precision"], row["mode"]) for row in language_rows(made)}
+    assert rows == {("openvino", "bf16", "native"), ("llama_cpp", "bf16", "native"), ("llama_cpp", "q8_0", "native")}
 
 
 def test_random_weights_are_not_asked_for_answers() -> None:

@@ -62,19 +62,17 @@ def transfers(made: Plan, source: str) -> list[Any]:
 
 
 def test_every_scope_of_a_transfer_has_one_recipe() -> None:
-    for budget, model, recipe in (
-        ("full", "resnet18_cifar", "transfer_resnet18_cifar"),
-        ("quick", "resnet14_cifar", "note4_resnet14_cifar"),
-    ):
-        cases = transfers(make(budget=budget), "five_classes")
-        assert {case.option("scope") for case in cases} == set(SCOPES)
-        assert {(case.model, case.recipe, case.batch_size) for case in cases} == {
-            (model, recipe, RECIPES[recipe].batch_size)
-        }
+    recipe = "transfer_resnet18_cifar"
+    cases = transfers(make(budget="full"), "five_classes")
+    assert {case.option("scope") for case in cases} == set(SCOPES)
+    assert {(case.model, case.recipe, case.batch_size) for case in cases} == {
+        ("resnet18_cifar", recipe, RECIPES[recipe].batch_size)
+    }
+    assert not list(transfer_rows(make(budget="quick")))
     assert {case.recipe for case in transfers(make(), "imagenet")} == {"note2_transfer"}
 
 
-@pytest.mark.parametrize("budget", ["smoke", "quick", "full"])
+@pytest.mark.parametrize("budget", ["smoke", "full"])
 def test_fine_tuning_has_a_gentle_rate_and_the_pixels_of_the_training_before_it(budget: str) -> None:
     made = make(budget=budget)
     for case in transfers(made, "five_classes"):

@@ -127,6 +127,9 @@ def test_routes_take_turns_with_the_reference(engine: Engine, networks: Path) ->
         begin += own.samples
     assert other.figures["cores_while_waiting"].value < 0.2
     assert all(turn.samples >= 3 for turn in other.turns)
+    first, second = other.series["steady_torch_allocated_bytes"]
+    assert first == second > 0
+    assert len(other.series["steady_rss_bytes"]) == 2
     assert [entry.outcome for entry in engine.journal.read().entries] == [reference, other]
 
 

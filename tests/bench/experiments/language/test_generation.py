@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from bench.core.errors import InputError, Unsupported
 from bench.core.records import Case
 from bench.core.workspace import Workspace
-from bench.experiments.language import decode, generation
+from bench.experiments.language import decode, generation, torch_route
 from bench.experiments.language.generation import generate, new_token_counts, prompts_of, text_ids
 from bench.experiments.language.subject import load_model
 from bench.measure.energy import Counter, Meter
@@ -151,7 +151,7 @@ def test_a_step_reads_the_weights_and_the_context_once(make_folder: Make, tied: 
     read = layers + table + (0 if tied else 3 * 64)
     keys_and_values = 2 * 2 * 2 * 16 * 10 * 3  # two layers of two heads, 16 wide, 10 tokens of 3 sequences
     rotary = model.model.rotary_emb.inv_freq.numel() * 2
-    assert decode.bytes_per_step(model, model.config, 3, 10) == pytest.approx(
+    assert torch_route.bytes_per_step(model, model.config, 3, 10) == pytest.approx(
         4 * (read + keys_and_values), abs=4 * rotary
     )
 

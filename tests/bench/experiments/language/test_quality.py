@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.core.errors import InputError, Unsupported
-from bench.experiments.language import quality
+from bench.experiments.language import quality, torch_route
 from bench.measure.quality import Window
 
 Make = Callable[..., Any]
@@ -44,9 +44,9 @@ def test_padding_is_not_seen(make_folder: Make) -> None:
     ids = list(range(3, 43))
     short, long = Window(begin=0, end=9, scored=8), Window(begin=0, end=40, scored=39)
     with torch.inference_mode():
-        [alone] = quality.score(model, ids, [short], torch.device("cpu"))
-        [padded, _] = quality.score(model, ids, [short, long], torch.device("cpu"))
-    assert padded == pytest.approx(alone, rel=1e-5)
+        [alone] = torch_route.score(model, ids, [short], torch.device("cpu"))
+        [padded, _] = torch_route.score(model, ids, [short, long], torch.device("cpu"))
+    assert padded.nats == pytest.approx(alone.nats, rel=1e-4)
 
 
 def test_perplexity_agrees_with_the_models_own_loss(make_folder: Make, make_case: Make, space: Make) -> None:
@@ -55,8 +55,8 @@ def test_perplexity_agrees_with_the_models_own_loss(make_folder: Make, make_case
     ids = list(range(3, 43))
     with torch.inference_mode():
         whole = torch.tensor([ids])
-        [nats] = quality.score(model, ids, [Window(begin=0, end=40, scored=39)], torch.device("cpu"))
-        assert nats / 39 == pytest.approx(float(model(whole, labels=whole).loss), rel=1e-5)
+        [scored] = torch_route.score(model, ids, [Window(begin=0, end=40, scored=39)], torch.device("cpu"))
+        assert sum(scored.nats) / 39 == pytest.approx(float(model(whole, labels=whole).loss), rel=1e-5)
 
 
 def test_what_begins_a_text_stands_before_each_window_unscored(make_folder: Make) -> None:
@@ -64,12 +64,12 @@ def test_what_begins_a_text_stands_before_each_window_unscored(make_folder: Make
     ids = list(range(3, 43))
     window = Window(begin=4, end=20, scored=15)
     with torch.inference_mode():
-        [begun] = quality.score(model, ids, [window], torch.device("cpu"), [1])
+        [begun] = torch_route.score(model, ids, [window], torch.device("cpu"), [1])
         moved = Window(begin=0, end=17, scored=15)
-        [expected] = quality.score(model, [1, *ids[4:20]], [moved], torch.device("cpu"))
-        [without] = quality.score(model, ids, [window], torch.device("cpu"))
-    assert begun == pytest.approx(expected, rel=1e-6)
-    assert begun != pytest.approx(without, rel=1e-6)
+        [expected] = torch_route.score(model, [1, *ids[4:20]], [moved], torch.device("cpu"))
+        [without] = torch_route.score(model, ids, [window], torch.device("cpu"))
+    assert begun.nats == pytest.approx(expected.nats, rel=1e-5)
+    assert begun.nats != pytest.approx(without.nats, rel=1e-5)
 
 
 def test_a_text_of_one_window_is_refused(make_folder: Make, make_case: Make, space: Make) -> None:
@@ -84,13 +84,13 @@ def test_the_first_answer_is_carried_into_the_second_turn(
 ) -> None:
     prompts: list[list[int]] = []
 
-    class Listens(quality.TokenClock):
+    class Listens(torch_route.TokenClock):
         def put(self, value: Any) -> None:
             if value.dim() == 2:
                 prompts.append(value[0].tolist())
             super().put(value)
 
-    monkeypatch.setattr(quality, "TokenClock", Listens)
+    monkeypatch.setattr(torch_route, "TokenClock", Listens)
     folder = make_folder()
     found = quality.run_chat(make_case("chat", folder, options={"new_tokens": 6}), space(folder))
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)

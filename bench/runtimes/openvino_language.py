@@ -1,0 +1,253 @@
+"""Language models in OpenVINO's CPU plugin: read from GGUF by OpenVINO GenAI, weights compressed by NNCF.
+
+The model is run by its compiled graph, one call a token. GenAI's own pipeline was as fast where both took turns in one
+process; it gives no logits, and it keeps the prompts that it has seen.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.core.errors import Unsupported
+from bench.core.precisions import Precision
+from bench.core.records import Scalar
+from bench.runtimes.gguf_files import MODEL as GGUF
+from bench.runtimes.gguf_files import written
+from bench.runtimes.language_route import (
+    Conversion,
+    Generation,
+    LanguageOrder,
+    Logits,
+    StepClock,
+    Stored,
+    check_threads,
+)
+from bench.runtimes.quiet import keep_quiet
+from bench.runtimes.route import converted_into, faults_named
+
+keep_quiet()
+
+import openvino  # noqa: E402  (telemetry is switched off before)
+
+TITLE = "OpenVINO"
+DEVICE = "CPU"
+MODEL = "openvino_model.xml"
+BASE = "openvino-f16"
+"""Folder of the model that the others are compressed from."""
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8_weights": "bf16", "int4_weights": "bf16"}
+"""Precision -> number format of what is not compressed."""
+INT4_GROUP = 64
+"""Weights that share a scale: small models are not wide enough for 128."""
+FORMATS = {
+    "f32": ("float32", 32),
+    "bf16": ("bfloat16", 16),
+    "f16": ("float16", 16),
+    "i8": ("int8", 8),
+    "u8": ("int8", 8),
+}
+"""OpenVINO's names of types -> format and bits."""
+PRODUCT = "FullyConnected"
+"""Product with weights. Those of attention have none, and their number grows with the context."""
+
+
+def prepare(order: LanguageOrder) -> OpenvinoLanguage:
+    """Convert the model of ``order``, compress its weights where that is asked for, and compile it for the CPU.
+
+    Raises:
+        Unsupported: OpenVINO does not take the model, or the processor lacks the number format.
+    """
+    core = openvino.Core()
+    hint = HINTS[order.precision.name]
+    if hint == "bf16" and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+        if order.precision.name == "bf16":
+            raise Unsupported(f"{TITLE} has no bfloat16 kernels for this processor: it would compute in float32")
+        hint = "f32"
+    with faults_named(TITLE):
+        folder = _base(order)
+        if order.precision.name in ("int8_weights", "int4_weights"):
+            folder = _compressed(order, folder)
+        begin = time.perf_counter()
+        compiled = core.compile_model(
+            str(folder / MODEL),
+            DEVICE,
+            {
+                "INFERENCE_PRECISION_HINT": hint,
+                "INFERENCE_NUM_THREADS": order.threads,
+                "PERFORMANCE_HINT": "LATENCY",
+                "ENABLE_CPU_PINNING": False,  # a thread bound to a core that a neighbour uses waits for it
+                "CACHE_DIR": "",
+            },
+        )
+        seconds = time.perf_counter() - begin
+    check_threads(TITLE, compiled.get_property("INFERENCE_NUM_THREADS"), order.threads)
+    return OpenvinoLanguage(order.precision, folder, compiled, load_seconds=seconds)
+
+
+class OpenvinoLanguage:
+    """A compiled model and its one request, which holds keys and values of the sequence."""
+
+    why_no_logits: str | None = None
+    most_scored: int | None = None
+
+    def __init__(
+        self, precision: Precision, folder: Path, compiled: openvino.CompiledModel, *, load_seconds: float
+    ) -> None:
+        self.convert_seconds: float | None = Conversion.read(folder).seconds
+        self.load_seconds = load_seconds
+        self._precision = precision
+        self._folder = folder
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
+        self._past = 0
+
+    def generate(
+        self, prompt: Sequence[int], new_tokens: int, at_first: Callable[[], None] | None = None
+    ) -> Generation:
+        clock = StepClock(at_first)
+        return clock.generation(list(self._greedy(prompt, new_tokens, clock)))
+
+    def answer(self, prompt: Sequence[int], most: int, ends: Sequence[int]) -> list[int]:
+        tokens: list[int] = []
+        for token in self._greedy(prompt, most, StepClock()):
+            tokens.append(token)
+            if token in ends:
+                break
+        return tokens
+
+    def logits(self, ids: Sequence[int]) -> Logits:
+        self._request.reset_state()
+        self._past = 0
+        return np.array(self._step(np.array([ids], dtype=np.int64))[0])
+
+    def nats(self, ids: Sequence[int], scored: int) -> list[float]:
+        raise NotImplementedError(f"{TITLE} gives logits")
+
+    def stored(self) -> Stored:
+        """From the file's constants, and from the kernels that the plugin chose for its last call."""
+        constants = list(_constants(openvino.Core().read_model(self._folder / MODEL)))
+        low = sum(size for size, bits in constants if bits <= self._precision.low_bits)
+        products = list(_products(self._compiled))
+        formats = {name: sum(size for kind, size in products if kind == name) for name, _ in products}
+        return Stored(
+            weight_bytes=(self._folder / MODEL).with_suffix(".bin").stat().st_size,
+            serialized_bytes=sum(file.stat().st_size for file in self._folder.glob("openvino_model.*")),
+            low_parameters=low,
+            low_products=sum(
+                size for name, size in formats.items() if FORMATS.get(name, (name, 64))[1] <= self._precision.low_bits
+            ),
+            compute=FORMATS.get(main := max(formats, key=lambda name: formats[name]), (main, 64))[0],
+            notes=("the file holds weights that are not compressed in float16",),
+        )
+
+    def flags(self) -> dict[str, Scalar]:
+        return {
+            "runtime_threads": self._compiled.get_property("INFERENCE_NUM_THREADS"),
+            "runtime_streams": self._compiled.get_property("NUM_STREAMS"),
+            "runtime_version": openvino.__version__,
+            "runtime_inference_precision": self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
+            "runtime_key_value_precision": self._compiled.get_property("KV_CACHE_PRECISION").get_type_name(),
+        }
+
+    def close(self) -> None:
+        del self._request, self._compiled
+
+    def _greedy(self, prompt: Sequence[int], most: int, clock: StepClock) -> Iterator[int]:
+        self._request.reset_state()
+        self._past = 0
+        ids = np.array([prompt], dtype=np.int64)
+        for _ in range(most):
+            begin = time.perf_counter()
+            logits = self._step(ids)
+            clock.inside(time.perf_counter() - begin)
+            token = int(logits[0, -1].argmax())
+            clock.token()
+            ids = np.array([[token]], dtype=np.int64)
+            yield token
+
+    def _step(self, ids: npt.NDArray[np.int64]) -> Logits:
+        """Logits (1, tokens, vocabulary) of ``ids`` after what the request has seen. The next call overwrites them."""
+        tokens = ids.shape[1]
+        seen = self._past + tokens
+        self._request.infer(
+            {
+                "input_ids": ids,
+                "attention_mask": np.ones((1, seen), dtype=np.int64),
+                "position_ids": np.arange(self._past, seen, dtype=np.int64)[None],
+                "beam_idx": np.zeros(1, dtype=np.int32),
+            },
+            share_inputs=True,
+        )
+        self._past = seen
+        logits: Logits = self._request.get_output_tensor(0).data
+        return logits
+
+
+def _base(order: LanguageOrder) -> Path:
+    """The model in float16, as GenAI writes what it reads from a GGUF file."""
+    folder = order.files / BASE
+    shared = LanguageOrder(**{**vars(order), "fresh": False})  # the other precisions begin with the same file
+
+    def convert(partial: Path) -> None:
+        import openvino_genai
+
+        file, conversion = written(shared, "f16")
+        begin = time.perf_counter()
+        shutil.copy(file, partial / GGUF)  # GenAI writes its files beside the one that it reads
+        openvino_genai.LLMPipeline(str(partial / GGUF), DEVICE, enable_save_ov_model=True)
+        if not (partial / MODEL).is_file():
+            raise Unsupported("OpenVINO GenAI did not write the model that it read from GGUF, and gives no reason")
+        (partial / GGUF).unlink()
+        steps = {**conversion.steps, "read GGUF": time.perf_counter() - begin}
+        Conversion(steps=steps).write(partial)
+
+    converted_into(folder, fresh=order.fresh and order.precision.name in ("fp32", "bf16"), convert=convert)
+    shutil.rmtree(order.files / "gguf-f16", ignore_errors=True)
+    return folder
+
+
+def _compressed(order: LanguageOrder, base: Path) -> Path:
+    """The model of ``base`` with its weights in 8 or 4 bits, by NNCF without data."""
+    folder = order.files / f"openvino-{order.precision.name}"
+
+    def convert(partial: Path) -> None:
+        import logging
+
+        import nncf
+
+        nncf.set_log_level(logging.ERROR)
+        begin = time.perf_counter()
+        model = openvino.Core().read_model(base / MODEL)
+        if order.precision.weight_bits == 8:
+            model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
+        else:
+            model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT4_ASYM, group_size=INT4_GROUP)
+        openvino.save_model(model, partial / MODEL, compress_to_fp16=False)
+        steps = {**Conversion.read(base).steps, "compress weights": time.perf_counter() - begin}
+        Conversion(steps=steps).write(partial)
+
+    converted_into(folder, fresh=order.fresh, convert=convert)
+    return folder
+
+
+def _products(compiled: openvino.CompiledModel) -> Iterator[tuple[str, int]]:
+    """Number format of each product with weights that the plugin ran, and how many weights it has."""
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        facts = node.get_rt_info()
+        if facts["layerType"].astype(str) == PRODUCT:
+            kernel = facts["primitiveType"].astype(str)
+            yield kernel.rpartition("_")[2], int(np.prod(list(node.input(1).get_shape())))
+
+
+def _constants(model: openvino.Model) -> Iterator[tuple[int, int]]:
+    """Numbers and bits of each constant that holds weights: those of two dimensions and more."""
+    for node in model.get_ops():
+        if node.get_type_name() == "Constant" and len(node.get_output_shape(0)) > 1:
+            kind: Any = node.get_output_element_type(0)
+            yield int(np.prod(node.get_output_shape(0))), int(kind.bitwidth)
