@@ -168,7 +168,17 @@ def share(count: int, of: int) -> str:
     return f"{count} of {of} ({interval.low:.0%} to {interval.high:.0%})"
 
 
-def measure(engine: Engine, model: str, batch_size: int, sets: int, number: int) -> list[Measurement]:
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is measured, on how many threads."""
+
+    engine: Engine
+    model: str
+    batch_size: int
+    threads: int
+
+
+def measure(subject: Subject, sets: int, number: int) -> list[Measurement]:
     """The reference, its twin and the delayed route, in so many sets; each with the turns that `quick` gives a set."""
     rule = BUDGET.sampling
     options = {
@@ -178,26 +188,35 @@ def measure(engine: Engine, model: str, batch_size: int, sets: int, number: int)
     cases = [
         Case(
             experiment="inference",
-            model=model,
+            model=subject.model,
             dataset="mnist5k",
             image_size=32,
             device="cpu",
-            threads=available_cores(),
+            threads=subject.threads,
             budget=BUDGET.name,
-            batch_size=batch_size,
+            batch_size=subject.batch_size,
             repeat=number,
             options=tuple(sorted({**options, **({"twin": twin} if twin else {})}.items())),
         )
         for twin in (None, TWIN, DELAYED)
     ]
-    engine.sets = SetPlan(asked=[(case, None) for case in cases], count=sets)
+    subject.engine.sets = SetPlan(asked=[(case, None) for case in cases], count=sets)
     found = []
     for case in cases:
-        outcome = engine.run(case)
+        outcome = subject.engine.run(case)
         if not isinstance(outcome, Measurement):
             raise SystemExit(f"{case.model}: {outcome.kind}: {outcome.message}")
         found.append(outcome)
     return found
+
+
+def report(name: str, measured: Sequence[Measurement]) -> bool:
+    """Print the rates of one half. Returns whether all are good."""
+    same, delayed = map(pool, measured[1:])
+    found = {together: trials(same, delayed, together) for together in TOGETHER if together <= len(same)}
+    for together, each in found.items():
+        print(words(name, together, each), flush=True)
+    return all(each.good for each in found.values())
 
 
 def pool(measured: Measurement) -> Rounds:
@@ -244,6 +263,7 @@ def main() -> int:
     parser.add_argument("--sets", type=int, default=60, help="sets of each half")
     parser.add_argument("--model", default="resnet14_cifar")
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=available_cores())
     given = parser.parse_args()
     if given.sets < min(TOGETHER):
         parser.error(f"--sets {given.sets} is below {min(TOGETHER)}: give that many or more")
@@ -252,19 +272,14 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "networks.py"
         file.write_text(NETWORK.format(model=given.model, seconds=0.0))
-        engine, model = prepared(folder), f"{file}:network"
-        usual = statistics.median(measure(engine, model, given.batch_size, 1, 0)[0].seconds)
+        engine = prepared(folder)
+        subject = Subject(engine=engine, model=f"{file}:network", batch_size=given.batch_size, threads=given.threads)
+        usual = statistics.median(measure(subject, 1, 0)[0].seconds)
+        print(f"\n{given.model}, batch {given.batch_size}, {given.threads} threads: {1e3 * usual:.2f} ms a call")
         file.write_text(NETWORK.format(model=given.model, seconds=DELAY * usual))
-        _, *quiet = map(pool, measure(engine, model, given.batch_size, given.sets, 1))
+        good = report("quiet", measure(subject, given.sets, 1))
         with neighbour():
-            _, *beside = map(pool, measure(engine, model, given.batch_size, given.sets, 2))
-    print(f"\n{given.model}, batch {given.batch_size}: {1e3 * usual:.2f} ms a call, {available_cores()} cores")
-    good = True
-    for name, (same, delayed) in (("quiet", quiet), ("beside a neighbour", beside)):
-        for together in (count for count in TOGETHER if count <= given.sets):
-            found = trials(same, delayed, together)
-            good &= found.good
-            print(words(name, together, found))
+            good &= report("beside a neighbour", measure(subject, given.sets, 2))
     return 0 if good else 1
 
 

@@ -28,11 +28,19 @@ ALLOWED: dict[str, set[str]] = {
     "bench/train": {"models", "bench.core", "bench.data", "bench.measure", "bench.train"},
     "bench/experiments": {"models", "bench.core", *WORKER},
     "bench/report": {"bench.core", "bench.report"},
-    "bench/export": {"models", "bench.core", "bench.data", "bench.measure", "bench.experiments", "bench.export"},
+    "bench/export": {
+        "models",
+        "bench.core",
+        "bench.data",
+        "bench.measure",
+        "bench.runtimes",
+        "bench.experiments",
+        "bench.export",
+    },
 }
 NEW = ("report", "runtimes", "export")
 """Folders under bench/ that the limit of modules leaves out."""
-MOST_MODULES = 98
+MOST_MODULES = 104
 MOST_LINES = 400
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bench.core.precisions import BASELINE, COMPILED_MODES
+from bench.core.reasons import TEXT, Reason
 from bench.core.records import Case, Cold, Figure, Measurement, Quality
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import bits_of, precision_of
@@ -13,6 +14,7 @@ from bench.experiments.judging import judge
 from bench.experiments.subject import Subject, batch_of, load_subject, words_of
 from bench.experiments.timing import Timed, fewest_bytes, timed
 from bench.measure import machine
+from bench.measure.reasons import memory_rate, reason_of
 from bench.measure.trace import traced
 from bench.runtimes.route import Ran
 from bench.train.evaluate import check_logits
@@ -46,6 +48,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         own = route.figures()
         flops = subject.flops_per_image * case.batch_size
         ran = route.ran(images, parameters=subject.parameters, flops=flops)
+        reason = _reason(subject, images, times)
         judged = judge(subject, case, workspace)
     weights = route.weight_bytes()
     measurement = Measurement(
@@ -76,6 +79,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             **bits_of(precision),
         },
         series=times.series,
+        texts={TEXT: str(reason)} if reason else {},
         artefact=workspace.artefact.name if workspace.artefact else None,
         weights_sha256=subject.weights,
         absent={
@@ -88,6 +92,20 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     )
     with torch.inference_mode():
         return traced(measurement, workspace, step)
+
+
+def _reason(subject: Subject, images: Tensor, times: Timed) -> Reason | None:
+    """Where the step's time goes; None where the route tells no operators."""
+    route = subject.route
+    parts = route.parts(images)
+    if not parts:
+        return None
+    return reason_of(
+        parts,
+        times.typical,
+        weight_bytes=route.weight_bytes(),
+        bytes_per_second=memory_rate(subject.device),
+    )
 
 
 def _cold(subject: Subject, case: Case, times: Timed) -> Cold:

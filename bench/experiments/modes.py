@@ -19,6 +19,7 @@ from bench.core.workspace import Workspace
 from bench.experiments.conversion import whats_converted
 from bench.measure import memory
 from bench.measure.clock import synchronize
+from bench.measure.reasons import Part, parts_of
 from bench.precision.converted import Converted, Setting, converter_of, tensors_as_stored
 from bench.runtimes.route import Order, Prepare, Ran, Run
 
@@ -38,12 +39,13 @@ def preparer(precision: Precision) -> Prepare:
             image_shape=order.image_shape,
             calibration=order.calibration,
         )
+        weights = tuple(tuple(parameter.shape) for parameter in order.network.parameters())
         begin = time.perf_counter()
         order.network.to(memory_format=layout_of(precision, device))
         converted = convert(order.network, setting)
         synchronize(device)
         as_it_is = precision.name == BASELINE  # then it was moved to its device, which is a part of loading
-        return TorchRoute(order, converted, None if as_it_is else time.perf_counter() - begin)
+        return TorchRoute(order, converted, None if as_it_is else time.perf_counter() - begin, weights)
 
     return prepare
 
@@ -54,13 +56,20 @@ class TorchRoute:
     notes: tuple[str, ...] = ()
     compile_seconds: float | None = None
 
-    def __init__(self, order: Order, converted: Converted, convert_seconds: float | None) -> None:
+    def __init__(
+        self,
+        order: Order,
+        converted: Converted,
+        convert_seconds: float | None,
+        weights: tuple[tuple[int, ...], ...],
+    ) -> None:
         self.convert_seconds = convert_seconds
         self.input_dtype = converted.input_dtype
         self.memory_format = layout_of(order.precision, torch.device(order.case.device))
         self._order = order
         self._converted = converted
         self._network: nn.Module = converted.network
+        self._weights = weights
 
     @property
     def network(self) -> nn.Module:
@@ -96,6 +105,9 @@ class TorchRoute:
             parameters=parameters,
             flops=flops,
         )
+
+    def parts(self, images: Tensor) -> list[Part]:
+        return parts_of(lambda: self.run(images), torch.device(self._order.case.device), self._weights)
 
     def weight_bytes(self) -> int:
         return memory.bytes_of(tensors_as_stored(self._converted.network))

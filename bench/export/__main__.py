@@ -15,6 +15,7 @@ from bench.core.recipes import recipe
 from bench.core.records import Case
 from bench.core.route_code import RouteName
 from bench.core.runtimes import why_not
+from bench.export.written import Exported
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,17 +25,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine does not allow the export."""
     given = _parser().parse_args(arguments)
     try:
-        case = _case(given)
-        datasets.check(given.dataset, given.data_dir)
-        out = _new_folder(given.out)
-        from bench.export.classifiers import export  # torch: not for --help or a wrong name
-
-        exported = export(case, out, data_dir=given.data_dir)
+        exported = _language(given) if given.models in models.LANGUAGE_MODELS else _classifier(given)
     except (InputError, Unsupported, models.ModelError, MemoryError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
     print(exported.summary)
     return 0 if exported.reproduced else 1
+
+
+def _classifier(given: argparse.Namespace) -> Exported:
+    case = _case(given)
+    datasets.check(given.dataset, given.data_dir)
+    out = _new_folder(given.out)
+    from bench.export.classifiers import export  # torch: not for --help or a wrong name
+
+    return export(case, out, data_dir=given.data_dir)
+
+
+def _language(given: argparse.Namespace) -> Exported:
+    route = RouteName.parse(given.route, "languages")
+    reason = why_not(route.runtime, route.precision, route.mode, "cpu", kind="languages")
+    if reason:
+        raise Unsupported(reason)
+    out = _new_folder(given.out)
+    from bench.export.languages import export
+
+    return export(given.models, route, out, threads=given.threads)
 
 
 def _case(given: argparse.Namespace) -> Case:
@@ -49,6 +65,8 @@ def _case(given: argparse.Namespace) -> Case:
     reason = why_not(route.runtime, route.precision, route.mode, "cpu", kind="classifiers")
     if reason:
         raise Unsupported(reason)
+    if given.weights is None:
+        raise InputError("--weights is missing; give a file that torch.save wrote from a state dict.")
     if not given.weights.is_file():
         raise InputError(f"--weights {given.weights} is no file; give a file that torch.save wrote from a state dict.")
     for option, number in (("--batch-size", given.batch_size), ("--threads", given.threads)):
@@ -95,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.export",
         allow_abbrev=False,
-        description="Write an image classifier as a route of the report ran it, with a load.py that runs it without "
+        description="Write a model as a route of the report ran it, with a load.py that runs it without "
         "this suite. The files are checked by running load.py.",
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -104,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--models", metavar="NAME", required=True, help="one network: a name, FILE.py:callable, package.module:callable"
     )
-    add("--weights", metavar="FILE", type=Path, required=True, help="its weights: a file that torch.save wrote")
+    add("--weights", metavar="FILE", type=Path, help="a classifier's weights: a file that torch.save wrote")
     add("--out", metavar="DIR", type=Path, required=True, help="folder to write, which must not be there yet")
     add("--dataset", metavar="DATA", default="auto", help="images that calibrate and that the files are checked with")
     add("--data-dir", metavar="DIR", type=Path, default=ROOT / "data", help="folder of data sets and their cache")

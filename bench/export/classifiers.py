@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -26,6 +22,7 @@ from bench.core.workspace import Workspace
 from bench.data.images import dataset_folder, load_dataset
 from bench.data.pipelines import evaluation_batches
 from bench.experiments.subject import Subject, calibration_batches, load_subject, normalization_of, reference_network
+from bench.export.written import Exported, checked, moved_into
 from bench.measure import machine
 
 EXAMPLES = 16
@@ -36,18 +33,8 @@ TOLERANCE = {32: 1e-4, 19: 1e-2, 16: 2e-2, 8: 5e-2}
 Kernels of another processor add in another order; a value between two steps of a coarse format may then take the other
 step."""
 MODEL_FILES = {"onnxruntime": "model.onnx", "openvino": "model.xml"}
-CHECK_SECONDS = 600
 
 Array = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exported:
-    """Files of a route, and how far their outputs are from the route's own."""
-
-    folder: Path
-    reproduced: bool
-    summary: str
 
 
 def export(case: Case, out: Path, *, data_dir: Path) -> Exported:
@@ -68,12 +55,10 @@ def export(case: Case, out: Path, *, data_dir: Path) -> Exported:
             files = Path(scratch, "files")
             files.mkdir()
             _write(case, space, files, dataset.classes)
-            if out.is_dir():
-                out.rmdir()
-            files.rename(out)
+            moved_into(out, files)
     except OSError as error:
         raise InputError(f"--out {out} cannot be written ({error.strerror}); give another folder.") from error
-    return _checked(out)
+    return checked(out)
 
 
 def _write(case: Case, space: Workspace, files: Path, classes: tuple[str, ...]) -> None:
@@ -185,18 +170,6 @@ def _requirements(case: Case, code: RouteCode) -> list[str]:
             packages["torchvision"] = None
     pinned = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in packages]
     return [*pinned, "pillow  # for classify.py alone"]
-
-
-def _checked(folder: Path) -> Exported:
-    """What ``load.py`` prints, run without this suite on its path."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, "load.py"]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
-    )
-    last = (done.stdout + done.stderr).strip().splitlines()[-1:]
-    said = last[0] if last else f"exit status {done.returncode}"
-    return Exported(folder=folder, reproduced=done.returncode == 0, summary=f"{folder}: {said}")
 
 
 CHECK = """

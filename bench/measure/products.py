@@ -78,6 +78,15 @@ class _Operands:
     """FLOPs from the shapes of all arguments, of an operator that multiplies more than once inside."""
 
 
+ATTENTION = (
+    "aten::_scaled_dot_product_flash_attention_for_cpu",
+    "aten::_scaled_dot_product_flash_attention",
+    "aten::_scaled_dot_product_efficient_attention",
+    "aten::_scaled_dot_product_cudnn_attention",
+)
+"""Operators that do both products of attention."""
+
+
 def _attention_flops(shapes: Sequence[Sequence[int]]) -> int:
     """FLOPs of attention: queries (N, heads, T, d) with keys (N, heads, S, d), and the result with values."""
     queries, keys, values = shapes[:3]
@@ -104,10 +113,7 @@ _PRODUCTS: dict[str, _Operands] = {
     "aten::addmm": _Operands(left=1, right=2),
     "aten::baddbmm": _Operands(left=1, right=2),
     "aten::_addmm_activation": _Operands(left=1, right=2),
-    "aten::_scaled_dot_product_flash_attention_for_cpu": _Operands(left=0, right=1, flops=_attention_flops),
-    "aten::_scaled_dot_product_flash_attention": _Operands(left=0, right=1, flops=_attention_flops),
-    "aten::_scaled_dot_product_efficient_attention": _Operands(left=0, right=1, flops=_attention_flops),
-    "aten::_scaled_dot_product_cudnn_attention": _Operands(left=0, right=1, flops=_attention_flops),
+    **{name: _Operands(left=0, right=1, flops=_attention_flops) for name in ATTENTION},
     "aten::mkldnn_rnn_layer": _Operands(left=0, right=1, flops=_recurrent_flops),
     "aten::_int_mm": _Operands(left=0, right=1),
     "aten::_scaled_mm": _Operands(left=0, right=1),

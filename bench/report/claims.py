@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.report.beside import Side
+from bench.report.beside import Side, side_of
 from bench.report.content import Content
 from bench.report.formats import counted, number, ranged
 from bench.report.learning import (
@@ -20,6 +20,7 @@ from bench.report.learning import (
     worker_pairs,
 )
 from bench.report.limits import arithmetic_limit
+from bench.report.pairing import ONE_PROCESS
 from bench.report.results import COMPILED, FP32, Result, grouped
 from bench.report.seeds import Comparison, difference, training_groups
 
@@ -35,7 +36,7 @@ RESIDUAL, PLAIN = "note2_resnet_custom", "note2_cnn_vgg"
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What the results say of a claim of the notes."""
+    """Verdict of the results on a claim of the notes."""
 
     claim: str
     about: str
@@ -135,7 +136,7 @@ def better_used(content: Content, claim: str) -> list[Claim]:
         (one, baselines.get((*one.scene, one.case.mode if one.case.mode != "native" else COMPILED))) for one in rows
     ]
     uses = [
-        (one.limits.of_arithmetic / other.limits.of_arithmetic, one.beside.same_mode_side)
+        one.limits.of_arithmetic / other.limits.of_arithmetic
         for one, other in pairs
         if other
         and one.limits.of_arithmetic
@@ -144,9 +145,9 @@ def better_used(content: Content, claim: str) -> list[Claim]:
     ]
     if not uses:
         return []
-    higher = sum(ratio > 1 for ratio, _ in uses)
-    shown = f"{ranged([ratio for ratio, _ in uses])} × the share that fp32 reaches of float32's ceiling"
-    return [Claim(claim=claim, about="int8 classifiers", verdict=_holds(higher, len(uses)), shown=shown)]
+    shown = f"{ranged(uses)} × the share that fp32 reaches of float32's ceiling"
+    sides = [side_of(use, use, 1.0, ONE_PROCESS) for use in uses]
+    return [Claim(claim=claim, about="int8 classifiers", verdict=_by_sides(sides), shown=shown)]
 
 
 def architecture(content: Content, claim: str) -> list[Claim]:
@@ -192,7 +193,7 @@ def more_workers(content: Content, claim: str) -> list[Claim]:
 
 
 def helps(question: str, variants: Sequence[str], base: str) -> Callable[[Content, str], list[Claim]]:
-    """Whether each of ``variants`` is more accurate than ``base``."""
+    """True if each of ``variants`` is more accurate than ``base``."""
 
     def judge(content: Content, claim: str) -> list[Claim]:
         asked = [one for one in _ablations(content) if one.title == question]

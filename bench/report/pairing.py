@@ -19,12 +19,13 @@ from bench.report.statistics import Estimate, Interval, mcnemar, student_factor
 from bench.report.turns import paired_ratio
 
 Labels = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 ONE_PROCESS = 1.1
 """Factor by which two processes of one case were seen to differ: less says nothing of results measured once."""
 ONE_DECODING = 2.0
-"""The same of decoding on a CPU: some hundred short kernels a token, each waited for by all threads."""
+"""Factor of decoding on a CPU: some hundred short kernels a token, each waited for by all threads."""
 ONE_SET = 1.05
-"""The same of results that took turns with the reference in one set."""
+"""Factor of results that took turns with the reference in one set."""
 
 
 def compared(runs: Sequence[Run]) -> list[Result]:
@@ -53,7 +54,7 @@ def compared(runs: Sequence[Run]) -> list[Result]:
 
 
 def clearly_slower(one: Result, other: Result) -> bool:
-    """Whether ``other`` takes longer than ``one``: by the ratios of their turns, else by intervals and margins."""
+    """True if ``other`` takes longer than ``one``: by the ratios of their turns, else by intervals and margins."""
     ours, theirs = one.beside.ratio, other.beside.ratio
     if ours and theirs and ours.rounds and theirs.rounds:
         if ours.interval and theirs.interval:
@@ -97,10 +98,10 @@ def perplexity_change(result: Result, reference: Result) -> Estimate | None:
     by token, else by window of text: sqrt(n / (n - 1) sum (x - d t)^2) / sum t for windows of t tokens that differ by x
     nats (Cochran, Sampling Techniques, 3rd edition, 2.11), with Student's t over windows.
     """
-    ours, theirs = (_nats(one) for one in (result, reference))
-    if ours is None or theirs is None or not np.array_equal(ours[1], theirs[1]):
+    found = _differences(result, reference)
+    if found is None:
         return None
-    differences, tokens = ours[0] - theirs[0], ours[1]
+    differences, tokens = found
     count, total = len(tokens), float(tokens.sum())
     mean = float(differences.sum()) / total
     if count < 2:
@@ -182,7 +183,7 @@ def _side(result: Result, reference: Result | None, ratio: Ratio | None) -> Side
 
 
 def _side_of_two(result: Result, other: Result) -> Side:
-    """Whether ``result`` is faster than ``other`` (above), by intervals; of one process beyond a margin besides."""
+    """True if ``result`` is faster than ``other`` (above), by intervals; of one process beyond a margin as well."""
     ours, theirs = result.timing.interval, other.timing.interval
     if ours is None or theirs is None:
         return "unknown"
@@ -222,7 +223,7 @@ def _digest(result: Result) -> str | None:
 
 
 def weights_of(result: Result) -> str | None:
-    """What identifies the weights that a result was judged with; None where no file holds them."""
+    """Digest or name of the weights that a result was judged with; None where no file holds them."""
     first = result.first
     if first.case.experiment in ("training", "pretraining"):
         return first.weights_sha256
@@ -256,13 +257,19 @@ def _worst(right: npt.NDArray[np.bool_], before: npt.NDArray[np.bool_], truth: L
     return (worst, float(shares[worst])) if len(shares) and shares[worst] < 0 else None
 
 
-def _nats(result: Result) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
-    """Nats and tokens of each token, else of each window; None without them or the digest of their text."""
-    series = result.first.series
-    each = np.array(series.get("token_nats", ()))
-    if result.option("text_digest") is None:
+def _differences(result: Result, reference: Result) -> tuple[Floats, Floats] | None:
+    """Nats of ``result`` less the reference's and tokens: of each token that both scored, else of each window.
+
+    A route that scores few tokens scores the first ones.
+    """
+    series = [one.first.series for one in (result, reference)]
+    if None in (one.option("text_digest") for one in (result, reference)):
         return None
-    if len(each):
-        return each, np.ones(len(each))
-    nats, tokens = (np.array(series.get(name, ())) for name in ("window_nats", "window_tokens"))
-    return (nats, tokens) if len(nats) == len(tokens) and tokens.sum() > 0 else None
+    ours, theirs = (np.array(one.get("token_nats", ())) for one in series)
+    count = min(len(ours), len(theirs))
+    if count:
+        return ours[:count] - theirs[:count], np.ones(count)
+    nats, tokens = ([np.array(one.get(name, ())) for one in series] for name in ("window_nats", "window_tokens"))
+    if not len(nats[0]) or len(nats[0]) != len(tokens[0]) or not np.array_equal(tokens[0], tokens[1]):
+        return None
+    return nats[0] - nats[1], tokens[0]

@@ -59,7 +59,7 @@ class Quantity:
     """Digits after the point, where they are always the same."""
     signed: bool = False
     words: bool = False
-    """Whether its values are text, to stand on the left."""
+    """True if its values are text, to stand on the left."""
     note: str = ""
     """Meaning, for the legend under a table and for docs/measurements.md."""
 
@@ -92,6 +92,9 @@ class Quantity:
         error = interval.error(found.value) * self.scale if interval else 0.0
         if not error or error < 1e-9 * abs(value):
             return self._sign(self._plain(value))
+        if interval is not None and error > abs(value) > 0 and interval.low > 0:  # far from as wide to both sides
+            low, high = (self._plain(end * self.scale) for end in (interval.low, interval.high))
+            return f"{self._plain(value)} ({low} to {high})"
         decimals = decimals_of(error) if self.decimals is None else min(self.decimals, decimals_of(error))
         return f"{self._sign(fixed(value, decimals, signed=self.signed))} ± {fixed(error, decimals)}"
 
@@ -117,14 +120,14 @@ class Table(Generic[Row]):
     columns: tuple[Column[Row], ...]
     rows: tuple[Row, ...]
     strong: Callable[[Row], bool] = lambda _: False
-    """Whether a row stands out: by its first cell of text, or as a whole where a printer can."""
+    """True if a row stands out: by its first cell of text, or as a whole where a printer can."""
 
     @cached_property
     def shown(self) -> tuple[Column[Row], ...]:
         return tuple(column for column in self.columns if self._tells(column))
 
     def _tells(self, column: Column[Row]) -> bool:
-        """Whether the column says something: one without any value does not."""
+        """True if the column says something: one without any value does not."""
         values = [column.value(row) for row in self.rows]
         if all(value is None or value == "" for value in values):
             return column.rank == 0

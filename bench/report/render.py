@@ -39,14 +39,14 @@ KINDS = (
     *("answer-", "augmented-", "decoding-", "learning-curves-", "memory-"),
     *("accuracy-", "language-", "latencies-", "layers-"),
 )
-"""How the names of our pictures begin, those of earlier versions too: nothing else in their folder is ours."""
+"""Begins of the names of our pictures, those of earlier versions too: nothing else in their folder is ours."""
 INPUTS = "inputs.txt"
 """Beside a report inside the checkout: the files that it was made from, one a line, from the checkout's root."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """Where the report lies, its first screen, and one line for each file that could not be used."""
+    """Place of the report, its first screen, and one line for each file that could not be used."""
 
     summary: Path
     screen: str

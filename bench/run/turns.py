@@ -19,8 +19,8 @@ from bench.plan.cases import Requested
 from bench.run.process import Worker
 from bench.run.requests import Performed, Progress, performed
 
-LEAST_ROUNDS = 5
-"""Rounds of a set, fewer only where a budget asks for fewer samples."""
+FEWEST_ROUNDS, LEAST_ROUNDS = 3, 5
+"""Rounds of a set even where time is up, and before certainty counts. Fewer where a budget asks for fewer samples."""
 MEMORY_SHARE = 0.6
 """Share of the memory that the processes of a set may hold together."""
 ERROR_OF_MEDIAN = 1.4826 * math.sqrt(math.pi / 2)
@@ -257,10 +257,12 @@ class _Group:
 
     def _over(self, rule: Sampling, number: int, passed: float) -> bool:
         share = sum(seat.playing for seat in self.seats) / self.sets.count
-        if number < min(LEAST_ROUNDS, rule.min_samples):
+        if number < min(FEWEST_ROUNDS, rule.min_samples):
             return False
         if passed >= rule.max_seconds * share:
             return True
+        if number < min(LEAST_ROUNDS, rule.min_samples):
+            return False
         return passed >= rule.min_seconds * share and self._enough(rule) and self._certain(rule)
 
     def _enough(self, rule: Sampling) -> bool:

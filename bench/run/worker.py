@@ -33,6 +33,7 @@ OUT_OF_MEMORY_SIGNS = (
     "can't allocate memory",
     "not enough memory",
     "Cannot allocate memory",
+    "bad_alloc",  # C++
     "ALLOC_FAILED",  # cuBLAS and cuDNN
 )
 NO_ENGINE = "unable to find an engine to execute this computation"

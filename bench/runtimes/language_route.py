@@ -56,6 +56,8 @@ class Generation:
     """Seconds of all gaps together that passed inside the runtime, not in Python; None where it is unknown."""
     tokens: tuple[int, ...] = ()
     """New tokens of the first sequence, where they are known."""
+    cache: str | None = None
+    """Kind of cache that was used, read from the result; None where the runtime does not tell."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ With signed activations, the default, convolutions stay in float32.
 from __future__ import annotations
 
 import json
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bench.core.errors import Unsupported
 from bench.core.precisions import Precision
 from bench.core.records import Figure, Scalar
 from bench.measure.products import Product
+from bench.measure.reasons import Part
 from bench.runtimes.quiet import keep_quiet
 from bench.runtimes.route import Order, Prepare, Ran, Run, bytes_in, converted_into, faults_named, whats_run
 
@@ -38,6 +40,8 @@ TRACED_BATCH = 2
 """Sizes of 0 and 1 are taken for constants when a network is exported."""
 CALIBRATION_BATCH = 4
 """Calibration keeps every activation of a batch at once: a ViT at 32 images took 24 GB."""
+PROFILED_CALLS = 5
+"""Calls with a profile, whose median counts: the first ones allocate."""
 CONVOLUTIONS = ("Conv", "FusedConv", "QLinearConv", "ConvInteger")
 PRODUCTS = (*CONVOLUTIONS, "Gemm", "FusedGemm", "QGemm", "MatMul", "FusedMatMul", "QLinearMatMul", "MatMulInteger")
 FORMATS = {"float": ("float32", 32), "float16": ("float16", 16), "uint8": ("int8", 8), "int8": ("int8", 8)}
@@ -111,6 +115,12 @@ class OnnxRoute:
         products = _products_of(self._folder / MODEL, images.numpy(), self._threads)
         held = _weights_in(onnx.load(self._folder / MODEL), self._precision.low_bits)
         return whats_run(products, self._precision, weights=held, parameters=parameters, flops=flops)
+
+    def parts(self, images: Tensor) -> list[Part]:
+        """Nodes of the optimised graph, from a session of its own with a profile."""
+        graph, events = _profiled(self._folder / MODEL, images.numpy(), self._threads, calls=PROFILED_CALLS)
+        weights = {tuple(tensor.dims) for tensor in graph.initializer if len(tensor.dims) > 1}
+        return _parts(events, weights)
 
     def weight_bytes(self) -> int:
         return sum(_array(tensor).nbytes for tensor in onnx.load(self._folder / MODEL).graph.initializer)
@@ -200,11 +210,10 @@ def _session(file: Path, threads: int, **settings: str | bool) -> onnxruntime.In
     return session
 
 
-def _products_of(file: Path, images: npt.NDArray[np.float32], threads: int) -> list[Product]:
-    """Convolutions and matrix products of one call of a session of its own, which is not timed.
-
-    The optimised graph names each operator and its weights, the profile the shapes and types that they met.
-    """
+def _profiled(
+    file: Path, images: npt.NDArray[np.float32], threads: int, *, calls: int
+) -> tuple[onnx.GraphProto, list[dict[str, Any]]]:
+    """The optimised graph, and one event a kernel and call, of a session of its own, which is not timed."""
     with tempfile.TemporaryDirectory() as scratch:
         optimised = Path(scratch, "optimised.onnx")
         settings: dict[str, str | bool] = {
@@ -213,14 +222,41 @@ def _products_of(file: Path, images: npt.NDArray[np.float32], threads: int) -> l
             "profile_file_prefix": str(Path(scratch, "profile")),
         }
         session = _session(file, threads, **settings)
-        session.run(None, {session.get_inputs()[0].name: images})
+        for _ in range(calls):
+            session.run(None, {session.get_inputs()[0].name: images})
         events = json.loads(Path(session.end_profiling()).read_text())
         graph = onnx.load(optimised).graph
-    called = {
-        event["name"].removesuffix("_kernel_time"): event["args"]
-        for event in events
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
-    }
+    kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
+    return graph, kernels
+
+
+def _parts(events: Iterable[Mapping[str, Any]], weights: set[tuple[int, ...]]) -> list[Part]:
+    """Operators of one call: the median of each node's calls."""
+    by_node: dict[str, list[Mapping[str, Any]]] = {}
+    for event in events:
+        by_node.setdefault(event["name"], []).append(event)
+    return [
+        Part(
+            name=called[0]["args"]["op_name"],
+            seconds=statistics.median(event["dur"] for event in called) / 1e6,
+            on_weights=any(tuple(shape) in weights for shape in _shapes(called[0])),
+        )
+        for called in by_node.values()
+    ]
+
+
+def _shapes(event: Mapping[str, Any]) -> Iterator[list[int]]:
+    for typed in event["args"].get("input_type_shape", ()):
+        yield from typed.values()
+
+
+def _products_of(file: Path, images: npt.NDArray[np.float32], threads: int) -> list[Product]:
+    """Convolutions and matrix products of one call.
+
+    The optimised graph names each operator and its weights, the profile the shapes and types that they met.
+    """
+    graph, events = _profiled(file, images, threads, calls=1)
+    called = {event["name"].removesuffix("_kernel_time"): event["args"] for event in events}
     sizes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     return [
         _product(node.op_type, called[node.name], [sizes[name] for name in node.input if name in sizes])

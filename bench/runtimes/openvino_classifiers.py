@@ -25,6 +25,7 @@ from bench.core.precisions import Precision
 from bench.core.records import Figure, Scalar
 from bench.measure.products import Product
 from bench.measure.quality import divergences
+from bench.measure.reasons import Part
 from bench.runtimes.quiet import keep_quiet
 from bench.runtimes.route import Order, Prepare, Ran, Run, bytes_in, converted_into, faults_named, whats_run
 
@@ -41,6 +42,8 @@ HINTS = {"fp32": "f32", "bf16": "bf16", "int8_static": "f32"}
 """Precision -> number format of what is not quantised."""
 TRACED_BATCH = 2
 CALIBRATION_BATCH = 8
+PROFILED_CALLS = 3
+"""Calls with counters, of which the last counts: the first ones allocate."""
 HELD_OUT = 4
 """One calibration image of so many judges between the two ways and calibrates neither."""
 FORMATS = {
@@ -136,6 +139,18 @@ class OpenvinoRoute:
         ran = list(products_of(self._compiled, model))
         return whats_run(ran, precision, weights=held, parameters=parameters, flops=flops)
 
+    def parts(self, images: Tensor) -> list[Part]:
+        """Nodes of a model compiled once more with counters, which the measured one is without."""
+        compiled = _compile(self._core, self._order, len(images), PERF_COUNT=True)
+        request = compiled.create_infer_request()
+        for _ in range(PROFILED_CALLS):
+            request.infer([images.numpy()])
+        return [
+            Part(name=f"{node.node_type} {node.exec_type}", seconds=node.real_time.total_seconds())
+            for node in request.get_profiling_info()
+            if node.real_time.total_seconds() > 0
+        ]
+
     def weight_bytes(self) -> int:
         return (self._order.folder / MODEL).with_suffix(".bin").stat().st_size
 
@@ -225,7 +240,7 @@ def _settings(hint: str, threads: int) -> dict[str, Any]:
     }
 
 
-def _compile(core: openvino.Core, order: Order, batch_size: int) -> openvino.CompiledModel:
+def _compile(core: openvino.Core, order: Order, batch_size: int, **further: bool) -> openvino.CompiledModel:
     """The file, compiled for ``batch_size`` images and the threads of ``order``.
 
     Raises:
@@ -233,7 +248,9 @@ def _compile(core: openvino.Core, order: Order, batch_size: int) -> openvino.Com
     """
     model = core.read_model(order.folder / MODEL)
     model.reshape([batch_size, *order.image_shape])
-    compiled = core.compile_model(model, DEVICE, _settings(HINTS[order.precision.name], order.case.threads))
+    compiled = core.compile_model(
+        model, DEVICE, {**_settings(HINTS[order.precision.name], order.case.threads), **further}
+    )
     threads = compiled.get_property("INFERENCE_NUM_THREADS")
     if threads != order.case.threads:
         raise Unsupported(f"{TITLE} computes in {threads} threads in place of {order.case.threads}")

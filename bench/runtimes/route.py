@@ -20,6 +20,7 @@ from bench.core.records import Case, Coverage, Figure, Scalar
 from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import Workspace
 from bench.measure.products import Product, flops_in, main_format
+from bench.measure.reasons import Part
 
 TOLERANCE = 0.01
 """Largest share of the FLOPs that a trace may miss or count twice; beyond it no conclusion is drawn."""
@@ -99,6 +100,9 @@ class Route(Protocol):
             parameters: of the network before it was converted.
             flops: of one call of that network.
         """
+
+    def parts(self, images: Tensor) -> list[Part]:
+        """Operators of one call with their seconds, from a few calls that are not timed. Empty: nothing tells them."""
 
     def weight_bytes(self) -> int:
         """Bytes of the weights as stored, scales and all."""

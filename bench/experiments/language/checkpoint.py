@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 import models
 from bench.core.errors import InputError
@@ -64,7 +65,7 @@ def _check_configuration(name: str, folder: Path) -> None:
         content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("not a JSON object")
-        AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except ValueError as error:
         if "auto_map" in file.read_text(encoding="utf-8"):
             raise InputError(
@@ -72,9 +73,23 @@ def _check_configuration(name: str, folder: Path) -> None:
                 "has built in"
             ) from error
         raise InputError(f"language model '{name}': {file} cannot be used ({_line(error)})") from error
+    _check_causal(name, config)
     if any(part.get("quantization_config") for part in (content, content.get("text_config") or {})):
         # transformers would keep that quantisation, so that every precision would be the same model.
         raise InputError(f"language model '{name}': {folder} is quantised already; give its unquantised weights")
+
+
+def _check_causal(name: str, config: Any) -> None:
+    """See that each token is predicted from those before it alone: others would see the answer in perplexity."""
+    masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
+    kinds = [str(kind) for kind in config.architectures or ()]
+    causal = any("CausalLM" in kind or "LMHead" in kind for kind in kinds)
+    if getattr(config, "is_encoder_decoder", False) or (masked and not causal):
+        found = " and ".join(kinds) or config.model_type
+        raise InputError(
+            f"language model '{name}' is no causal language model but {found}: it sees the tokens that it has to "
+            "predict; give one that is ...ForCausalLM"
+        )
 
 
 def _check_weights(name: str, folder: Path) -> None:
@@ -95,12 +110,20 @@ def _check_weights(name: str, folder: Path) -> None:
 
 def _check_tokenizer(name: str, folder: Path) -> None:
     try:
-        AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        largest = max(tokenizer.get_vocab().values())
     except Exception as error:
         raise InputError(
             f"language model '{name}': {folder} has no tokenizer that can be used; put tokenizer.json and "
             f"tokenizer_config.json there ({_line(error)})"
         ) from error
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    rows = config.get_text_config(decoder=True).vocab_size
+    if largest >= rows:
+        raise InputError(
+            f"language model '{name}': its tokenizer has tokens up to {largest} and its model {rows} of them; give the "
+            "tokenizer that it was trained with"
+        )
 
 
 def _source(spec: LanguageSpec) -> str:

@@ -80,7 +80,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             coverage=ran.coverage,
             device_state=tuple(watch.states),
             energy_joules_per_item=None if joules is None else joules / len(prompts),
-            flags={"cache": route.cache, "compute": ran.compute},
+            flags={"cache": first.cache or route.cache, "compute": ran.compute},
             figures={
                 **_figures(case, decoded, prompts.shape[1], tokens),
                 **({} if share.value is None else {"python_share": Figure(value=share.value, unit="share")}),

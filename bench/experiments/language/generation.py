@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import random
 import time
@@ -84,19 +85,41 @@ def generate(
         attention_mask=torch.ones_like(prompts),
         streamer=clock,
         do_sample=False,
+        num_beams=1,
+        use_cache=True,
+        return_dict_in_generate=True,
         min_new_tokens=new_tokens,
         max_new_tokens=new_tokens,
         pad_token_id=next(iter(ends), 0),
         **arguments,
     )
-    counts = new_token_counts(output, prompts.shape[1], ends)
+    counts = new_token_counts(output.sequences, prompts.shape[1], ends)
     if set(counts) != {new_tokens}:
         raise RuntimeError(f"{new_tokens} new tokens per sequence were requested, and {sorted(counts)} came")
     times = clock.times
     return Generation(
         first_token=times[0] - begin,
         gaps=tuple(later - earlier for earlier, later in itertools.pairwise(times)),
+        cache=_kind_of(getattr(output, "past_key_values", None)),
     )
+
+
+def _kind_of(cache: Any) -> str:
+    kinds = {"NoneType": "none", "DynamicCache": "dynamic", "StaticCache": "static"}
+    return kinds.get(type(cache).__name__, type(cache).__name__)
+
+
+def need_key_value_cache(model: Any, name: str) -> None:
+    """See that a decode step reads keys and values of the tokens before it, which its least bytes are counted by.
+
+    Raises:
+        Unsupported: the model keeps another state.
+    """
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise Unsupported(
+            f"{name} is of architecture {model.config.model_type}, which keeps no keys and values of earlier tokens: "
+            "its decoding is not measured"
+        )
 
 
 def warm_up(step: Callable[[], object], device: torch.device) -> None:
@@ -233,7 +256,7 @@ def run_prefill(case: Case, workspace: Workspace) -> Measurement:
         return route.generate(prompts, 1).first_token
 
     with torch.no_grad():  # as `generate` itself has it, and its users with it
-        first = step()
+        generation = route.generate(prompts, 1)
         step()
         warm_up(step, route.device)
         watch = Watch(route.device)
@@ -245,10 +268,10 @@ def run_prefill(case: Case, workspace: Workspace) -> Measurement:
             route,
             seconds=samples.seconds,
             items_per_step=case.batch_size,
-            cold=replace(route.cold, first_step=first),
+            cold=replace(route.cold, first_step=generation.first_token),
             peaks=peaks,
             device_state=tuple(watch.states),
-            flags={"cache": "dynamic"},
+            flags={"cache": generation.cache or route.cache},
             figures={
                 "prompt_tokens": Figure(value=prompts.shape[1], unit="tokens", exact=True),
                 "criterion_met": Figure(value=float(samples.criterion_met), unit="yes=1"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from transformers import AutoConfig, AutoTokenizer
 
 from bench.core.errors import InputError
@@ -106,6 +108,7 @@ def begin_of_text(workspace: Workspace) -> list[int]:
     return ids if ids == [tokenizer.bos_token_id] else []
 
 
+NO_SYSTEM = "the chat template refuses a system turn: the conversation is held without one"
 SYSTEM = "You are a sassy, wise-cracking robot as imagined by Hollywood circa 1986."
 USER = (
     "Hey, can you tell me any fun things to do in New York?",
@@ -124,8 +127,9 @@ def run_chat(case: Case, workspace: Workspace) -> Measurement:
     """
     route = route_of(case, workspace)
     most = int(case.option("new_tokens") or 0)
-    messages = [{"role": "system", "content": SYSTEM}]
-    texts = {"system": SYSTEM}
+    with_system = _takes_system(folder_of(workspace))
+    messages = [{"role": "system", "content": SYSTEM}] if with_system else []
+    texts = {"system": SYSTEM} if with_system else {}
     seconds, answers = [], []
     with torch.no_grad():
         for number, question in enumerate(USER, start=1):
@@ -159,5 +163,19 @@ def run_chat(case: Case, workspace: Workspace) -> Measurement:
                 "coverage": "see decode",
                 "peaks": "see load, prefill and decode",
             },
+            notes=(*route.facts["notes"], *(() if with_system else (NO_SYSTEM,))),
         )
     )
+
+
+def _takes_system(folder: Path) -> bool:
+    """Whether the chat template takes a system turn, as some raise an error of their own for."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    if not tokenizer.chat_template:
+        return True  # the route says that there is none
+    tried = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": USER[0]}]
+    try:
+        tokenizer.apply_chat_template(tried, tokenize=False, add_generation_prompt=True)
+    except TemplateError:
+        return False
+    return True

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 import models
@@ -107,8 +108,23 @@ def from_pretrained(folder: Path, loading: Loading, device: torch.device) -> Any
         raise InputError(f"{folder} lacks {len(missing)} weights of its model, {missing[0]} first; give all its files")
     loading.finish(model)
     model.eval()
+    decode_plainly(model)
     synchronize(device)
     return model
+
+
+def decode_plainly(model: Any) -> None:
+    """Forget how its checkpoint would generate: a row is one greedy sequence with a cache, whatever is configured.
+
+    Beams, penalties, an absent cache and outputs of every layer would make another algorithm of it, under the same
+    name. What its tokens mean stays.
+    """
+    given = model.generation_config
+    tokens = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+    model.generation_config = GenerationConfig(**{name: getattr(given, name, None) for name in tokens})
+    for config in {id(config): config for config in (model.config, model.config.get_text_config())}.values():
+        config.use_cache, config.return_dict = True, True
+        config.output_attentions = config.output_hidden_states = False
 
 
 def unwatched(watch: Watch) -> dict[str, str]:
@@ -141,7 +157,7 @@ def size_of(folder: Path) -> Size:
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     head = model.get_output_embeddings()
-    linear = {module: module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear)}
+    linear = {module: module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear | Conv1D)}
     return Size(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         in_products=sum(linear.values()),

@@ -16,17 +16,24 @@ from bench.core.precisions import COMPILED_MODES
 from bench.core.records import Case, Cold, Figure
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import whats_converted
-from bench.experiments.language.generation import TokenClock, cache_arguments, check_compiled, end_tokens, generate
+from bench.experiments.language.generation import (
+    TokenClock,
+    cache_arguments,
+    check_compiled,
+    end_tokens,
+    generate,
+    need_key_value_cache,
+)
 from bench.experiments.language.routes import Answer, LeastWork, Scored, Share
 from bench.experiments.language.subject import check_place, folder_of, load_model
-from bench.measure import memory
+from bench.measure import memory, products
 from bench.measure.clock import now
 from bench.measure.quality import Window, nats_of
 from bench.precision.converted import tensors_as_stored
 from bench.runtimes.language_route import Generation
 from bench.runtimes.route import Ran
 
-OF_ATTENTION = ("aten::bmm", "aten::baddbmm")
+OF_ATTENTION = ("aten::bmm", "aten::baddbmm", *products.ATTENTION)
 """Products of activations with each other: they involve no weight and grow with the context."""
 
 
@@ -38,6 +45,8 @@ class TorchRoute:
 
     def __init__(self, case: Case, workspace: Workspace) -> None:
         self.subject = load_model(case, workspace)
+        if case.experiment == "decode":
+            need_key_value_cache(self.subject.model, case.model)
         self.device = self.subject.device
         self.config = self.subject.config
         self.facts: Mapping[str, Any] = self.subject.facts

@@ -73,7 +73,7 @@ def _levels(known: Sequence[Candidate], left: float, right: float) -> dict[int, 
 
 
 def _span(one: Candidate, left: float, right: float) -> tuple[float, float]:
-    """Where its label begins and ends, as parts of the panel's width: centred, but inside the panel."""
+    """Begin and end of its label, as parts of the panel's width: centred, but inside the panel."""
     width = LETTER * len(one.route.short)
     begin = min(max(0.0, _place(_speed(one), left, right) - width / 2), 1 - width)
     return begin, begin + width
@@ -104,7 +104,7 @@ def _points(
 
 
 def _place(value: float, left: float, right: float) -> float:
-    """Where a speed lies on the axis, from 0 to 1."""
+    """Place of a speed on the axis, from 0 to 1."""
     return math.log(value / left) / math.log(right / left)
 
 

@@ -70,7 +70,7 @@ LOOKS: dict[str, tuple[Colour, str]] = {
 }
 """Precision -> colour of its family of bits, and a shape of its own."""
 SHAPES = ("p", "*", "8")
-"""Of precisions that the table does not have."""
+"""Shapes of precisions that the table does not have."""
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "halfbyte",
     "svg.fonttype": "path",

@@ -119,7 +119,8 @@ def _verdict(subject: str, choice: Choice) -> Verdict:
     if pick.route.is_reference:
         facts = [f"None of {len(choice.candidates) - 1} others is faster and as accurate"]
     else:
-        facts += [f"{times(_ratio(pick))} fp32 eager{_doubt(pick)}"]
+        known = pick.result.beside.ratio is not None
+        facts += [f"{times(_ratio(pick))} fp32 eager{_doubt(pick)}" if known else "fp32 eager not measured"]
         facts += _bytes(pick)
     if choice.judged and not pick.route.is_reference:
         facts += _quality(pick)
@@ -134,7 +135,7 @@ def _rank(choice: Choice, pick: Candidate) -> str:
 
 
 def _doubt(candidate: Candidate) -> str:
-    """What to know of a gain that is not clear."""
+    """Remark on a gain that is not clear."""
     return "" if candidate.result.beside.side == "above" else " (no clear difference)"
 
 
@@ -244,7 +245,7 @@ def _features(machine: Machine) -> list[str]:
 
 
 def noise_words(content: Content) -> str:
-    """How good ratios are in this run."""
+    """Error of ratios in this run, in words."""
     errors = [_twin_error(one) for one in content.twins if one.beside.ratio]
     if errors:
         return f"ratios are good to ±{per_cent(max(errors), 1)}"
@@ -328,7 +329,7 @@ def _route(row: Answer) -> str:
 
 
 def _one_process(results: Sequence[Result | None]) -> list[Part]:
-    """Why ratios have no ±."""
+    """Remark on ratios without ±."""
     bare = [one for one in results if one and one.beside.ratio and one.beside.ratio.interval is None]
     bare = [one for one in bare if not one.route.is_reference]
     if not bare:

@@ -73,7 +73,7 @@ def transfer_section(content: Content) -> Section | None:
 
 
 def ablation_section(content: Content) -> Section | None:
-    """What the notes say helps, with it and without it."""
+    """Variants that the notes say help, with and without."""
     found = ablations(content.of("ablation"), content.datasets)
     columns = (
         words("variant", lambda line: line.name),

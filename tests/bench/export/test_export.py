@@ -162,6 +162,29 @@ def test_wrong_files_are_refused_in_one_line(
     assert "resnet14_cifar" in capsys.readouterr().err
 
 
+def test_a_gguf_file_is_exported_with_llama_cpp_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    asked = ["--models", "smollm2-2-layers", "--out", str(out), "--threads", "1"]
+    assert main(["llama_cpp:q8_0", *asked]) == 0
+    assert sorted(file.name for file in out.iterdir()) == ["example.json", "load.py", "model.gguf", "requirements.txt"]
+    python = environment(tmp_path / "venv", out / "requirements.txt")
+    done = subprocess.run([python, "load.py"], cwd=out, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for package in ("torch", "gguf", "bench"):
+        absent = subprocess.run([python, "-c", f"import {package}"], cwd=tmp_path, capture_output=True, text=True)
+        assert "ModuleNotFoundError" in absent.stderr, package
+
+    example = json.loads((out / "example.json").read_text())
+    example["tokens"][-1] += 1
+    (out / "example.json").write_text(json.dumps(example))
+    other = subprocess.run([python, "load.py"], cwd=out, capture_output=True, text=True, timeout=120)
+    assert other.returncode == 1, "another token is not seen"
+
+    capsys.readouterr()
+    assert main(["openvino:int8_weights", *asked[:2], "--out", str(tmp_path / "other")]) == 2
+    assert "llama_cpp" in capsys.readouterr().err
+
+
 def test_help_imports_no_torch() -> None:
     code = "import sys; import bench.export.__main__; print('torch' in sys.modules)"
     root = Path(models.__file__).parents[1]

@@ -134,6 +134,15 @@ def test_what_the_driver_counts_for_this_process(
     assert list(memory.absent_peaks(CUDA)) == (["peaks.device_process"] if told is None else [])
 
 
+def test_memory_beyond_what_is_free_is_refused_inside_of_the_limit_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 2**28)
+    with memory.memory_limit():
+        assert bytearray(2**26)
+        with pytest.raises(MemoryError):
+            bytearray(2**29)
+    assert bytearray(2**29)
+
+
 def test_the_allocators_peak_is_what_is_held_at_once() -> None:
     def step() -> None:
         first = torch.ones(1_000_000)

@@ -43,9 +43,9 @@ FOLDER = "/somewhere/data/cifar10-jpeg"
 TRUTH = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
 """Classes of the ten test images of runs that carry predictions."""
 WEIGHT_FIELDS = ("artefact", "weights_sha256")
-INFERENCE_FIELDS = ("absent", "notes", "peaks", "device_seconds", "series", "device_state", *WEIGHT_FIELDS)
+INFERENCE_FIELDS = ("absent", "notes", "peaks", "device_seconds", "series", "device_state", "texts", *WEIGHT_FIELDS)
 LAYER_FIELDS = ("absent", "notes", "peaks")
-LANGUAGE_FIELDS = (*INFERENCE_FIELDS, "cold", "coverage", "flags", "quality", "texts", "weight_bytes")
+LANGUAGE_FIELDS = (*INFERENCE_FIELDS, "cold", "coverage", "flags", "quality", "weight_bytes")
 CAVEAT = "the file is 4-bit already (GGUF Q4_1): fp32 is that file expanded"
 DIGEST = "0123456789abcdef"
 """Of the text that prompts and perplexity come from."""

@@ -46,3 +46,7 @@ def test_lists_and_ranges() -> None:
 @pytest.mark.parametrize(("title", "key"), [("Which route?", "which-route"), ("a_b <c>", "a_b-c"), ("?", "section")])
 def test_anchors_are_those_of_github(title: str, key: str) -> None:
     assert anchor(title) == key
+
+
+def test_an_interval_wider_than_its_value_shows_both_ends() -> None:
+    assert Quantity(name="ratio").text(estimate(2.0, 0.1, 40.0)) == "2.00 (0.100 to 40.0)"

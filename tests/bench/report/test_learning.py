@@ -98,3 +98,15 @@ def test_claims_of_quantisation_go_by_bytes_and_speed(make: Any, content_of: Any
     assert told["0: quantised is smaller"] == told["0: computes less, so runs faster"] == "holds"
     slower = [make.inference([0.004] * 30), make.inference([0.009] * 30, **low)]
     assert verdicts(content_of(*slower))["0: computes less, so runs faster"] == "does not hold"
+
+
+@pytest.mark.parametrize(("flops", "verdict"), [(1e7, "holds"), (2.1e6, "no clear difference"), (1e6, "does not hold")])
+def test_integers_use_the_hardware_better_by_the_shares_of_two_ceilings(
+    make: Any, content_of: Any, flops: float, verdict: str
+) -> None:
+    """fp32 does 5 of 100 GFLOP/s; int8 so many a millisecond of 200."""
+    fp32 = make.inference([0.001] * 30, figures={"flops_per_image": 5e6}, compute="float32", mode="compiled")
+    low = {"precision": "int8_static", "bits": (8, 8), "shares": (1.0, 1.0), "compute": "int8", "mode": "compiled"}
+    int8 = make.inference([0.001] * 30, figures={"flops_per_image": 5 * flops}, **low)
+    told = verdicts(content_of(fp32, int8, make.ceilings(float32=1e11, int8=2e11)))
+    assert told["0: integers use the hardware better"] == verdict

@@ -112,3 +112,13 @@ def test_a_cell_of_another_machine_is_no_reference(make: Any, run_of: Any) -> No
     there = run_of(make.inference(), name="there.json", machine=make.machine(cores=64))
     (result,) = (one for one in compared([here, there]) if one.case.precision == "bf16")
     assert result.beside.ratio is None
+
+
+def test_few_tokens_are_paired_with_the_first_of_the_reference(make: Any, run_of: Any) -> None:
+    def scored(count: int, nats: float, **changes: Any) -> Any:
+        series = {"token_nats": (nats,) * count, "window_nats": (nats * count,), "window_tokens": (float(count),)}
+        options = {"text_tokens": count}
+        return make.perplexity((nats * count,), (count,), series=series, options=options, **changes)
+
+    rows = by_route(run_of(scored(8, 1.0), scored(4, 1.1, runtime="llama_cpp", mode="native", precision="q8_0")))
+    assert rows["llama.cpp q8_0"].beside.perplexity.value == pytest.approx(math.exp(0.1))

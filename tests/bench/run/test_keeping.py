@@ -31,6 +31,7 @@ class Scripted:
     """Answers as told, and notes the batch sizes that it was asked for."""
 
     preload: tuple[str, ...] = ()
+    open = None
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer

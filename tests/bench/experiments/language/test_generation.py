@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ class EndsEarly:
         streamer.put(prompts)
         for _ in range(2):
             streamer.put(torch.tensor([5]))
-        return torch.cat([prompts, torch.tensor([[5, 5]])], dim=1)
+        return SimpleNamespace(sequences=torch.cat([prompts, torch.tensor([[5, 5]])], dim=1))
 
 
 def test_a_model_that_stops_early_has_no_speed() -> None:

@@ -1,0 +1,52 @@
+"""Cache folders of compiled networks: cold once, then used again."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.core.records import Case
+from bench.core.workspace import Workspace
+from bench.experiments import modes
+
+CASE = Case(
+    experiment="inference",
+    model="cnn_small",
+    dataset="mnist5k",
+    image_size=32,
+    device="cpu",
+    threads=1,
+    budget="smoke",
+    mode="compiled",
+)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A results folder whose probed instructions are there already, so that nothing is compiled."""
+    monkeypatch.setattr(modes, "why_not_compiled", lambda device: None)
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    (tmp_path / "compiled" / "instructions").mkdir(parents=True)
+    yield Workspace(results=tmp_path, data_dir=tmp_path)
+    modes.torch._inductor.config.freezing = False
+
+
+def kept(workspace: Workspace, case: Case, number: int) -> bool:
+    """Whether what lay in the folder of ``case`` is still there for the set ``number``."""
+    file = workspace.results / "compiled" / case.row / "kernel"
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    modes.prepare_compiler(case, dataclasses.replace(workspace, set_number=number), may_freeze=False)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(file.parent)
+    return file.exists()
+
+
+def test_the_first_set_compiles_cold_and_later_ones_use_what_it_left(workspace: Workspace) -> None:
+    assert not kept(workspace, CASE, 0)
+    assert kept(workspace, CASE, 1)
+    assert kept(workspace, dataclasses.replace(CASE, repeat=1), 0)

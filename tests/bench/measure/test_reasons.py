@@ -1,0 +1,90 @@
+"""Named reasons come from the operators of a step, its seconds and its bytes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from bench.core.reasons import Kind, Reason
+from bench.measure.reasons import Part, parts_of, reason_of
+
+CPU = torch.device("cpu")
+
+
+def part(name: str, seconds: float, *, calls: float = 1.0, on_weights: bool = False) -> Part:
+    return Part(name=name, seconds=seconds, calls=calls, on_weights=on_weights)
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"),
+    [
+        (part("bitsandbytes::dequantize_4bit", 4e-3, on_weights=True), "weights converted at each call"),
+        (part("aten::mul", 4e-3, on_weights=True), "weights converted at each call"),
+        (part("aten::_slow_conv2d_forward", 4e-3, on_weights=True), "fallback kernel"),
+        (part("Convolution ref_any_f32", 4e-3), "fallback kernel"),
+        (part("QuantizeLinear", 4e-3), "rounding between operators"),
+        (part("aten::round", 4e-3), "rounding between operators"),
+        (part("Reorder reorder_i8", 4e-3), "conversion of layout or format"),
+        (part("aten::copy_", 4e-3), "conversion of layout or format"),
+        (part("aten::add", 4e-3, calls=400), "too small a batch"),
+    ],
+)
+def test_the_largest_cause_is_named_with_its_operator_and_share(found: Part, kind: Kind) -> None:
+    reason = reason_of([part("aten::mkldnn_convolution", 5e-3, on_weights=True), found], 10e-3, weight_bytes=1)
+    assert (reason.kind, reason.operator) == (kind, found.name)
+    assert reason.share == pytest.approx(0.4)
+
+
+def test_time_outside_of_operators_is_the_hosts() -> None:
+    reason = reason_of([part("aten::mm", 1e-3, calls=10)], 4e-3, weight_bytes=1)
+    assert reason.kind == "host-bound"
+    assert reason.share == pytest.approx(0.75)
+
+
+def test_weights_read_at_the_rate_of_memory_are_the_limit() -> None:
+    parts = [part("aten::addmm", 10e-3, on_weights=True)]
+    bound = reason_of(parts, 10e-3, weight_bytes=80_000_000, bytes_per_second=10e9)
+    assert (bound.kind, bound.operator) == ("memory-bound", "aten::addmm")
+    assert bound.share == pytest.approx(0.8)
+    assert reason_of(parts, 10e-3, weight_bytes=40_000_000, bytes_per_second=10e9).kind == "arithmetic"
+
+
+def test_without_a_cause_the_products_are() -> None:
+    reason = reason_of([part("aten::mm", 9.5e-3), part("aten::copy_", 0.5e-3)], 10e-3, weight_bytes=1)
+    assert reason == Reason(kind="arithmetic", operator="aten::mm", share=0.95)
+
+
+def test_a_reason_is_read_as_it_was_written() -> None:
+    reason = Reason(kind="host-bound", operator="a|b", share=0.25)
+    assert Reason.read(str(reason)) == Reason(kind="host-bound", operator="a/b", share=0.25)
+    assert Reason.read("nothing of the kind") is None
+
+
+def test_no_operators_are_refused() -> None:
+    with pytest.raises(ValueError, match="without operators"):
+        reason_of([], 1e-3, weight_bytes=1)
+
+
+class Expanding(nn.Module):
+    """Multiplies by weights that it makes of int8 at each call."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.register_buffer("stored", torch.ones(side, side, dtype=torch.int8))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        stored: torch.Tensor = self.stored
+        return inputs @ (stored.float() * 0.5)
+
+
+def test_operators_of_a_real_step_show_expanded_weights() -> None:
+    network, inputs = Expanding(1024), torch.ones(1, 1024)
+    with torch.inference_mode():
+        network(inputs)
+        parts = parts_of(lambda: network(inputs), CPU, [(1024, 1024)])
+    expanding = sum(each.seconds for each in parts if each.kind == "weights converted at each call")
+    assert expanding > 0.3 * sum(each.seconds for each in parts)
+    assert {each.name for each in parts if each.on_weights} >= {"aten::mul", "aten::copy_"}
+    plain = parts_of(lambda: inputs @ inputs.T, CPU, [(1024, 1024)])
+    assert not [each for each in plain if each.kind == "weights converted at each call"]
