@@ -12,7 +12,7 @@ from functools import cache
 
 import torch
 
-from bench.core.budgets import Sampling
+from bench.core.amounts import Sampling
 from bench.core.turns import TURN_CALLS, TURN_SECONDS, Taken
 
 WARM_UP_CALLS = 10

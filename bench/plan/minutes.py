@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.core.budgets import Budget
+from bench.core.amounts import Budget
 from bench.core.experiments import EXPERIMENTS
 from bench.core.records import Scalar
 

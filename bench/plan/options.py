@@ -72,9 +72,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         name="--budget",
-        values="smoke (every path once; figures mean nothing), quick, full",
+        values="smoke (every path once; figures mean nothing), quick, gpu, full",
         help="how much is measured",
-        shown="full on CUDA, quick on CPU",
+        shown="gpu on CUDA, quick on CPU",
     ),
     Option(
         name="--models",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import models
-from bench.core.budgets import Budget, Language, Layers, Rows
+from bench.core.amounts import Budget, Language, Layers, Rows
 from bench.core.records import Scalar
 from bench.core.workspace import sha256_of
 

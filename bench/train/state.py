@@ -79,7 +79,8 @@ def compile_steps(training: Training, run: Run) -> float | None:
     Returns the seconds of compiling; None where nothing is compiled.
     """
     compiled = training.settings.compiled
-    training.progress(f"{training.name}: {'compiling' if compiled else 'first passes'}")
+    if compiled:
+        training.progress(f"{training.name}: compiling")
     images, size = training.schedule.images_per_epoch, training.recipe.batch_size
     sizes = {min(size, images), images % size} - {0, 1}
     seconds = first_passes(run.step, training.image_size, sorted(sizes, reverse=True))
