@@ -196,7 +196,7 @@ def test_cuda_samples_share_two_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     clock._events.cache_clear()
     try:
-        found = clock.latencies(lambda: None, torch.device("cuda"), rule(), lambda: None)
+        found = clock.latencies(lambda: None, torch.device("cuda"), rule(max_seconds=0.05), lambda: None)
     finally:
         clock._events.cache_clear()
     assert len(made) == 2
