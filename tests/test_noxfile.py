@@ -14,6 +14,7 @@ import pytest
 import bench.run.session
 from bench.run import rebuild
 from bench.run.journal import Journal, RunStart
+from tests.bench.report.conftest import Maker
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -114,3 +115,25 @@ def test_an_edit_of_the_code_is_told(noxfile: Any, tmp_path: Path) -> None:
     message, session = ended(noxfile, bench.run.session.CODE_CHANGED, lambda: result.write_text("{}"))
     assert message == "the code was edited meanwhile: the report holds what was measured before that"
     assert [command[3] for command in session.commands] == ["render"]
+
+
+@pytest.mark.parametrize(("sizes", "status"), [((1000, 1000), None), ((1000, 1001), 1), ((1000, None), 2)])
+def test_compare_ends_with_the_status_of_the_comparison(
+    noxfile: Any, tmp_path: Path, sizes: tuple[int, int | None], status: int | None
+) -> None:
+    """nox itself would end with 1 whatever a command ends with."""
+    make = Maker()
+    paths = [tmp_path / str(place) / "run.json" for place in range(2)]
+    for path, size in zip(paths, sizes, strict=True):
+        if size is not None:
+            make.write(path, [make.inference(weight_bytes=size)])
+    session: Any = Session()
+    session.bin, session.posargs = str(Path(sys.executable).parent), tuple(map(str, paths))
+    session.install = lambda *packages: None
+    noxfile.needs, noxfile.ROOT = lambda names: [], ROOT
+    if status is None:
+        noxfile.compare(session)
+        return
+    with pytest.raises(SystemExit) as caught:
+        noxfile.compare(session)
+    assert caught.value.code == status

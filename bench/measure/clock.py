@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.core.budgets import Sampling
-from bench.core.turns import TURN_CALLS, TURN_SECONDS, Taken
+from bench.core.turns import TURN_CALLS, TURN_SAMPLES, TURN_SECONDS, Taken
 
 WARM_UP_CALLS = 10
 WARM_UP_SECONDS = 0.025
@@ -105,7 +105,8 @@ def turn(step: Step, device: torch.device) -> Taken:
         else:
             wall = _time_on_cpu(step)
         walls.append(wall)
-    return Taken(seconds=tuple(walls), device_seconds=tuple(devices) or None)
+    apart = math.ceil(len(walls) / TURN_SAMPLES)
+    return Taken(seconds=tuple(walls[::apart]), device_seconds=tuple(devices[::apart]) or None)
 
 
 def seconds_of(step: Step, device: torch.device) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,7 +56,8 @@ def int8_weights(network: nn.Module, setting: Setting) -> Converted:
         Unsupported: the network has neither convolutions nor linear layers.
     """
     network = network.to(setting.device)
-    names = layers_of(network, WEIGHTED)
+    # A channel of one weight would have a scale for each weight, which torchao does not take.
+    names = [name for name in layers_of(network, WEIGHTED) if _weights_a_channel(network, name) > 1]
     for name, twin in _twins(network, names).items():
         layer: Any = network.get_submodule(name)
         if twin is not None:
@@ -94,6 +96,11 @@ def linear(network: nn.Module, setting: Setting, *, kind: str) -> Converted:
             layer: Any = network.get_submodule(name)
             layer.weight = network.get_submodule(twin).weight
     return Converted(network=network, input_dtype=dtype)
+
+
+def _weights_a_channel(network: nn.Module, name: str) -> int:
+    layer: Any = network.get_submodule(name)
+    return math.prod(layer.weight.shape[1:])
 
 
 def _twins(network: nn.Module, names: Sequence[str]) -> dict[str, str | None]:

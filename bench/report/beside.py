@@ -1,4 +1,4 @@
-"""What a result is beside the reference, and beside what the machine can do."""
+"""Comparisons of a result: with the reference, and with the limits of the machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from bench.report.statistics import Estimate, Interval
 
 Side = Literal["above", "below", "across", "unknown"]
-"""Where an interval lies beside the value of no difference."""
+"""Place of an interval beside the value of no difference."""
 Limit = Literal["memory", "arithmetic", "neither"]
 FAR = 0.1
 """Share of either limit below which neither moving the least bytes nor the arithmetic can be what takes the time."""
@@ -16,7 +16,7 @@ FAR = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """How many times as fast as the reference. Without an interval where one process measured either of them."""
+    """Speed over that of the reference. Without an interval where one process measured either of them."""
 
     value: float
     interval: Interval | None = None
@@ -45,18 +45,18 @@ class Agreement:
     change: Estimate
     """Accuracy less the reference's, a fraction of 1, with its 95 % interval."""
     p: float
-    """Of McNemar's test, exact and two-sided."""
+    """p of McNemar's test, exact and two-sided."""
     worst_class: tuple[int, float] | None = None
     """Class that loses most accuracy, and its change."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """What a result is beside the reference: torch, fp32, eager, of the same model at the same size and batch."""
+    """Comparison of a result with the reference: torch, fp32, eager, of the same model at the same size and batch."""
 
     ratio: Ratio | None = None
     side: Side = "unknown"
-    """Whether the ratio lies beside 1, by its interval, or by the margin of one process."""
+    """True if the ratio lies beside 1, by its interval, or by the margin of one process."""
     same_mode: float | None = None
     """Times as fast as torch's fp32 in the same mode, by medians."""
     same_mode_side: Side = "unknown"
@@ -96,5 +96,5 @@ class Limits:
 
 
 def side_of(low: float, high: float, neutral: float, margin: float = 1.0) -> Side:
-    """Where the interval lies beside ``neutral``, from a factor ``margin`` beyond it on."""
+    """Place of the interval beside ``neutral``, from a factor ``margin`` beyond it on."""
     return "above" if low > neutral * margin else "below" if high < neutral / margin else "across"

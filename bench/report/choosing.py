@@ -1,4 +1,4 @@
-"""Which route to pick: the fastest of those that were tried and are as accurate; never one that was not tried."""
+"""Choice of a route: the fastest of those that were tried and are as accurate; never one that was not tried."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Candidate:
     """A route that was tried."""
 
     result: Result
-    """Of inference, or of decoding."""
+    """Result of inference, or of decoding."""
     judgement: Judgement
     first_token: Result | None = None
     quality: Result | None = None
@@ -74,7 +74,7 @@ class Choice:
     pick: Candidate | None
     untested: tuple[Route, ...]
     judged: bool
-    """Whether the quality of any route beside the reference is known."""
+    """True if the quality of any route beside the reference is known."""
 
     @property
     def first(self) -> Result:
@@ -176,7 +176,7 @@ def _choice(found: Sequence[Candidate], untested: Sequence[Route]) -> Choice:
 
 
 def _fastest(candidates: Sequence[Candidate]) -> Candidate | None:
-    """Of those that are about as fast as the fastest the one of the fewest bytes; of equal ones one that compiles
+    """Candidate of the fewest bytes among those about as fast as the fastest; of equal ones one that compiles
     nothing."""
     if not candidates:
         return None

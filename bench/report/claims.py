@@ -36,7 +36,7 @@ RESIDUAL, PLAIN = "note2_resnet_custom", "note2_cnn_vgg"
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What the results say of a claim of the notes."""
+    """Verdict of the results on a claim of the notes."""
 
     claim: str
     about: str
@@ -193,7 +193,7 @@ def more_workers(content: Content, claim: str) -> list[Claim]:
 
 
 def helps(question: str, variants: Sequence[str], base: str) -> Callable[[Content, str], list[Claim]]:
-    """Whether each of ``variants`` is more accurate than ``base``."""
+    """True if each of ``variants`` is more accurate than ``base``."""
 
     def judge(content: Content, claim: str) -> list[Claim]:
         asked = [one for one in _ablations(content) if one.title == question]

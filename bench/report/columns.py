@@ -17,7 +17,7 @@ KINDS |= {"device_process": "process on the device", "torch_allocated": "torch's
 
 
 def lifted(column: Column[Result], result: Callable[[Row], Result | None], name: str | None = None) -> Column[Row]:
-    """The same figure of rows that hold a result."""
+    """Column with the same figure, of rows that hold a result."""
     quantity = column.quantity if name is None else _renamed(column.quantity, name)
 
     def value(row: Row) -> Value:

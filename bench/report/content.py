@@ -1,4 +1,4 @@
-"""Everything that sections are made from: one report's runs, results and answers."""
+"""Content that sections are made from: one report's runs, results and answers."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ class Content:
 
     @property
     def experiments(self) -> frozenset[str]:
-        """Of all cases, whether they gave a measurement or not."""
+        """Experiments of all cases, measured or failed."""
         return frozenset().union(*(run.experiments for run in self.runs))
 
     @property
     def measured(self) -> bool:
-        """Whether anything but the machine was measured."""
+        """True if anything but the machine was measured."""
         return any(one.case.experiment not in OF_MACHINE for one in self.results)
 
 

@@ -16,7 +16,7 @@ ORDINARY = ("ApplicationsClocksSetting", "UserDefinedClocks")
 
 
 def disturbances(repeats: Sequence[Measurement], cores: int, paces: Paces) -> str | None:
-    """What must be known of the samples of ``repeats``, the worst of each kind; None where nothing is known to have
+    """Warnings about the samples of ``repeats``, the worst of each kind; None where nothing is known to have
     disturbed them. ``cores`` are those of the machine that the case may use, ``paces`` its best."""
     found = [
         *_cpu(repeats, cores),
@@ -29,7 +29,7 @@ def disturbances(repeats: Sequence[Measurement], cores: int, paces: Paces) -> st
 
 
 def undisturbed(measurement: Measurement, cores: int, paces: Paces) -> bool:
-    """Whether no other process and no slow phase of the machine is known to have changed its times."""
+    """True if no other process and no slow phase of the machine is known to have changed its times."""
     return not any((*_cpu([measurement], cores), *_slowed([measurement], paces), *_gpu([measurement])))
 
 

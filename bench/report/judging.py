@@ -1,4 +1,4 @@
-"""Whether a route is as accurate as the reference: by a margin, never by a difference that does not show."""
+"""Judgement of a route as accurate as the reference: by a margin, never by a lack of significance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST = 10_000_000
 class Judgement:
     word: Word
     reason: str = ""
-    """Why it was not judged."""
+    """Reason why it was not judged."""
     needed: int | None = None
     """Images or tokens that would be enough, where they are not; None also where no number would be."""
 
@@ -31,7 +31,7 @@ class Judgement:
 
     @property
     def open(self) -> bool:
-        """Whether more images could make it as accurate."""
+        """True if more images could make it as accurate."""
         return self.word == "not enough images to say"
 
     @property

@@ -92,7 +92,7 @@ def speeches(results: Sequence[Result]) -> list[Speech]:
 
 
 def of_language_alone(experiments: Collection[str]) -> bool:
-    """Whether all ``experiments`` are of language models: then no image was looked at."""
+    """True if all ``experiments`` are of language models: then no image was looked at."""
     of_models = set(experiments) - set(OF_MACHINE)
     return bool(of_models) and of_models <= set(LANGUAGE)
 

@@ -14,7 +14,7 @@ from bench.report.statistics import per_second, quotient
 
 SCRATCH, HEAD, ALL = "scratch", "head", "all"
 SCOPES = {SCRATCH: "from scratch", HEAD: "new head alone", ALL: "all layers"}
-"""What learns, in the order in which it is shown."""
+"""Scopes of a transfer, in the order in which they are shown."""
 VARIANTS = ("none", "before activation", "after activation", "xavier", "he", "without", "with", "vgg", "resnet")
 """In the order in which they are shown: the first of a question is what the others are compared with."""
 WORKERS = "workers"
@@ -46,7 +46,7 @@ class Question:
         return difference(self.groups[name], self.groups[other], accuracy_of)
 
     def gap_change(self, name: str, other: str) -> Comparison | None:
-        """The same of the gap between training and test accuracy."""
+        """Change of the gap between training and test accuracy."""
         if name == other or not {name, other} <= self.groups.keys():
             return None
         return difference(self.groups[name], self.groups[other], gap_of)
@@ -78,7 +78,7 @@ def gap_of(result: Result) -> float | None:
 
 
 def training_seconds(result: Result) -> float:
-    """Of all epochs together."""
+    """Seconds of all epochs together."""
     told = result.figure("training_seconds")
     return math.fsum(result.first.seconds) if told is None else told
 

@@ -12,7 +12,7 @@ BACKWARD = 3
 UPDATES = 2
 """Times that a training step moves each weight at least: read, and written anew."""
 FORMATS = {"fp32": "float32", "tf32": "tf32", "bf16_autocast": "bfloat16"}
-"""What trainings multiply in: their flags do not say."""
+"""Number formats of trainings: their flags do not say."""
 TRAININGS = ("training", "ladder")
 """Experiments whose samples are epochs."""
 STEP = "training_step"
@@ -60,7 +60,7 @@ def _format(result: Result) -> str | None:
 
 
 def _flops(result: Result, forward: float | None) -> float | None:
-    """Of one sample: a step, in a training an epoch."""
+    """FLOPs of one sample: a step, in a training an epoch."""
     experiment = result.case.experiment
     if experiment in ("decode", STEP):
         return result.figure("flops_per_step")

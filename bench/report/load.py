@@ -24,7 +24,7 @@ Facts = TypeVar("Facts", "DatasetFacts", "LanguageModelFacts", "TextFacts")
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """What a run says of a data set. Mean and standard deviation are in [0, 1] units, one value a channel."""
+    """Facts of a run about a data set. Mean and standard deviation are in [0, 1] units, one value a channel."""
 
     name: str
     spec: str
@@ -48,22 +48,22 @@ class DatasetFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelFacts:
-    """What a run says of a language model."""
+    """Facts of a run about a language model."""
 
     name: str
     source: str | None = None
     parameters: int | None = None
     caveat: str | None = None
-    """What every figure of it has to be read with."""
+    """Caveat that every figure of it has to be read with."""
     random: bool = False
     digest: str | None = None
     problem: str | None = None
-    """Why it could not be had; None where it could."""
+    """Reason why it could not be had; None where it could."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextFacts:
-    """What a run says of a text that prompts and perplexity come from."""
+    """Facts of a run about a text that prompts and perplexity come from."""
 
     name: str
     digest: str = ""
@@ -77,9 +77,9 @@ class Run:
     label: str
     machine: Machine
     commit: str | None
-    """Of the checkout; with ``-dirty`` where it had changes."""
+    """Commit of the checkout; with ``-dirty`` where it had changes."""
     code: str | None
-    """What shaped the numbers besides the case: only runs of one code are joined. The commit where no hash tells it."""
+    """Hash of what shaped the numbers beyond the case: only runs of one code are joined. Else the commit."""
     command: str
     started: str
     seconds: float | None
@@ -103,7 +103,7 @@ class Run:
 
     @property
     def experiments(self) -> frozenset[str]:
-        """Of all cases, whether they gave a measurement or not."""
+        """Experiments of all cases, measured or failed."""
         measured = [outcome.case.experiment for outcome in self.measurements]
         return frozenset((*measured, *(outcome.case.experiment for outcome in self.failures)))
 
@@ -218,7 +218,7 @@ def _text(value: Any) -> str | None:
 
 
 def _commit(info: Mapping[str, Any]) -> str | None:
-    """What pytest-benchmark found out of the checkout."""
+    """Commit that pytest-benchmark found in the checkout."""
     commit = _text(info.get("id"))
     if commit is None or not re.fullmatch("[0-9a-f]{7,40}", commit):
         return None

@@ -1,4 +1,4 @@
-"""Whether the machine was slower while a process measured, by the reference work that it timed between its samples."""
+"""Slow phases of the machine, by the reference work that a process timed between its samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Paces = Mapping[tuple[str, int], float]
 
 
 def paces_of(measurements: Iterable[Measurement]) -> Paces:
-    """Of processes on one machine. The work is larger for more threads."""
+    """Paces of processes on one machine. The work is larger for more threads."""
     found: dict[tuple[str, int], float] = {}
     for measurement in measurements:
         seconds = reference_seconds(measurement)
@@ -27,13 +27,13 @@ def paces_of(measurements: Iterable[Measurement]) -> Paces:
 
 
 def reference_seconds(measurement: Measurement) -> float | None:
-    """Of the reference work while this process took its samples; None where it was not timed."""
+    """Seconds of the reference work while this process took its samples; None where it was not timed."""
     told = [state.reference_seconds for state in measurement.device_state if state.reference_seconds]
     return statistics.median(told) if told else None
 
 
 def slowdown(measurement: Measurement, paces: Paces) -> float | None:
-    """How many times as long as at best the reference work took, where that is a slow phase; else None."""
+    """Times as long as at best that the reference work took in a slow phase; None in no slow phase."""
     seconds, best = reference_seconds(measurement), paces.get(_key(measurement))
     if seconds is None or best is None or seconds <= (1 + SLOWER) * best:
         return None

@@ -23,9 +23,9 @@ Floats = npt.NDArray[np.float64]
 ONE_PROCESS = 1.1
 """Factor by which two processes of one case were seen to differ: less says nothing of results measured once."""
 ONE_DECODING = 2.0
-"""The same of decoding on a CPU: some hundred short kernels a token, each waited for by all threads."""
+"""Factor of decoding on a CPU: some hundred short kernels a token, each waited for by all threads."""
 ONE_SET = 1.05
-"""The same of results that took turns with the reference in one set."""
+"""Factor of results that took turns with the reference in one set."""
 
 
 def compared(runs: Sequence[Run]) -> list[Result]:
@@ -54,7 +54,7 @@ def compared(runs: Sequence[Run]) -> list[Result]:
 
 
 def clearly_slower(one: Result, other: Result) -> bool:
-    """Whether ``other`` takes longer than ``one``: by the ratios of their turns, else by intervals and margins."""
+    """True if ``other`` takes longer than ``one``: by the ratios of their turns, else by intervals and margins."""
     ours, theirs = one.beside.ratio, other.beside.ratio
     if ours and theirs and ours.rounds and theirs.rounds:
         if ours.interval and theirs.interval:
@@ -183,7 +183,7 @@ def _side(result: Result, reference: Result | None, ratio: Ratio | None) -> Side
 
 
 def _side_of_two(result: Result, other: Result) -> Side:
-    """Whether ``result`` is faster than ``other`` (above), by intervals; of one process beyond a margin besides."""
+    """True if ``result`` is faster than ``other`` (above), by intervals; of one process beyond a margin as well."""
     ours, theirs = result.timing.interval, other.timing.interval
     if ours is None or theirs is None:
         return "unknown"
@@ -223,7 +223,7 @@ def _digest(result: Result) -> str | None:
 
 
 def weights_of(result: Result) -> str | None:
-    """What identifies the weights that a result was judged with; None where no file holds them."""
+    """Digest or name of the weights that a result was judged with; None where no file holds them."""
     first = result.first
     if first.case.experiment in ("training", "pretraining"):
         return first.weights_sha256

@@ -13,6 +13,8 @@ from bench.report.formats import ABSENT, decimals_of, fixed, number, unsigned_ze
 from bench.report.statistics import Estimate
 
 Row = TypeVar("Row")
+WIDEST = 9
+"""Columns of a table at most."""
 Value = None | str | int | float | Estimate
 """Content of a cell in SI units. None: not measured."""
 
@@ -59,7 +61,7 @@ class Quantity:
     """Digits after the point, where they are always the same."""
     signed: bool = False
     words: bool = False
-    """Whether its values are text, to stand on the left."""
+    """True if its values are text, to stand on the left."""
     note: str = ""
     """Meaning, for the legend under a table and for docs/measurements.md."""
 
@@ -120,14 +122,15 @@ class Table(Generic[Row]):
     columns: tuple[Column[Row], ...]
     rows: tuple[Row, ...]
     strong: Callable[[Row], bool] = lambda _: False
-    """Whether a row stands out: by its first cell of text, or as a whole where a printer can."""
+    """True if a row stands out: by its first cell of text, or as a whole where a printer can."""
 
     @cached_property
     def shown(self) -> tuple[Column[Row], ...]:
-        return tuple(column for column in self.columns if self._tells(column))
+        """Columns that say something, the first so many: the least important ones come last."""
+        return tuple(column for column in self.columns if self._tells(column))[:WIDEST]
 
     def _tells(self, column: Column[Row]) -> bool:
-        """Whether the column says something: one without any value does not."""
+        """True if the column says something: one without any value does not."""
         values = [column.value(row) for row in self.rows]
         if all(value is None or value == "" for value in values):
             return column.rank == 0

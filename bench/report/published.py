@@ -1,4 +1,4 @@
-"""What the notes publish, by recipe: accuracies are fractions of 1, losses cross-entropy."""
+"""Published figures of the notes, by recipe: accuracies are fractions of 1, losses cross-entropy."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from bench.report.sections.classifiers import classifiers_section
 from bench.report.sections.comparisons import (
     ablation_section,
     loading_section,
+    scaling_section,
     speedrun_section,
     steps_section,
     transfer_section,
@@ -39,14 +40,14 @@ KINDS = (
     *("answer-", "augmented-", "decoding-", "learning-curves-", "memory-"),
     *("accuracy-", "language-", "latencies-", "layers-"),
 )
-"""How the names of our pictures begin, those of earlier versions too: nothing else in their folder is ours."""
+"""Begins of the names of our pictures, those of earlier versions too: nothing else in their folder is ours."""
 INPUTS = "inputs.txt"
 """Beside a report inside the checkout: the files that it was made from, one a line, from the checkout's root."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """Where the report lies, its first screen, and one line for each file that could not be used."""
+    """Place of the report, its first screen, and one line for each file that could not be used."""
 
     summary: Path
     screen: str
@@ -117,6 +118,7 @@ def sections_of(content: Content) -> list[Section]:
         transfer_section(content),
         ablation_section(content),
         speedrun_section(content),
+        scaling_section(content),
         curves_section(content),
     )
     others: list[Part | None] = [

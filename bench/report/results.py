@@ -64,7 +64,7 @@ class Result:
     code: str | None
     dataset: str
     case: Case
-    """Of repeat 0."""
+    """Case of repeat 0."""
     measurements: tuple[Measurement, ...]
     """One a process."""
     timing: Timing
@@ -72,10 +72,10 @@ class Result:
     """Items a second."""
     disturbed: str | None
     differing: str | None
-    """What repeats ought to agree in and do not."""
+    """Fields that repeats ought to agree in and do not."""
     worker_seconds: float | None
     floor: float | None = None
-    """How far two processes of one thing came apart in its run, over 1; None where that was not measured."""
+    """Largest distance between two processes of one thing in its run, over 1; None where that was not measured."""
     beside: Beside = field(default_factory=Beside)
     limits: Limits = field(default_factory=Limits)
 
@@ -89,12 +89,12 @@ class Result:
 
     @property
     def place(self) -> tuple[object, ...]:
-        """What results share that a general statement may count together."""
+        """Key that results share if a general statement may count them together."""
         return (self.machine, self.code, self.case.device, self.case.threads, self.case.budget)
 
     @cached_property
     def network(self) -> tuple[object, ...]:
-        """What routes share that are alternatives to one another at some batch size."""
+        """Key that routes share if they are alternatives at some batch size."""
         case = self.case
         return (case.model, self.dataset, case.image_size, case.seed, *self.place)
 
@@ -118,7 +118,7 @@ class Result:
 
     @property
     def meaningless(self) -> bool:
-        """Whether it comes from the smoke budget, which only proves that everything runs."""
+        """True if it comes from the smoke budget, which only proves that everything runs."""
         return self.case.budget == "smoke"
 
     @property
@@ -167,7 +167,7 @@ class Result:
 
     @property
     def hardly_converted(self) -> bool:
-        """Whether it bears the name of a precision that has converted next to nothing of the network."""
+        """True if it bears the name of a precision that has converted next to nothing of the network."""
         parameters, flops = self.converted_parameters, self.converted_flops
         if self.case.precision == FP32 or parameters is None or parameters >= HARDLY:
             return False
@@ -210,14 +210,14 @@ class Result:
 
     @property
     def _expands(self) -> bool:
-        """Whether weights stored in few bits, not just a few of them, are multiplied in floating point."""
+        """True if weights stored in few bits, not just a few of them, are multiplied in floating point."""
         bits, compute = self.figure("weight_bits"), str(self.first.flags.get("compute"))
         few = bits is not None and bits < 16 and not self.hardly_converted
         return few and compute.startswith(("float", "bfloat"))
 
     @property
     def marks(self) -> list[str]:
-        """What a reader must know before trusting it."""
+        """Warnings to read before trusting it."""
         found = ["hardly converted"] if self.hardly_converted else []
         found += [f"unstable: {self.timing.unstable}"] if self.timing.unstable else []
         found += [self.disturbed] if self.disturbed else []
@@ -354,7 +354,7 @@ def _worker_seconds(case: Case, group: Sequence[tuple[Run, Measurement]]) -> flo
 
 
 def _differences(repeats: Sequence[Measurement]) -> list[str]:
-    """What repeats of one case ought to agree in, and do not."""
+    """Fields that repeats of one case ought to agree in, and do not."""
     if len(repeats) == 1:
         return []
     facts = [_exact(repeat) for repeat in repeats]

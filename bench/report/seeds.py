@@ -64,7 +64,7 @@ class Group:
     classes: int
     """Classes of the data set; 0 where the file does not say."""
     incomparable: str | None
-    """Why a difference to the published figure would mean nothing; None where it does mean something."""
+    """Reason why a difference to the published figure would mean nothing; None where it does mean something."""
 
     @property
     def first(self) -> Result:
@@ -72,19 +72,19 @@ class Group:
 
     @property
     def shortened(self) -> bool:
-        """Whether a budget of images cut the recipe short."""
+        """True if a budget of images cut the recipe short."""
         return self.first.option("train_images") is not None
 
     @property
     def at_chance(self) -> bool:
-        """Whether the accuracy may be that of guessing."""
+        """True if the accuracy may be that of guessing."""
         if self.accuracy is None or not self.classes:
             return False
         return self.accuracy.mean - 3 * self.accuracy.standard_error < 1 / self.classes
 
     @property
     def held_out(self) -> bool:
-        """Whether a held-out split chose the epoch."""
+        """True if a held-out split chose the epoch."""
         return self.first.figure("test_accuracy_chosen") is not None
 
     @property
@@ -132,7 +132,7 @@ class Comparison:
 
     @property
     def side(self) -> Side:
-        """Of one pair from 10 % on alone."""
+        """Side of the interval; of one pair only from 10 % on."""
         ends = self.estimate.interval
         return "unknown" if ends is None else side_of(ends.low, ends.high, self.neutral, 1.1 if self.seeds < 2 else 1.0)
 
@@ -190,7 +190,7 @@ def comparison_value(found: Comparison | None) -> Value:
 
 
 def words_of(result: Result) -> tuple[str, ...]:
-    """How a training is fed and computed: the pipeline first, then what it was made faster with."""
+    """Words on how a training is fed and computed: the pipeline first, then what it was made faster with."""
     return words_of_case(result.case)
 
 
@@ -205,7 +205,7 @@ def words_of_case(case: Case) -> tuple[str, ...]:
 
 
 def added(words: tuple[str, ...], before: tuple[str, ...] | None) -> str:
-    """What ``words`` have beyond those of the rung before, as the name of a rung."""
+    """Name of a rung: its ``words`` beyond those of the rung before."""
     if before is None:
         return ", ".join(words)
     new = [word for word in words if word not in before]

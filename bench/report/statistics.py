@@ -43,7 +43,7 @@ class Timing:
     relative_standard_error: float | None
     """Standard error of the mean over the mean."""
     unstable: str | None
-    """Why the row is marked: ``spread``, ``extremes`` or both; None where it is steady."""
+    """Reason why the row is marked: ``spread``, ``extremes`` or both; None where it is steady."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def quantile_interval(samples: Samples, quantile: float = 0.5, confidence: float
 
 
 def speed_up(baseline: Timing, row: Timing) -> Estimate:
-    """How many times faster ``row`` is than ``baseline``."""
+    """Speed of ``row`` over that of ``baseline``."""
     return quotient(
         Estimate(value=baseline.median, interval=baseline.interval), Estimate(value=row.median, interval=row.interval)
     )

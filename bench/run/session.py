@@ -26,6 +26,7 @@ from bench.plan.cases import Requested, time_limit
 from bench.plan.command_line import make_plan
 from bench.plan.inference_cases import largest_case, user_cases
 from bench.plan.plan import Plan
+from bench.run.cluster import ClusterRunner
 from bench.run.engine import Engine
 from bench.run.journal import Journal
 from bench.run.process import ProcessRunner
@@ -72,12 +73,8 @@ class BenchSession:
         self._last_shown = 0.0
         self._closing: list[str] = []
         self._json = _result_file(config, disabled=self.disabled)
-        runner = (
-            InlineRunner()
-            if config.option.isolation == "none"
-            else ProcessRunner(device=self.plan.device, language=self.plan.language is not None)
-        )
         results = self._json.folder
+        runner = self._runner(results)
         self.engine = Engine(
             runner=runner,
             workspace=Workspace(
@@ -96,8 +93,25 @@ class BenchSession:
             self._json.check()
             self._json.lock()
             config.option.benchmark_json = Elsewhere(self._json.path) if self._json.path else None
-            if isinstance(runner, ProcessRunner):
+            if isinstance(runner, ClusterRunner):
+                config.add_cleanup(runner.stop)
+                self.engine.measure_sets = lambda sets: runner.measure(sets, self.show)
+            if not isinstance(runner, InlineRunner):
                 runner.start()
+
+    def _runner(self, results: Path) -> InlineRunner | ProcessRunner | ClusterRunner:
+        option, language = self.config.option, self.plan.language is not None
+        if option.cluster is None:
+            if option.nodes is not None:
+                raise InputError(f"--nodes {option.nodes} chooses nodes of a cluster: give --cluster as well.")
+            return (
+                InlineRunner()
+                if option.isolation == "none"
+                else ProcessRunner(device=self.plan.device, language=language)
+            )
+        if option.isolation == "none":
+            raise InputError("--cluster runs cases in processes of other machines: leave out --isolation none.")
+        return ClusterRunner(option.cluster, results, self.plan.device, language=language, kind=option.nodes)
 
     def header(self) -> list[str]:
         """Lines for pytest's header."""
@@ -146,6 +160,8 @@ class BenchSession:
         if repaired:
             self._write_line(repaired)
         self.engine.begin(self.facts(), self._commit())
+        if isinstance(self.engine.runner, ClusterRunner):
+            self.engine.runner.ahead(self.engine.requests_ahead(self.engine.sets.asked))
         self._json.claim()
 
     @property

@@ -84,7 +84,7 @@ class ExactChange:
 
     @property
     def outcome(self) -> Outcome:
-        """Of processes that disagree the worst counts. What only one run has is neither worse nor better."""
+        """Outcome; of processes that disagree the worst counts. What only one run has is neither worse nor better."""
         if self.better is None or not self.old or not self.new:
             return "changed"
         sign = 1 if self.better == "lower" else -1
@@ -102,7 +102,7 @@ def exact_changes(pairs: Sequence[Pair]) -> tuple[ExactChange, ...]:
 
 
 def other_work(pair: Pair) -> str | None:
-    """What a sample of the one run worked on and one of the other did not; None where both did the same."""
+    """Difference between the work of a sample in both runs; None where both did the same."""
     if pair.results is None:
         return None
     old, new = (result.first.items_per_step for result in pair.results)
@@ -168,7 +168,8 @@ class PeakChange:
         """A change counts beyond the threshold, the grain and the spread; in one process a resident peak may move by
         steps of the allocator, so that nothing is said of it."""
         old, new = self.medians
-        if abs(new - old) <= max(PEAK_GRAIN, self.threshold * old):
+        grain = 0 if self.name.endswith("torch allocated") else PEAK_GRAIN
+        if abs(new - old) <= max(grain, self.threshold * old):
             return "same"
         if self.name in RESIDENT_NAMES and min(len(self.old), len(self.new)) < 2:
             return "cannot tell"

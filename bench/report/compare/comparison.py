@@ -35,9 +35,9 @@ class Comparison:
     old: Run
     new: Run
     differences: tuple[Difference, ...]
-    """What makes them incomparable; empty where they may be compared."""
+    """Differences that make them incomparable; empty where they may be compared."""
     anyway: bool
-    """Whether they were to be compared all the same."""
+    """True if they were to be compared all the same."""
     pairs: tuple[Pair, ...]
     transitions: tuple[StateChange, ...] = ()
     exact: tuple[ExactChange, ...] = ()
@@ -52,12 +52,12 @@ class Comparison:
 
     @property
     def judged_times(self) -> list[TimeChange]:
-        """Those that decide: of rows without turns, and of no machine alone."""
+        """Times that decide: of rows without turns, and not of the machine alone."""
         return [item for item in self.times if not item.of_the_machine and not took_turns(item.pair)]
 
     @property
     def regressions(self) -> Mapping[str, int]:
-        """How many of what became worse; without what did not."""
+        """Numbers of what became worse, by name."""
         counts = {
             "ratio": count(self.ratios, "worse"),
             "timed row": count(self.judged_times, "worse"),
@@ -81,7 +81,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What a reader, or a log, has to know first."""
+        """First line for a reader or a log."""
         names = listing(list(dict.fromkeys(item.name for item in self.differences)))
         if self.refused:
             return f"Not comparable: {names} not the same in both runs. Nothing was compared (--anyway does)."

@@ -1,4 +1,4 @@
-"""Whether two runs may be compared: the conditions that shape a number besides our code, and which of them differ.
+"""Conditions of two runs that shape a number, our code apart, and which of them differ.
 
 Clock readings, memory of the machine and the kernel's version are not among them: they differ from start to start.
 """
@@ -43,7 +43,7 @@ FLAGS = (
 )
 """Flags of a row that decide in which number formats, by how many threads and by which kernels it is computed."""
 NO_DATA = "random"
-"""What cases without a data set of images call it."""
+"""Name of the data set of cases without images."""
 ALWAYS = ("torch", "numpy")
 OF_IMAGES = ("torchvision", "pillow")
 OF_LANGUAGE = ("transformers", "accelerate")
@@ -59,11 +59,11 @@ class Difference:
     old: str | None
     new: str | None
     cases: int | None = None
-    """How many cases it is about; None where it is about the run."""
+    """Number of cases it is about; None where it is about the run."""
 
 
 def differences(old: Run, new: Run, pairs: Sequence[Pair]) -> tuple[Difference, ...]:
-    """What makes ``old`` and ``new`` incomparable, as far as the cases that both have are concerned."""
+    """Differences that make ``old`` and ``new`` incomparable, as far as the cases that both have are concerned."""
     machines = [(name, fact(old.machine), fact(new.machine)) for name, fact in MACHINE.items()]
     packages = [(name, old.machine.versions.get(name), new.machine.versions.get(name)) for name in _packages(pairs)]
     found = [
@@ -75,7 +75,7 @@ def differences(old: Run, new: Run, pairs: Sequence[Pair]) -> tuple[Difference, 
 
 
 def _packages(pairs: Sequence[Pair]) -> list[str]:
-    """Those whose version can matter to the cases that both runs have."""
+    """Packages whose version can matter to the cases that both runs have."""
     found = set(ALWAYS)
     for entry in (entry for pair in pairs for entry in pair.both or ()):
         case = entry.case
@@ -125,7 +125,7 @@ def _flags(result: Result) -> dict[str, object]:
 
 
 def data_digest(entry: Entry, run: Run) -> str | None:
-    """Of the data set of a case of ``run``; None where the file does not tell it."""
+    """Digest of the data set of a case of ``run``; None where the file has none."""
     return next((item.digest or None for item in run.datasets if item.spec == entry.case.dataset), None)
 
 

@@ -65,7 +65,7 @@ def figure(name: str, value: Callable[[Item], Value], **form: object) -> Column[
 
 
 def case_columns(pair: Callable[[Item], Pair]) -> tuple[Column[Item], ...]:
-    """What says which case a row is about, as far as the rows differ in it."""
+    """Columns that identify the case of a row, as far as the rows differ in them."""
     return (
         words("experiment", lambda item: pair(item).case.experiment, rank=2),
         words("model", lambda item: pair(item).case.model),
@@ -175,7 +175,7 @@ def _ratios(found: Sequence[RatioChange]) -> list[Part]:
 
 
 def _times(found: Sequence[TimeChange]) -> list[Part]:
-    """Those that decide; those of rows that took turns, folded away as information."""
+    """Times that decide; those of rows that took turns, folded away as information."""
     deciding = [item for item in found if not took_turns(item.pair)]
     others = [item for item in found if took_turns(item.pair)]
     parts: list[Part] = []

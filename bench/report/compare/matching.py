@@ -1,8 +1,8 @@
-"""Which case of one run is which case of the other.
+"""Pairs of cases: which case of one run is which of the other.
 
 A case is the same where its `Case.row` is. But two versions of the suite may describe one case differently (an option
 more, another folder for the same data), and two runs of one case may have been given other settings; such cases are
-matched as well, if there is one candidate only, and what differs is told.
+matched as well, if there is one candidate only, and what differs is listed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CELL = (
     *("experiment", "model", "recipe", "image_size", "runtime", "precision", "mode", "batch_size", "seed"),
     "pipeline",
 )
-"""Fields of a case that say to people which it is; the name of its data set besides."""
+"""Fields of a case that say to people which it is; the name of its data set is another one."""
 DIGESTS = ("model_digest", "text_digest", "weights_digest")
 """Options that are hashes of what a case was given."""
 LOOSE = ("max_seconds", "min_samples", "judging_seconds", "test_images")
@@ -34,7 +34,7 @@ FILES = ("text", "weights", "source")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Entry:
-    """What one run holds of one case, repeats joined."""
+    """Content of one run on one case, repeats joined."""
 
     case: Case
     dataset: str
@@ -90,7 +90,7 @@ class Pair:
 
     @property
     def results(self) -> tuple[Result, Result] | None:
-        """Where both runs have a measurement."""
+        """Results of both runs; None where one has none."""
         old, new = (entry.result if entry else None for entry in (self.old, self.new))
         return (old, new) if old is not None and new is not None else None
 
@@ -103,7 +103,7 @@ def match(old: Run, new: Run) -> tuple[Pair, ...]:
 
 
 def cell(pair: Pair, without: Sequence[str] = ()) -> tuple[object, ...]:
-    """What says which case it is, to group pairs by."""
+    """Key of the case, to group pairs by."""
     names = [name for name in CELL if name not in without]
     return (pair.entry.dataset, *(getattr(pair.case, name) for name in names))
 
@@ -144,7 +144,7 @@ def _pairs(olds: Sequence[Entry], news: Sequence[Entry]) -> list[Pair]:
 def _unique(
     olds: Sequence[Entry], news: Sequence[Entry], alike: Callable[[Entry, Entry], bool]
 ) -> list[tuple[Entry, Entry]]:
-    """Those that are alike to each other and to nothing else."""
+    """Pairs that are alike to each other and to nothing else."""
     found = []
     for old in olds:
         candidates = [new for new in news if alike(old, new)]
@@ -162,6 +162,6 @@ def _near(old: Entry, new: Entry) -> bool:
 
 
 def _far(old: Entry, new: Entry) -> bool:
-    """Whether the settings that both name are the same: a prompt of 128 tokens is never one of 256."""
+    """True if the settings that both name are the same: a prompt of 128 tokens is never one of 256."""
     named = (old.settings.keys() & new.settings.keys()) - set(LOOSE)
     return all(old.settings[name] == new.settings[name] for name in named)

@@ -19,7 +19,7 @@ from bench.report.results import FP32, Result
 from bench.report.statistics import student_factor, student_p
 
 Weights = tuple[str | None, str | None]
-"""What tells the weights of one case in the old and in the new run, as ``weights_of`` does."""
+"""Weights of one case in the old and in the new run, as ``weights_of`` names them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +34,11 @@ class QualityChange:
     obstacle: str | None = None
     change: float | None = None
     standard_error: float | None = None
-    """Of the change, paired."""
+    """Standard error of the change, paired."""
     samples: int | None = None
     """Images or windows that both were judged on."""
     p: float | None = None
-    """Of the paired test, corrected by Holm for all judged rows of the comparison."""
+    """p of the paired test, corrected by Holm for all judged rows of the comparison."""
     threshold: float = 0.0
     remark: str | None = None
 
@@ -75,12 +75,12 @@ def _weights(pair: Pair) -> Weights:
 
 
 def _are_same(weights: Weights, alike: Set[Weights]) -> bool:
-    """Whether both runs judged the same weights: one digest, or files of which fp32 labels every image the same."""
+    """True if both runs judged the same weights: one digest, or files of which fp32 labels every image the same."""
     return None not in weights and (weights[0] == weights[1] or weights in alike)
 
 
 def _predicted(pair: Pair) -> tuple[object, ...]:
-    """The same for cases with the same predictions: batch sizes have them in common. Others stand alone."""
+    """Key that cases with the same predictions share: batch sizes have them in common. Others stand alone."""
     digests = [_digest(result) for result in pair.results or ()]
     return (cell(pair, ("batch_size",)), *digests) if all(digests) else (id(pair),)
 

@@ -17,7 +17,7 @@ from bench.report.turns import PairedRatio, paired_ratio, ratio_change
 
 @dataclass(frozen=True, kw_only=True)
 class RatioChange:
-    """How many times as fast as the reference a route is, in both runs. ``change`` is NEW over OLD: above 1 better."""
+    """Speed of a route over the reference, in both runs. ``change`` is NEW over OLD: above 1 better."""
 
     pair: Pair
     old: PairedRatio
@@ -26,7 +26,7 @@ class RatioChange:
     interval: Interval | None
     """95 %, the variation between the sets of both runs included; None where a run has one set."""
     p: float | None = None
-    """Of no change, corrected by Holm for all tested rows of the comparison; None where a run has one set."""
+    """p of no change, corrected by Holm for all tested rows of the comparison; None where a run has one set."""
 
     @property
     def obstacle(self) -> str | None:
@@ -50,7 +50,7 @@ def ratio_changes(pairs: Sequence[Pair]) -> tuple[RatioChange, ...]:
 
 
 def took_turns(pair: Pair) -> bool:
-    """Whether both runs have a ratio of turns: then absolute times are information alone."""
+    """True if both runs have a ratio of turns: then absolute times are information alone."""
     return pair.results is not None and all(result.first.turns for result in pair.results)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from bench.report.statistics import Array, Interval
 
 SEED = 0
-"""Of the bootstrap: the same files give the same report."""
+"""Seed of the bootstrap: the same files give the same report."""
 EXACT_UP_TO = 100
 """Processes up to which the distribution of U is counted out."""
 
@@ -28,7 +28,7 @@ def rank_test(old: Sequence[float], new: Sequence[float]) -> float:
 
 
 def smallest_p(old: int, new: int) -> float:
-    """What `rank_test` gives where ``old`` and ``new`` processes do not overlap at all: 2 / C(old + new, new)."""
+    """Result of `rank_test` where ``old`` and ``new`` processes do not overlap at all: 2 / C(old + new, new)."""
     return min(1.0, 2 / math.comb(old + new, new))
 
 

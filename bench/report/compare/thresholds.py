@@ -1,4 +1,4 @@
-"""What counts as a change: every number that `compare` decides by, as literal tables to be edited by hand."""
+"""Thresholds of a change: every number that `compare` decides by, as literal tables to be edited by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIMES: Mapping[str, Mapping[str, float]] = {
 inference: a pool of processes on two virtual cores had at most about 1 % of false alarms with it. The others are
 choices."""
 OTHER_TIMES: Mapping[str, float] = {"time": 0.10}
-"""Of experiments that the table above does not name."""
+"""Thresholds of experiments that the table above does not name."""
 
 PEAKS: Mapping[str, float] = {
     "rss": 0.10,
@@ -37,11 +37,12 @@ PEAKS: Mapping[str, float] = {
 }
 """Kind of peak -> relative change. ``resident`` is what stays in memory once a language model is loaded."""
 PEAK_GRAIN = 1_000_000
-"""Bytes that a peak has to change by as well: the peak of a small step is off by some hundred kB."""
+"""Bytes that a peak of a process has to change by as well: that of a small step is off by some hundred kB. The account
+of torch's allocator is the same in every process."""
 
 ACCURACY_OF_SAME_WEIGHTS = 0.0
 """Loss of accuracy, a fraction of 1, that a significant loss has to exceed."""
 ACCURACY_TRAINED_ANEW = 0.02
-"""The same where each run trained weights of its own: McNemar's test knows nothing of the spread between trainings."""
+"""Loss that counts where each run trained weights of its own: McNemar's test ignores the spread between trainings."""
 PERPLEXITY = 0.0
 """Relative rise of perplexity that a significant rise has to exceed."""

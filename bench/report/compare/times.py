@@ -31,13 +31,13 @@ class TimeChange:
     disturbed: tuple[int, int] = (0, 0)
     """Processes of each side that are left out of ``old`` and ``new``."""
     obstacle: str | None = None
-    """Why nothing can be told; None where it was tested and could have shown."""
+    """Reason why nothing can be told; None where it was tested and could have shown."""
     p: float | None = None
-    """Of the Mann-Whitney test over processes, corrected by Holm for all tested rows of the comparison."""
+    """p of the Mann-Whitney test over processes, corrected by Holm for all tested rows of the comparison."""
 
     @property
     def of_the_machine(self) -> bool:
-        """Whether no code of ours is timed: what changed then is the machine, and no regression."""
+        """True if no code of ours is timed: what changed then is the machine, and no regression."""
         return self.pair.case.experiment in OF_MACHINE
 
     @property
@@ -51,7 +51,7 @@ class TimeChange:
 
     @property
     def ratio_of_best(self) -> float | None:
-        """Of the best quartile of processes, new over old: what else goes on in a machine only ever slows."""
+        """Ratio of the best quartiles of processes, new over old: what else goes on in a machine only ever slows."""
         return _best(self.new, self.better) / _best(self.old, self.better) if self.old and self.new else None
 
     @cached_property
@@ -61,7 +61,7 @@ class TimeChange:
 
     @property
     def shown(self) -> Outcome | None:
-        """``worse`` and ``better`` take all of these: a p that shows, and both ratios beyond the threshold, on the
+        """``worse`` and ``better`` take all of these: a significant p, and both ratios beyond the threshold, on the
         same side; else None."""
         if self.p is None or self.ratio is None or self.ratio_of_best is None or self.p > ALPHA:
             return None
@@ -82,17 +82,17 @@ class TimeChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What tells whether a process of one run was disturbed."""
+    """Facts by which a process of one run counts as disturbed."""
 
     cores: int
     paces: Paces
 
 
 def time_changes(pairs: Sequence[Pair], *, cores: tuple[int, int], one_machine: bool) -> tuple[TimeChange, ...]:
-    """Everything timed that either run has of the cases that both measured.
+    """Timed quantities that either run has of the cases that both measured.
 
     Processes that others disturbed, or a slow phase of the machine, do not count: they tell of neither run's code. What
-    is slow is told by both runs together, unless they are of two machines.
+    is slow is judged by both runs together, unless they are of two machines.
 
     Args:
         cores: of the machine of each run.
@@ -148,7 +148,7 @@ def _of(group: Sequence[Pair], machines: Sequence[Machine]) -> list[TimeChange]:
 
 
 def _calm(pair: Pair, measurements: Sequence[Measurement], machine: Machine) -> list[Measurement]:
-    """Those that count. Where the machine itself is timed, what slows it is what is looked for."""
+    """Measurements that count. Where the machine itself is timed, what slows it is what is looked for."""
     if pair.case.experiment in OF_MACHINE:
         return list(measurements)
     return [one for one in measurements if undisturbed(one, machine.cores, machine.paces)]
@@ -160,7 +160,7 @@ def _values(measurements: Sequence[Measurement], metric: str) -> tuple[float, ..
 
 
 def _value(measurement: Measurement, metric: str) -> float | None:
-    """Of one process; None where it has no such value above 0, which a ratio needs."""
+    """Value of one process; None where it has none above 0, which a ratio needs."""
     if metric == "throughput":
         figure = measurement.figures.get("throughput")
         value = figure.value if figure else None
@@ -187,7 +187,7 @@ def _obstacle(group: Sequence[Pair], every: Sequence[Sequence[float]]) -> str | 
 
 
 def too_few(old: Sequence[float], new: Sequence[float], disturbed: tuple[int, int]) -> str | None:
-    """Why nothing can be told of so few processes a side; None where there are enough."""
+    """Reason why nothing can be told of so few processes a side; None where there are enough."""
     if min(len(old), len(new)) >= PROCESSES:
         return None
     besides = " that were not disturbed" if any(disturbed) else ""
@@ -195,7 +195,7 @@ def too_few(old: Sequence[float], new: Sequence[float], disturbed: tuple[int, in
 
 
 def _with_p(change: TimeChange, p: float, rows: int) -> TimeChange:
-    """What so few processes could never have shown among so many rows is said to be so."""
+    """Change with its p; few processes that could not have shown it have an obstacle."""
     counts = len(change.old), len(change.new)
     hopeless = p > ALPHA and rows * smallest_p(*counts) > ALPHA
     obstacle = f"{rows} rows need {processes_needed(rows, ALPHA)} processes a side" if hopeless else None

@@ -70,7 +70,7 @@ LOOKS: dict[str, tuple[Colour, str]] = {
 }
 """Precision -> colour of its family of bits, and a shape of its own."""
 SHAPES = ("p", "*", "8")
-"""Of precisions that the table does not have."""
+"""Shapes of precisions that the table does not have."""
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "halfbyte",
     "svg.fonttype": "path",
@@ -115,7 +115,8 @@ def plain_axis(axes: Axes, low: float, high: float) -> None:
 
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 200 else (1,), numticks=12))
+    subs = (1, 1.5, 2, 3, 5, 7) if high / low < 8 else (1, 2, 5) if high / low < 200 else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 

@@ -8,7 +8,20 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.parts import Bullets, Code, Commands, Line, Link, Paragraph, Section, Strong, Table, Verdict, Warned
+from bench.report.parts import (
+    Bullets,
+    Code,
+    Commands,
+    Line,
+    Link,
+    Paragraph,
+    Pictures,
+    Section,
+    Strong,
+    Table,
+    Verdict,
+    Warned,
+)
 
 WIDTH = 120
 NARROW = 32
@@ -35,6 +48,8 @@ def _blocks(part: Any) -> Sequence[str]:
             return [_wrapped(("! ", *part.line))]
         case Commands():
             return [f"    {line}" for line in part.lines]
+        case Section() if any(isinstance(one, Pictures) for one in part.parts):
+            return []
         case Section():
             return ["", part.title, *(block for one in part.parts for block in _blocks(one))]
         case Table():

@@ -59,7 +59,7 @@ from bench.report.statistics import Estimate
 
 OUTCOME, MESSAGE = "outcome", "message"
 _FORMULA = re.compile(r"[=+\-@\t＝＋－＠]")
-"""What makes a spreadsheet take a text for a formula, if it comes first (also as East Asian input methods write it)."""
+"""First signs by which a spreadsheet takes a text for a formula, if it comes first (wide forms too)."""
 _BREAK = re.compile(r"\r\n?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 

@@ -31,7 +31,7 @@ _ENTITIES |= {"*": "&#42;", "[": "&#91;", "]": "&#93;", "~": "&#126;", "$": "&#3
 _SPECIAL = re.compile("[" + re.escape("".join(_ENTITIES)) + "]")
 _EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 _BLOCK = re.compile(r"(?:#{1,6}|[=+-]+|[0-9]{1,9}[.)])(?=\s|$)")
-"""What begins a heading, an item or a rule at the start of a line."""
+"""Begin of a heading, an item or a rule at the start of a line."""
 _BREAKS = re.compile(r"\s*[\r\n\v\f\x85\u2028\u2029]\s*")
 
 

@@ -135,7 +135,7 @@ def _rank(choice: Choice, pick: Candidate) -> str:
 
 
 def _doubt(candidate: Candidate) -> str:
-    """What to know of a gain that is not clear."""
+    """Remark on a gain that is not clear."""
     return "" if candidate.result.beside.side == "above" else " (no clear difference)"
 
 
@@ -245,7 +245,7 @@ def _features(machine: Machine) -> list[str]:
 
 
 def noise_words(content: Content) -> str:
-    """How good ratios are in this run."""
+    """Error of ratios in this run, in words."""
     errors = [_twin_error(one) for one in content.twins if one.beside.ratio]
     if errors:
         return f"ratios are good to ±{per_cent(max(errors), 1)}"
@@ -329,7 +329,7 @@ def _route(row: Answer) -> str:
 
 
 def _one_process(results: Sequence[Result | None]) -> list[Part]:
-    """Why ratios have no ±."""
+    """Remark on ratios without ±."""
     bare = [one for one in results if one and one.beside.ratio and one.beside.ratio.interval is None]
     bare = [one for one in bare if not one.route.is_reference]
     if not bare:

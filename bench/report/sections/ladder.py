@@ -65,7 +65,7 @@ COLUMNS: tuple[Column[Line], ...] = (
 
 
 def ladder_verdicts(content: Content) -> list[Verdict]:
-    """How to train each network, where a ladder was measured."""
+    """Verdict on training each network that has a ladder."""
     return [_verdict(ladder) for ladder in _ladders(content) if ladder.start]
 
 

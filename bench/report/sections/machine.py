@@ -66,7 +66,7 @@ def machine_section(content: Content) -> Section:
 
 
 def _noise(content: Content) -> list[Part]:
-    """How far two measurements of one thing differ here."""
+    """Distances between two measurements of one thing on this machine."""
     lines = []
     for twin in content.twins:
         ratio = twin.beside.ratio
@@ -206,7 +206,7 @@ def _triple(values: Sequence[float] | None, usual: Sequence[float] | None) -> st
 
 
 def _png(text: str) -> bytes | None:
-    """What is not a PNG is left out."""
+    """Bytes of a PNG in base64; None for anything else."""
     try:
         content = base64.b64decode(text, validate=True)
     except binascii.Error:
@@ -330,7 +330,7 @@ def _moments(content: Content) -> dict[tuple[str, str | None, str], str]:
 
 
 def _step(before: Result, after: Result) -> str:
-    """What changed clearly, in words; empty where nothing did."""
+    """Clear changes, in words; empty where there is none."""
     told = []
     direction = "slower" if clearly_slower(before, after) else "faster" if clearly_slower(after, before) else ""
     if direction:

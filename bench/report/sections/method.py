@@ -1,4 +1,4 @@
-"""How the numbers came about, in few lines."""
+"""Method of the numbers, in few lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "speedruns": ("speedrun",),
     "ceilings of the machine": ("ceilings",),
 }
-"""What the suite measures, by the experiments that do."""
+"""Parts of the suite, with their experiments."""
 
 
 def method_section(content: Content) -> Section:

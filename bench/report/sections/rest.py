@@ -28,7 +28,7 @@ _OPERATOR = re.compile(rf"(?P<name>.*) \| (?P<calls>\d+) \| (?P<seconds>{_NUMBER
 
 
 def claims_section(content: Content) -> Section | None:
-    """Those that this run can judge; the others in one line."""
+    """Claims that this run can judge; the others in one line."""
     found = judged_claims(content)
     if content.smoke or not content.measured:
         return None
@@ -131,7 +131,7 @@ class Missing:
 
 
 def failures_section(content: Content) -> Section:
-    """What gave no measurement, with its reason; and fields that no result has."""
+    """Cases without a measurement, with their reasons; and fields that no result has."""
     failed = [one for one in content.failures if one.kind != "unsupported"]
     unsupported = [one for one in content.failures if one.kind == "unsupported"]
     parts: list[Part] = []

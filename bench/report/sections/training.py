@@ -86,7 +86,7 @@ def training_section(content: Content, others: Sequence[Section | None]) -> Sect
 
 
 def _remarks(groups: Sequence[Group]) -> list[Part]:
-    """What must be known of the accuracies, and what the notes say besides."""
+    """Cautions on the accuracies, and further figures of the notes."""
     chance = [group.first.case.model for group in groups if group.at_chance]
     lines = [f"No better than guessing, so that accuracies say nothing: {listing(chance)}."] if chance else []
     if any(group.shortened for group in groups):

@@ -193,3 +193,8 @@ def test_the_documentation_has_every_column() -> None:
     text = (Path(__file__).resolve().parents[4] / "docs" / "measurements.md").read_text(encoding="utf-8")
     told = dict(re.findall(r"^\| `([^`]+)` \| (.*) \|$", text, re.MULTILINE))
     assert told == dict(header())
+
+
+def test_the_console_leaves_out_what_is_about_pictures() -> None:
+    inside = Section(title="Seen", parts=(Pictures(()), paragraph("A point is a route.")))
+    assert "route" not in screen(Section(title="Title", parts=(paragraph("Text."), inside)))
