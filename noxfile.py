@@ -97,6 +97,14 @@ def tests(session: nox.Session) -> None:
     session.run(python, "-m", "pytest", "tests", *session.posargs, external=True)
 
 
+@nox.session(venv_backend="none")
+def cluster(session: nox.Session) -> None:
+    """Run the smoke budget on a Ray cluster of two nodes on this machine. Options after -- go to pytest."""
+    python = suite_python(session)
+    smoke = ["bench", "--budget", "smoke", "--device", "cpu", "--benchmark-json", "results/cluster/run.json"]
+    session.run(python, "tests/check_cluster.py", *smoke, *session.posargs, external=True)
+
+
 @nox.session(reuse_venv=True)
 def lint(session: nox.Session) -> None:
     """Lint alone, in seconds and without torch."""
@@ -125,7 +133,8 @@ def compare(session: nox.Session) -> None:
 def suite_python(session: nox.Session) -> str:
     """Python of the environment with torch, installed into when what it should hold has changed."""
     python = SUITE / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["tests"]]
+    optional = PROJECT["project"]["optional-dependencies"]["cluster"]
+    wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["tests"], *optional]
     carried = PROJECT["dependency-groups"]["models"]
     mark = SUITE / "installed.txt"
     shaping = [*wanted, *carried, Path("constraints.txt").read_text(), sys.version]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.plan.training_cases import ablation_case, ablation_rows
 
 if TYPE_CHECKING:
+    from bench.plan.cases import Requested
     from bench.plan.plan import Plan
 
 
@@ -15,5 +16,9 @@ def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
     return ablation_rows(plan)
 
 
+def requested(plan: Plan, **row: Any) -> Requested:
+    return ablation_case(plan, **row), None
+
+
 def test_ablations(measure: Any, plan: Plan, model: str, question: str, variant: str, seed: int) -> None:
-    measure(ablation_case(plan, model=model, question=question, variant=variant, seed=seed))
+    measure(*requested(plan, model=model, question=question, variant=variant, seed=seed))

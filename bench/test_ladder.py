@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.plan.training_cases import ladder_case, ladder_rows
 
 if TYPE_CHECKING:
+    from bench.plan.cases import Requested
     from bench.plan.plan import Plan
 
 
@@ -15,5 +16,9 @@ def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
     return ladder_rows(plan)
 
 
+def requested(plan: Plan, **row: Any) -> Requested:
+    return ladder_case(plan, **row), None
+
+
 def test_ladder(measure: Any, plan: Plan, model: str, rung: int, seed: int) -> None:
-    measure(ladder_case(plan, model=model, rung=rung, seed=seed))
+    measure(*requested(plan, model=model, rung=rung, seed=seed))

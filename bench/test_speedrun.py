@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.plan.training_cases import speedrun_case, speedrun_rows
 
 if TYPE_CHECKING:
+    from bench.plan.cases import Requested
     from bench.plan.plan import Plan
 
 
@@ -15,5 +16,9 @@ def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
     return speedrun_rows(plan)
 
 
+def requested(plan: Plan, **row: Any) -> Requested:
+    return speedrun_case(plan, **row), None
+
+
 def test_speedrun(measure: Any, plan: Plan, model: str, seed: int) -> None:
-    measure(speedrun_case(plan, model=model, seed=seed))
+    measure(*requested(plan, model=model, seed=seed))

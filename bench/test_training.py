@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.plan.training_cases import training_case, training_rows
 
 if TYPE_CHECKING:
+    from bench.plan.cases import Requested
     from bench.plan.plan import Plan
 
 
@@ -15,5 +16,9 @@ def parameters(plan: Plan) -> Iterator[dict[str, Any]]:
     return training_rows(plan)
 
 
+def requested(plan: Plan, **row: Any) -> Requested:
+    return training_case(plan, **row), None
+
+
 def test_training(measure: Any, plan: Plan, model: str, recipe: str, seed: int) -> None:
-    measure(training_case(plan, model=model, recipe=recipe, seed=seed))
+    measure(*requested(plan, model=model, recipe=recipe, seed=seed))

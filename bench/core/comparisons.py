@@ -82,6 +82,10 @@ class Comparisons:
     """Question -> images that the training of each variant sees."""
     speedruns: Mapping[str, int | None]
     """Network -> images that a training on time sees; None is the recipe's."""
+    scaling: Mapping[str, int]
+    """Network -> images that its training on several processes sees."""
+    processes: tuple[int, ...]
+    """Numbers of processes of such a training. On a CPU there are no more than threads."""
     speedrun_seeds: tuple[int, ...]
     """A time is worth little without its spread: more than of other comparisons."""
 
@@ -111,6 +115,8 @@ COMPARISONS: dict[str, Comparisons] = {
             "overfitting": 64,
         },
         speedruns={"resnet18_cifar": 64},
+        scaling={"cnn_small": 256},
+        processes=(1, 2),
         speedrun_seeds=(0,),
     ),
     "quick": Comparisons(
@@ -126,6 +132,8 @@ COMPARISONS: dict[str, Comparisons] = {
         imagenet=(),
         ablations={},
         speedruns={},
+        scaling={},
+        processes=(),
         speedrun_seeds=(),
     ),
     "gpu": Comparisons(
@@ -142,6 +150,8 @@ COMPARISONS: dict[str, Comparisons] = {
         ablations={},
         speedruns={},
         speedrun_seeds=(),
+        scaling={},
+        processes=(),
     ),
     "full": Comparisons(
         seeds=(0, 1, 2),
@@ -162,6 +172,8 @@ COMPARISONS: dict[str, Comparisons] = {
             "overfitting": 1_500_000,
         },
         speedruns={"resnet18_cifar": None},
+        scaling={"cnn_small": 60_000, "resnet14_cifar": 24_000},
+        processes=(1, 2, 4, 8),
         speedrun_seeds=(0, 1, 2, 3, 4),
     ),
 }

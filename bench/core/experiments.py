@@ -117,6 +117,15 @@ TABLE: tuple[Experiment, ...] = (
         group="{experiment} {model}",
     ),
     Experiment(
+        name="scaling",
+        entry="scaling:run",
+        kind="training",
+        cases="test_scaling",
+        section="scaling",
+        group="{experiment} {model}",
+        sampling=lambda budget: budget.sampling,
+    ),
+    Experiment(
         name="inference",
         entry="inference:run",
         kind="inference",

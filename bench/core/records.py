@@ -26,7 +26,18 @@ Scalar = str | int | float | bool | None
 Better = Literal["lower", "higher"]
 FailureKind = Literal["unsupported", "out_of_memory", "timed_out", "crashed", "error"]
 
-NAMED_OPTIONS = ("width", "prompt_tokens", "rung", "workers", "scope", "question", "variant", "twin")
+NAMED_OPTIONS = (
+    "width",
+    "prompt_tokens",
+    "rung",
+    "workers",
+    "scope",
+    "question",
+    "variant",
+    "twin",
+    "processes",
+    "scaling",
+)
 """Options of a case that its name contains: those in which neighbours differ."""
 
 TRACE = "trace: "

@@ -13,6 +13,8 @@ TURN_SECONDS = 0.05
 """A turn goes on for about so long, or for one call that takes longer."""
 TURN_CALLS = 3
 """The fewest calls of a turn, where they are not longer than a turn."""
+TURN_SAMPLES = 50
+"""The most samples that are kept of a turn, evenly spread over it: thousands of short calls say no more."""
 TWIN = "twin"
 """Option of a case that runs its route once more in its set: what sets the two apart is noise."""
 

@@ -13,7 +13,7 @@ from functools import cache
 import torch
 
 from bench.core.amounts import Sampling
-from bench.core.turns import TURN_CALLS, TURN_SECONDS, Taken
+from bench.core.turns import TURN_CALLS, TURN_SAMPLES, TURN_SECONDS, Taken
 
 WARM_UP_CALLS = 10
 WARM_UP_SECONDS = 0.025
@@ -28,8 +28,6 @@ BLOCKS_SECONDS = 12.0
 
 MOST_SAMPLES = 2_000
 """Most samples of a row that are kept; a call of 25 us has 80,000 in two seconds."""
-MOST_OF_A_TURN = 50
-"""Most samples of a turn that are kept; a row has them for each round of each set."""
 
 Step = Callable[[], object]
 
@@ -112,8 +110,8 @@ def turn(step: Step, device: torch.device) -> Taken:
         else:
             wall = _time_on_cpu(step)
         walls.append(wall)
-    kept = tuple(thinned(walls, MOST_OF_A_TURN))
-    return Taken(seconds=kept, device_seconds=tuple(thinned(devices, MOST_OF_A_TURN)) or None)
+    kept = tuple(thinned(walls, TURN_SAMPLES))
+    return Taken(seconds=kept, device_seconds=tuple(thinned(devices, TURN_SAMPLES)) or None)
 
 
 def thinned(values: Sequence[float], most: int) -> Sequence[float]:

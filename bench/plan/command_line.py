@@ -41,7 +41,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         InputError: a name is unknown, a number is out of range, data are missing or the device is not there.
     """
     values = read(value_of)
-    device = choose_device(values["device"])
+    device = choose_device(values["device"], elsewhere=values["cluster"] is not None)
     budget = _budget(values["budget"], device)
     data_dir = values["data_dir"] or DATA_DIR
     weights = values["weights"]
@@ -176,8 +176,11 @@ def _text(asked: str, data_dir: Path) -> PromptText:
     )
 
 
-def choose_device(asked: str) -> str:
+def choose_device(asked: str, *, elsewhere: bool = False) -> str:
     """``cpu``, ``cuda`` or ``cuda:N``. ``auto`` is CUDA where the driver finds a GPU.
+
+    Args:
+        elsewhere: cases run on other machines: whether there is such a GPU is seen there.
 
     Raises:
         InputError: another name, or a GPU that is not there.
@@ -188,7 +191,7 @@ def choose_device(asked: str) -> str:
     count = gpu_count() if kind != "cpu" else 0
     if kind == "auto":
         return "cuda" if count else "cpu"
-    if kind == "cuda" and int(index or 0) >= count:
+    if kind == "cuda" and int(index or 0) >= count and not elsewhere:
         raise InputError(f"--device {asked} was asked for, but the driver finds {count} CUDA GPUs; use --device cpu.")
     return asked
 

@@ -65,7 +65,7 @@ LATER = (
     ("inference", "decode", "perplexity", "prefill"),
     ("training", "training_step", "ladder"),
     ("layers", "load", "chat"),
-    ("loading", "pretraining", "transfer", "ablation", "speedrun"),
+    ("loading", "pretraining", "transfer", "ablation", "scaling", "speedrun"),
 )
 """Experiments after the likely winners, in the order of what they tell."""
 
@@ -78,6 +78,7 @@ FIXED_SECONDS: dict[str, float] = {
     "pretraining": 5.0,
     "transfer": 8.0,
     "ablation": 20.0,
+    "scaling": 20.0,
     "speedrun": 120.0,
     "inference": 4.0,
     "layers": 0.5,

@@ -248,6 +248,18 @@ OPTIONS: tuple[Option, ...] = (
         choices=("process", "none"),
     ),
     Option(
+        name="--cluster",
+        values="local, HOST:PORT of a Ray cluster (docs/cluster.md)",
+        help="run cases on the nodes of a Ray cluster, one at a time on each",
+        shown="none: cases run on this machine",
+    ),
+    Option(
+        name="--nodes",
+        values="a resource or accelerator type of Ray's",
+        help="kind of the cluster's nodes to use",
+        shown="all, which have to be alike",
+    ),
+    Option(
         name="--case-timeout",
         values="seconds",
         help="time after which a case is ended",

@@ -202,6 +202,32 @@ def speedrun_case(plan: Plan, *, model: str, seed: int) -> Case:
     return _training(plan, "speedrun", model, arithmetic, seed, images, options, recipe=f"speedrun_{model}")
 
 
+def scaling_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+    """One process; then each larger number, which shares the recipe's batch (strong) or has one each (weak)."""
+    for seed in _seeds(plan):
+        for model in _named(plan, _of(plan).scaling):
+            for processes in _processes(plan):
+                for scaling in ("strong", "weak") if processes > 1 else ("strong",):
+                    yield {"model": model, "processes": processes, "scaling": scaling, "seed": seed}
+
+
+def scaling_case(plan: Plan, *, model: str, processes: int, scaling: str, seed: int) -> Case:
+    """A training on ``processes`` processes. On a CPU each has an equal part of the threads, as many as one alone."""
+    options: dict[str, Scalar] = {
+        "processes": processes,
+        "scaling": scaling,
+        "threads_each": plan.threads // max(_processes(plan)) if plan.device == "cpu" else plan.threads,
+        **dict(plan.sampling),
+    }
+    images = plan.train_images or _of(plan).scaling[model]
+    return _training(plan, "scaling", model, usual_arithmetic(model), seed, images, options)
+
+
+def _processes(plan: Plan) -> list[int]:
+    """Numbers of processes that are tried: on a CPU each has a thread at least."""
+    return [count for count in _of(plan).processes if plan.device != "cpu" or count <= plan.threads]
+
+
 def _training(
     plan: Plan,
     experiment: str,

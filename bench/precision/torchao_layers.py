@@ -29,6 +29,8 @@ FP8_MULTIPLE = 16
 """torch._scaled_mm takes inputs and outputs in multiples of it only."""
 IN_BFLOAT16 = ("int4_weight_only", "fp8_dynamic", "fp8_weight_only")
 """Kinds that compute in bfloat16, in which the whole network is held."""
+INT4_OUTPUTS = 16
+"""Side by side in the packing of int4 weights for CPUs: layers of other numbers of outputs are left as they are."""
 INT8_ROWS = 16
 """Largest number of rows that torch._int_mm refuses on CUDA."""
 # torchao would set a dozen switches of the compiler for the whole process; rows must differ in precision alone.
@@ -167,7 +169,8 @@ def need_fp8(device: torch.device) -> None:
 
 def _in_whole_groups(network: nn.Module, names: list[str]) -> list[str]:
     layers: dict[str, Any] = {name: network.get_submodule(name) for name in names}
-    fitting = [name for name, layer in layers.items() if layer.in_features % INT4_GROUP == 0]
+    wholes = [name for name, layer in layers.items() if layer.in_features % INT4_GROUP == 0]
+    fitting = [name for name in wholes if layers[name].out_features % INT4_OUTPUTS == 0]
     if not fitting:
         raise Unsupported(f"no linear layer has a multiple of {INT4_GROUP} inputs, as int4 weights in groups need")
     return fitting

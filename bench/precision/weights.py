@@ -284,7 +284,10 @@ def expanded(layer: nn.Module) -> Tensor | None:
     if weight.dtype == torch.int8 and isinstance(scale, Tensor):
         return _floating(weight.float() * scale.float()[:, None])
     if hasattr(weight, "dequantize") and type(weight) not in (Tensor, nn.Parameter):
-        weight = weight.dequantize()
+        try:
+            weight = weight.dequantize()
+        except NotImplementedError:  # packed for its kernel alone: multiplied by an identity it shows its numbers
+            weight = functional.linear(torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device), weight).T
     return _floating(weight)
 
 
@@ -298,7 +301,7 @@ def bound(weight: Tensor, kind: str) -> Tensor:
     if kind == "int8":
         return SLACK * rows / 127 / 2 + weight.abs() * 2**-8 + 1e-7  # bitsandbytes rounds to float16 before
     if kind == "int4":
-        return 2 * SLACK * rows / 15 / 2 + rows * 2**-7 + 1e-7
+        return 2 * rows / 15 + rows * 2**-7 + 1e-7  # a whole step: the zero point is rounded as well
     bits = {"float16": 11, "bfloat16": 8}.get(kind, 22)
     return weight.abs() * 2.0**-bits + 1e-7
 

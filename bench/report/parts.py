@@ -13,6 +13,8 @@ from bench.report.formats import ABSENT, decimals_of, fixed, number, unsigned_ze
 from bench.report.statistics import Estimate
 
 Row = TypeVar("Row")
+WIDEST = 9
+"""Columns of a table at most."""
 Value = None | str | int | float | Estimate
 """Content of a cell in SI units. None: not measured."""
 
@@ -124,7 +126,8 @@ class Table(Generic[Row]):
 
     @cached_property
     def shown(self) -> tuple[Column[Row], ...]:
-        return tuple(column for column in self.columns if self._tells(column))
+        """Columns that say something, the first so many: the least important ones come last."""
+        return tuple(column for column in self.columns if self._tells(column))[:WIDEST]
 
     def _tells(self, column: Column[Row]) -> bool:
         """True if the column says something: one without any value does not."""

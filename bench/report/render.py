@@ -21,6 +21,7 @@ from bench.report.sections.classifiers import classifiers_section
 from bench.report.sections.comparisons import (
     ablation_section,
     loading_section,
+    scaling_section,
     speedrun_section,
     steps_section,
     transfer_section,
@@ -117,6 +118,7 @@ def sections_of(content: Content) -> list[Section]:
         transfer_section(content),
         ablation_section(content),
         speedrun_section(content),
+        scaling_section(content),
         curves_section(content),
     )
     others: list[Part | None] = [

@@ -14,6 +14,7 @@ from typing import Any
 from bench.core.experiments import EXPERIMENTS
 from bench.core.records import Case, Failure, Machine, Measurement, Outcome, Scalar
 from bench.core.workspace import Workspace
+from bench.plan.cases import Requested
 from bench.run.journal import Entry, Journal, Line, RunStart, Taken, Tried, uninterrupted
 from bench.run.requests import LanguageFiles, Performed, Progress, Requests, Runner
 from bench.run.result import packed_labels
@@ -54,6 +55,8 @@ class Engine:
     """Number of them that were taken."""
     sources: Sources = field(default_factory=Sources)
     """The code of this run. Made before a worker imports any of it."""
+    measure_sets: Callable[[Sets], dict[str, Performed]] = Sets.measure
+    """Function that measures a set, here or on another machine."""
     artefacts: Artefacts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -256,6 +259,16 @@ class Engine:
         files = self.language_files.get(case.model)
         return self._requests.run(self.workspace, case, self.case_timeout(case), weights, files)
 
+    def requests_ahead(self, asked: Sequence[Requested]) -> list[dict[str, Any]]:
+        """Requests of cases that no result is known of, that read no weights and take no turns."""
+        free = [case for case, needs in asked if needs is None and not self.sets.beside(case)]
+        unknown = [case for case in free if self._known(case, Weights(fresh=False)) is None]
+        return [
+            self._requests.of_case(self.workspace, case, self.case_timeout(case), Weights(fresh=False), None)
+            for case in unknown
+            if EXPERIMENTS[case.experiment].kind == "training"
+        ]
+
     def _in_sets(self, case: Case) -> Performed | None:
         """Result of ``case``, measured in turns with the cases of its set that have no result yet; None if it has none.
 
@@ -265,7 +278,7 @@ class Engine:
             beside = [(member, self._weights_of(needs)) for member, needs in self.sets.beside(case)]
             members = {member.id: pair for pair in beside if self._known(member := pair[0], pair[1]) is None}
             if members and not self._lacks_files(case):
-                self.measured |= self._sets(list(members.values()), self.runner.open).measure()
+                self.measured |= self.measure_sets(self._sets(list(members.values()), self.runner.open))
         return self.measured.pop(case.id, None)
 
     def _sets(self, members: Sequence[tuple[Case, Weights]], opened: Open) -> Sets:

@@ -117,7 +117,7 @@ class Requests:
         request = self.of_case(workspace, case, time_limit, weights, files)
         begin = time.monotonic()
         reply = self.runner.perform(request, self.progress)
-        return performed(case, reply, time.monotonic() - begin)
+        return performed(case, reply, reply.get("seconds", time.monotonic() - begin))
 
     def of_case(
         self, workspace: Workspace, case: Case, time_limit: float, weights: Weights, files: LanguageFiles | None

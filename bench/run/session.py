@@ -26,6 +26,7 @@ from bench.plan.cases import Requested, time_limit
 from bench.plan.command_line import make_plan
 from bench.plan.inference_cases import largest_case, user_cases
 from bench.plan.plan import Plan
+from bench.run.cluster import ClusterRunner
 from bench.run.engine import Engine
 from bench.run.journal import Journal
 from bench.run.minutes import Minutes
@@ -74,12 +75,8 @@ class BenchSession:
         self._closing: list[str] = []
         self._items: Sequence[pytest.Item] = ()
         self._json = _result_file(config, disabled=self.disabled)
-        runner = (
-            InlineRunner()
-            if config.option.isolation == "none"
-            else ProcessRunner(device=self.plan.device, language=self.plan.language is not None)
-        )
         results = self._json.folder
+        runner = self._runner(results)
         self.engine = Engine(
             runner=runner,
             workspace=Workspace(
@@ -94,14 +91,31 @@ class BenchSession:
             progress=self.show,
             artefact_of=self._artefact_of,
         )
-        minutes = self.plan.minutes
-        self.minutes = Minutes(asked=minutes, plan=self.plan, engine=self.engine) if minutes else None
+        asked = self.plan.minutes
+        self.minutes = Minutes(asked=asked, plan=self.plan, engine=self.engine) if asked else None
         if not self.listing:
             self._json.check()
             self._json.lock()
             config.option.benchmark_json = Elsewhere(self._json.path) if self._json.path else None
-            if isinstance(runner, ProcessRunner):
+            if isinstance(runner, ClusterRunner):
+                config.add_cleanup(runner.stop)
+                self.engine.measure_sets = lambda sets: runner.measure(sets, self.show)
+            if not isinstance(runner, InlineRunner):
                 runner.start()
+
+    def _runner(self, results: Path) -> InlineRunner | ProcessRunner | ClusterRunner:
+        option, language = self.config.option, self.plan.language is not None
+        if option.cluster is None:
+            if option.nodes is not None:
+                raise InputError(f"--nodes {option.nodes} chooses nodes of a cluster: give --cluster as well.")
+            return (
+                InlineRunner()
+                if option.isolation == "none"
+                else ProcessRunner(device=self.plan.device, language=language)
+            )
+        if option.isolation == "none":
+            raise InputError("--cluster runs cases in processes of other machines: leave out --isolation none.")
+        return ClusterRunner(option.cluster, results, self.plan.device, language=language, kind=option.nodes)
 
     def header(self) -> list[str]:
         """Lines for pytest's header."""
@@ -123,7 +137,7 @@ class BenchSession:
     def prepare(self, items: list[pytest.Item]) -> None:
         """Survey the machine, decode the data, try the user's networks, look into the journal.
 
-        With ``--minutes`` only the ``items`` that fit stay, in the order of what they tell.
+        With ``--minutes`` only the ``items`` that fit stay.
 
         Raises:
             InputError: one of them cannot be used.
@@ -155,25 +169,24 @@ class BenchSession:
         if repaired:
             self._write_line(repaired)
         self.engine.begin(self.facts(), self._commit())
+        if isinstance(self.engine.runner, ClusterRunner):
+            self.engine.runner.ahead(self.engine.requests_ahead(self.engine.sets.asked))
         self._json.claim()
 
     def _plan_sets(self, items: Sequence[pytest.Item]) -> None:
         self._items = items
-        self.engine.sets = SetPlan(
-            asked=list(self._asked(items)), count=self.plan.sets, close=self.plan.budget.close_routes
-        )
+        asked, close = list(self._asked(items)), self.plan.budget.close_routes
+        self.engine.sets = SetPlan(asked=asked, count=self.plan.sets, close=close)
 
     def _limit(self, case: Case) -> float:
-        limit = time_limit(self.plan, case)
-        return self.minutes.limit(limit) if self.minutes else limit
+        usual = time_limit(self.plan, case)
+        return self.minutes.limit(usual) if self.minutes else usual
 
     def why_left_out(self, test: str) -> str | None:
         """Reason why ``test``, whose turn it is, is not measured any more; None if it is."""
-        if self.minutes is None:
-            return None
-        if self.minutes.late(test):
+        if self.minutes and self.minutes.late(test):
             self._plan_sets([item for item in self._items if item.nodeid not in self.minutes.left_out])
-        return self.minutes.why_not(test)
+        return self.minutes.why_not(test) if self.minutes else None
 
     @property
     def failures(self) -> list[Failure]:
@@ -331,8 +344,7 @@ class BenchSession:
 
     def _write_line(self, line: str) -> None:
         with self._uncaptured():
-            reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-            if reporter:
+            if reporter := self.config.pluginmanager.get_plugin("terminalreporter"):
                 reporter.write_line(line)
 
     def _uncaptured(self) -> AbstractContextManager[None]:

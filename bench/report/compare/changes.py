@@ -168,7 +168,8 @@ class PeakChange:
         """A change counts beyond the threshold, the grain and the spread; in one process a resident peak may move by
         steps of the allocator, so that nothing is said of it."""
         old, new = self.medians
-        if abs(new - old) <= max(PEAK_GRAIN, self.threshold * old):
+        grain = 0 if self.name.endswith("torch allocated") else PEAK_GRAIN
+        if abs(new - old) <= max(grain, self.threshold * old):
             return "same"
         if self.name in RESIDENT_NAMES and min(len(self.old), len(self.new)) < 2:
             return "cannot tell"

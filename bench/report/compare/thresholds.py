@@ -37,7 +37,8 @@ PEAKS: Mapping[str, float] = {
 }
 """Kind of peak -> relative change. ``resident`` is what stays in memory once a language model is loaded."""
 PEAK_GRAIN = 1_000_000
-"""Bytes that a peak has to change by as well: the peak of a small step is off by some hundred kB."""
+"""Bytes that a peak of a process has to change by as well: that of a small step is off by some hundred kB. The account
+of torch's allocator is the same in every process."""
 
 ACCURACY_OF_SAME_WEIGHTS = 0.0
 """Loss of accuracy, a fraction of 1, that a significant loss has to exceed."""

@@ -16,6 +16,8 @@ WIDTH, HEIGHT = 3.6, 2.9
 """Inches of a panel: on a telephone it is not made smaller."""
 LETTER, LEVEL = 0.021, 0.075
 """Width of a letter and height of a line of labels, as parts of the panel's."""
+FARTHEST = 8
+"""Margins below which a change is drawn at the edge, with its number at the label."""
 MOST = 10
 """Routes of one panel, the fastest first."""
 
@@ -39,13 +41,16 @@ def _draw(choice: Choice, known: Sequence[Candidate], margins: Margins) -> Figur
     speeds = [_speed(one) for one in known]
     room = max(1.25, (max(speeds) / min(speeds)) ** 0.12)
     plain_axis(axes, min(*speeds, 0.9) / room, max(*speeds, 1.5) * room)
-    ends = [_ends(one) for one in known]
+    floor = -FARTHEST * margin
+    ends = [_ends(one) for one in known if _change(one) > floor] or [(0.0, 0.0)]
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
     low, high = min(low, -1.4 * margin), max(high, 0.4 * margin)
+    if any(_change(one) <= floor for one in known):
+        low = min(low, floor)
     levels = _levels(known, *axes.get_xlim())
     share = min(0.65, LEVEL * (max(levels.values()) + 1.2))
     top = high + (high - low) * share / (1 - share)
-    axes.set_ylim(low - 0.05 * (high - low), top)
+    axes.set_ylim(low - 0.1 * (high - low), top)
     axes.fill_between([1, axes.get_xlim()[1]], -margin, top, color=BLUE.light, alpha=0.09, linewidth=0)
     axes.axvline(1, color=INK.light, linewidth=0.8)
     axes.axhline(-margin, color=FAINT.light, linewidth=0.8, linestyle="--")
@@ -74,9 +79,15 @@ def _levels(known: Sequence[Candidate], left: float, right: float) -> dict[int, 
 
 def _span(one: Candidate, left: float, right: float) -> tuple[float, float]:
     """Begin and end of its label, as parts of the panel's width: centred, but inside the panel."""
-    width = LETTER * len(one.route.short)
+    width = LETTER * len(_label(one))
     begin = min(max(0.0, _place(_speed(one), left, right) - width / 2), 1 - width)
     return begin, begin + width
+
+
+def _label(one: Candidate) -> str:
+    """Route; with its change where that is far off."""
+    change = _change(one)
+    return f"{one.route.short} {change:+.0f}" if change <= -FARTHEST else one.route.short
 
 
 def _points(
@@ -87,7 +98,8 @@ def _points(
     low, _ = axes.get_ylim()
     for place, one in enumerate(known):
         colour, marker = look(one.route.precision)
-        speed, change, (lower, upper) = _speed(one), _change(one), _ends(one)
+        speed, change, (lower, upper) = _speed(one), max(low, _change(one)), _ends(one)
+        lower, upper = max(low, lower), max(low, upper)
         axes.vlines([speed], [lower], [upper], colors=colour.light, linewidth=1, zorder=3)
         face = "none" if one.route.mode == "eager" else colour.light
         axes.plot([speed], [change], marker, color=colour.light, markersize=6, markerfacecolor=face, zorder=4)
@@ -98,9 +110,7 @@ def _points(
         begin, end = _span(one, left, right)
         where = left * (right / left) ** ((begin + end) / 2)
         weight = "bold" if one is pick else "normal"
-        axes.text(
-            where, height, one.route.short, fontsize=7, ha="center", va="center", color=colour.light, weight=weight
-        )
+        axes.text(where, height, _label(one), fontsize=7, ha="center", va="center", color=colour.light, weight=weight)
 
 
 def _place(value: float, left: float, right: float) -> float:

@@ -40,9 +40,17 @@ from bench.report.parts import Column, Commands, Fold, Part, Section, Table, par
 from bench.report.results import Result, grouped
 
 QUALITY = (CHANGE, SAME_LABEL, FLIPS, WORST, ECE, KL, KL_P99)
-STORED = (P95, RATE, REACHED, PEAKS["load", "rss"], COLD_TOTAL, CONVERTED, CONVERTED_FLOPS, ENERGY)
-WIDEST = 9
-"""Columns of a table at most."""
+STORED = (
+    P95,
+    RATE,
+    REACHED,
+    PEAKS["steady", "torch_allocated"],
+    PEAKS["load", "rss"],
+    COLD_TOTAL,
+    CONVERTED,
+    CONVERTED_FLOPS,
+    ENERGY,
+)
 TEXT = """\
 Bold is the route to pick. × fp32 eager is against PyTorch's fp32 eager at the same batch size. Changes of accuracy \
 are against it on the same images and weights, ± 95 %."""
@@ -168,7 +176,7 @@ def _about(choices: Sequence[Choice]) -> str:
 
 
 def _table(rows: Sequence[Candidate], columns: Sequence[Column[Candidate]], picks: set[int]) -> Table[Candidate]:
-    return Table(columns=tuple(columns)[:WIDEST], rows=tuple(rows[:MOST_ROWS]), strong=lambda one: id(one) in picks)
+    return Table(columns=tuple(columns), rows=tuple(rows[:MOST_ROWS]), strong=lambda one: id(one) in picks)
 
 
 def _largest(candidates: Sequence[Candidate]) -> list[Candidate]:

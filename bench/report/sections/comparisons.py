@@ -1,4 +1,4 @@
-"""Comparisons of trainings: steps taken apart, loading, transfer, ablations, speedruns."""
+"""Comparisons of trainings: steps taken apart, loading, transfer, ablations, speedruns, several processes."""
 
 from __future__ import annotations
 
@@ -194,6 +194,36 @@ def speedrun_section(content: Content) -> Section | None:
     text = "Seconds of training until the test accuracy, read outside of the clock, first reaches the target."
     parts = (paragraph(text), Table(columns=columns, rows=tuple(groups)), paragraph("Published:"), bullets(SPEEDRUNS))
     return Section(title="Speedrun", parts=parts)
+
+
+def scaling_section(content: Content) -> Section | None:
+    """Trainings on several processes."""
+    rows = content.of("scaling")
+    if not rows:
+        return None
+    columns: tuple[Column[Result], ...] = (
+        words("network", lambda one: one.case.model),
+        figure("processes", lambda one: one.figure("processes"), digits=1),
+        words("scaling", lambda one: str(one.option("scaling")) if one.figure("efficiency") is not None else None),
+        figure("images/s", lambda one: per_second(one.timing, one.first.items_per_step), better="higher"),
+        figure("efficiency", lambda one: one.figure("efficiency"), unit="%", scale=100, better="higher", digits=3),
+        figure("difference of gradients", lambda one: one.figure("gradient_error"), better="lower", digits=2),
+        figure(
+            "accuracy",
+            lambda one: one.first.quality.value if one.first.quality else None,
+            unit="%",
+            scale=100,
+            better="higher",
+            digits=3,
+        ),
+        words("notes", lambda one: "; ".join(one.first.notes) or None),
+    )
+    text = (
+        "DistributedDataParallel through torchrun. Strong: the processes share the recipe's batch; weak: each has one. "
+        "Efficiency: work a second and process, by that of one process alone, which takes turns with all. Difference "
+        "of gradients: to those of one process on the same global batch, by their length."
+    )
+    return Section(title="Several processes", parts=(paragraph(text), Table(columns=columns, rows=tuple(rows))))
 
 
 def _reached(group: Group) -> list[float]:

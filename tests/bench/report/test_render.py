@@ -14,8 +14,8 @@ import pytest
 import bench
 from bench.core.records import Divergence, Peak
 from bench.report.__main__ import main
+from bench.report.parts import WIDEST
 from bench.report.render import render
-from bench.report.sections.classifiers import WIDEST
 from tests.bench.report.conftest import TRUTH
 
 GOLDEN = Path(__file__).parent / "golden"
