@@ -39,7 +39,8 @@ def _classifier(given: argparse.Namespace) -> Exported:
     out = _new_folder(given.out)
     from bench.export.classifiers import export  # torch: not for --help or a wrong name
 
-    return export(case, out, data_dir=given.data_dir)
+    most_drop = None if given.max_drop is None else given.max_drop / 100
+    return export(case, out, data_dir=given.data_dir, most_drop=most_drop)
 
 
 def _language(given: argparse.Namespace) -> Exported:
@@ -72,6 +73,8 @@ def _case(given: argparse.Namespace) -> Case:
     for option, number in (("--batch-size", given.batch_size), ("--threads", given.threads)):
         if number < 1:
             raise InputError(f"{option} {number} is below 1; give 1 or more.")
+    if given.max_drop is not None and not 0 <= given.max_drop <= 100:
+        raise InputError(f"--max-drop {given.max_drop} is no drop in points; give a number from 0 to 100.")
     if given.recipe:
         recipe(given.recipe)
     try:
@@ -131,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--recipe", metavar="NAME", help="recipe that trained the weights: its normalisation of images")
     add("--normalize", metavar="M,M,M/S,S,S", help="normalisation of images (default: the recipe's or the data's)")
     add("--batch-size", metavar="N", type=int, default=1, help="images of one call (default: 1)")
+    words = "int8_static: keep the most sensitive layers in floating point until at most so many % of labels change"
+    add("--max-drop", metavar="POINTS", type=float, help=words)
     add("--threads", metavar="N", type=int, default=cores, help="threads of a call (default: the cores there are)")
     return parser
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from bench.core.workspace import Workspace
 from bench.data.images import dataset_folder, load_dataset
 from bench.data.pipelines import evaluation_batches
 from bench.experiments.subject import Subject, calibration_batches, load_subject, normalization_of, reference_network
+from bench.export.mixed import Mixed, mixed_case, write_table
 from bench.export.written import Exported, checked, moved_into
 from bench.measure import machine
 
@@ -37,8 +39,12 @@ MODEL_FILES = {"onnxruntime": "model.onnx", "openvino": "model.xml"}
 Array = npt.NDArray[np.float32]
 
 
-def export(case: Case, out: Path, *, data_dir: Path) -> Exported:
+def export(case: Case, out: Path, *, data_dir: Path, most_drop: float | None = None) -> Exported:
     """Write the route of ``case`` into ``out`` and run what was written, in a process that cannot see this suite.
+
+    Args:
+        most_drop: share of images whose class may change; the most sensitive layers stay in floating point until it is
+            kept. None: every layer is quantised that the route quantises.
 
     Raises:
         InputError: data, network or weights cannot be used, or the folder cannot be written.
@@ -48,17 +54,22 @@ def export(case: Case, out: Path, *, data_dir: Path) -> Exported:
     size = case.image_size
     dataset = load_dataset(case.dataset, data_dir=data_dir, image_size=size, progress=lambda line: None)
     decoded = dataset_folder(case.dataset, data_dir=data_dir, image_size=size)
+    mixed: Mixed | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{out.name}.partial-") as scratch:
             space = Workspace(results=Path(scratch, "work"), data_dir=data_dir, decoded=decoded)
             files = Path(scratch, "files")
             files.mkdir()
+            if most_drop is not None:
+                case, mixed = mixed_case(case, space, most_drop)
+                write_table(mixed, files / "sensitivity.csv")
             _write(case, space, files, dataset.classes)
             moved_into(out, files)
     except OSError as error:
         raise InputError(f"--out {out} cannot be written ({error.strerror}); give another folder.") from error
-    return checked(out)
+    done = checked(out)
+    return replace(done, summary=f"{done.summary}\n{mixed.words}") if mixed else done
 
 
 def _write(case: Case, space: Workspace, files: Path, classes: tuple[str, ...]) -> None:

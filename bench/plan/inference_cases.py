@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import models
-from bench.core.budgets import FEATURE_SIDE, Language
+from bench.core.amounts import Language
+from bench.core.budgets import FEATURE_SIDE
 from bench.core.experiments import EXPERIMENTS, LANGUAGE_EXPERIMENTS
 from bench.core.precisions import BASELINE
 from bench.core.records import Case, Scalar
@@ -78,12 +79,13 @@ def inference_case(
     Args:
         twin: 1 for the route named again, which shows the noise of its set.
     """
+    weights_given = plan.user.weights or models.classifier(model).pretrained
     return make_case(
         plan,
         "inference",
         model=model,
         image_size=image_size,
-        recipe=None if plan.user.weights else recipes_of(plan, model)[0],
+        recipe=None if weights_given else recipes_of(plan, model)[0],
         runtime=runtime,
         precision=precision,
         mode=mode,

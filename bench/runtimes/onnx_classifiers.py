@@ -42,6 +42,8 @@ CALIBRATION_BATCH = 4
 """Calibration keeps every activation of a batch at once: a ViT at 32 images took 24 GB."""
 PROFILED_CALLS = 5
 """Calls with a profile, whose median counts: the first ones allocate."""
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+"""Layers of a graph before it is optimised."""
 CONVOLUTIONS = ("Conv", "FusedConv", "QLinearConv", "ConvInteger")
 PRODUCTS = (*CONVOLUTIONS, "Gemm", "FusedGemm", "QGemm", "MatMul", "FusedMatMul", "QLinearMatMul", "MatMulInteger")
 FORMATS = {"float": ("float32", 32), "float16": ("float16", 16), "uint8": ("int8", 8), "int8": ("int8", 8)}
@@ -79,7 +81,6 @@ class OnnxRoute:
     """A session of a model whose batch size is free."""
 
     input_dtype = torch.float32
-    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -91,6 +92,7 @@ class OnnxRoute:
     ) -> None:
         self.convert_seconds = convert_seconds
         self.compile_seconds: float | None = compile_seconds
+        self.notes: tuple[str, ...] = order.spared_note
         self._session = session
         self._precision = order.precision
         self._threads = order.case.threads
@@ -140,6 +142,18 @@ class OnnxRoute:
         return {}
 
 
+def layers_of(order: Order) -> tuple[str, ...]:
+    """Names of the layers that int8 would quantise: convolutions and products with weights."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as scratch:
+        exported, shaped = Path(scratch, "exported.onnx"), Path(scratch, "shaped.onnx")
+        _export(order, exported)
+        quant_pre_process(str(exported), str(shaped))
+        graph = onnx.load(shaped).graph
+    return tuple(node.name for node in graph.node if node.op_type in WEIGHTED)
+
+
 def _convert(order: Order, folder: Path) -> None:
     if order.precision.name == "fp32":
         _export(order, folder / MODEL)
@@ -160,6 +174,7 @@ def _convert(order: Order, folder: Path) -> None:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=list(order.spared),
         )
 
 

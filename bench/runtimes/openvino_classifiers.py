@@ -37,9 +37,13 @@ TITLE = "OpenVINO"
 DEVICE = "CPU"
 MODEL = "model.xml"
 CHOICE = "choice.json"
-"""File beside the model with the note about its biases."""
+"""File beside the model with its notes, and whether NNCF corrected its biases."""
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8_static": "f32"}
 """Precision -> number format of what is not quantised."""
+MODULE = "__module."
+"""Begin of the names of nodes that stand for a module of the network."""
+WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
+"""Layers of a graph before it is compiled."""
 TRACED_BATCH = 2
 CALIBRATION_BATCH = 8
 PROFILED_CALLS = 3
@@ -112,7 +116,9 @@ class OpenvinoRoute:
     ) -> None:
         self.convert_seconds = convert_seconds
         self.compile_seconds: float | None = compile_seconds
-        self.notes = tuple(json.loads((order.folder / CHOICE).read_text()))
+        choice = json.loads((order.folder / CHOICE).read_text())
+        self.notes = tuple(choice["notes"])
+        self._corrected: bool | None = choice["corrected"]
         self._core = core
         self._order = order
         self._compiled = compiled
@@ -159,7 +165,9 @@ class OpenvinoRoute:
         return bytes_in(files) - (files / CHOICE).stat().st_size
 
     def flags(self) -> dict[str, Scalar]:
+        corrected = {} if self._corrected is None else {"runtime_bias_correction": self._corrected}
         return {
+            **corrected,
             "runtime_threads": self._compiled.get_property("INFERENCE_NUM_THREADS"),
             "runtime_streams": self._compiled.get_property("NUM_STREAMS"),
             "runtime_version": openvino.__version__,
@@ -170,20 +178,42 @@ class OpenvinoRoute:
         return {}
 
 
-def _convert(order: Order, folder: Path) -> None:
+def layers_of(order: Order) -> tuple[str, ...]:
+    """Names of the layers that int8 would quantise: convolutions and products with weights."""
+    return tuple(_layers(_traced(order)))
+
+
+def _layers(model: openvino.Model) -> dict[str, str]:
+    """Our name of each layer -> OpenVINO's. Its own numbers differ from one conversion to the next: ours count."""
+    nodes = [node for node in model.get_ordered_ops() if node.get_type_name() in WEIGHTED]
+    names = [node.get_friendly_name() for node in nodes]
+    ours = [
+        name if name.startswith(MODULE) else f"{node.get_type_name()} {place}"
+        for place, (node, name) in enumerate(zip(nodes, names, strict=True), start=1)
+    ]
+    return dict(zip(ours, names, strict=True))
+
+
+def _traced(order: Order) -> openvino.Model:
     images = torch.zeros(TRACED_BATCH, *order.image_shape)
     with warnings.catch_warnings(), _plain_attention():
         warnings.simplefilter("ignore")  # tracing warns of each size that becomes a constant, and that it is old
         model = openvino.convert_model(order.network, example_input=images)
     model.reshape([-1, *order.image_shape])
+    return model
+
+
+def _convert(order: Order, folder: Path) -> None:
+    model = _traced(order)
     notes: tuple[str, ...] = ()
+    corrected: bool | None = None
     if order.precision.name == "int8_static":
-        model, note = _quantise(model, order)
-        notes = (note,)
+        model, corrected, note = _quantise(model, order)
+        notes = (note, *order.spared_note)
     if order.precision.name == "bf16":
         notes = ("the file holds the weights in float16, as OpenVINO saves them by default",)
     openvino.save_model(model, folder / MODEL, compress_to_fp16=order.precision.name == "bf16")
-    (folder / CHOICE).write_text(json.dumps(notes))
+    (folder / CHOICE).write_text(json.dumps({"notes": notes, "corrected": corrected}))
 
 
 @contextmanager
@@ -197,14 +227,16 @@ def _plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def _quantise(model: openvino.Model, order: Order) -> tuple[openvino.Model, str]:
-    """The better of two quantised models, and the line that says so."""
+def _quantise(model: openvino.Model, order: Order) -> tuple[openvino.Model, bool, str]:
+    """The better of two quantised models, whether its biases were corrected, and the line that says so."""
     import nncf
 
     images = np.concatenate([batch.numpy() for batch in order.calibration()])
     held_out, kept = images[::HELD_OUT], np.delete(images, np.s_[::HELD_OUT], axis=0)
     batches = [kept[at : at + CALIBRATION_BATCH] for at in range(0, len(kept), CALIBRATION_BATCH)]
     attends = any(node.get_type_name() == "ScaledDotProductAttention" for node in model.get_ops())
+    layers = _layers(model)
+    spared = [layers[name] for name in order.spared]
     expected = _logits(model, held_out, order)
     tried = {}
     for corrected in (True, False):
@@ -213,6 +245,7 @@ def _quantise(model: openvino.Model, order: Order) -> tuple[openvino.Model, str]
             nncf.Dataset(batches),
             subset_size=len(batches),
             model_type=nncf.ModelType.TRANSFORMER if attends else None,
+            ignored_scope=nncf.IgnoredScope(names=spared) if spared else None,
             advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=not corrected),
         )
         tried[corrected] = (float(divergences(expected, _logits(quantised, held_out, order)).mean()), quantised)
@@ -221,7 +254,7 @@ def _quantise(model: openvino.Model, order: Order) -> tuple[openvino.Model, str]
         f"NNCF {'with' if best else 'without'} bias correction: KL divergence from float32 of {tried[best][0]:.2g} "
         f"against {tried[not best][0]:.2g} nats the other way, on {len(held_out)} held-out training images"
     )
-    return tried[best][1], note
+    return tried[best][1], best, note
 
 
 def _logits(model: openvino.Model, images: Images, order: Order) -> Images:

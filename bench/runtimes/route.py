@@ -28,6 +28,11 @@ OPERATOR = re.compile(r"aten[.:]{1,2}\w+|prims?[.:]{1,2}\w+|(?<=implementation f
 """Names of operators in the messages of exporters and of ONNX Runtime."""
 LACKS_MEMORY = ("bad_alloc", "out of memory", "can't allocate memory", "Failed to allocate memory")
 
+SPARED = "spared"
+"""Option of a case: names of layers that quantisation leaves in floating point."""
+BETWEEN = "\n"
+"""Between those names, which may hold every other character."""
+
 Run = Callable[[Tensor], Tensor]
 """Takes images (N, 3, side, side) to logits (N, classes), for one batch size N."""
 
@@ -56,6 +61,17 @@ class Order:
     def folder(self) -> Path:
         """Folder of the runtime's files of this route."""
         return self.workspace.results / "converted" / self.case.row
+
+    @property
+    def spared(self) -> tuple[str, ...]:
+        """Layers that quantisation leaves in floating point, as the runtime's graph names them."""
+        named = self.case.option(SPARED)
+        return tuple(str(named).split(BETWEEN)) if named else ()
+
+    @property
+    def spared_note(self) -> tuple[str, ...]:
+        """A line that names those layers; empty where there are none."""
+        return (f"kept in floating point: {', '.join(self.spared)}",) if self.spared else ()
 
     @property
     def fresh(self) -> bool:

@@ -52,6 +52,12 @@ def test_with_weights_nothing_is_trained() -> None:
     assert case.option("weights") == str(Path(__file__).resolve())
 
 
+def test_a_network_that_others_trained_has_no_recipe_of_ours() -> None:
+    made = make(budget="quick")
+    cases = [inference_case(made, **row) for row in inference_rows(made) if row["model"] == "efficientnet_lite0"]
+    assert {case.recipe for case in cases} == {None}
+
+
 def test_weights_with_other_contents_are_another_case(tmp_path: Path) -> None:
     weights = tmp_path / "weights.pt"
 
