@@ -175,7 +175,7 @@ def test_samples_are_thinned_evenly_and_in_step() -> None:
 
 
 def test_a_short_call_keeps_few_samples_of_its_turn() -> None:
-    assert len(clock.turn(lambda: None, CPU).seconds) == clock.TURN_SAMPLES
+    assert len(clock.turn(lambda: time.sleep(1e-4), CPU).seconds) <= clock.TURN_SAMPLES
 
 
 def test_cuda_samples_share_two_events(monkeypatch: pytest.MonkeyPatch) -> None:
