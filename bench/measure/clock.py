@@ -103,13 +103,15 @@ def turn(step: Step, device: torch.device) -> Taken:
         seconds_of(step, device)
     walls: list[float] = []
     devices: list[float] = []
-    while not turn_is_over(walls):
+    spent = 0.0
+    while not walls or (walls[-1] < TURN_SECONDS and (len(walls) < TURN_CALLS or spent < TURN_SECONDS)):
         if device.type == "cuda":
             wall, on_device = _time_on_cuda(step, device)
             devices.append(on_device)
         else:
             wall = _time_on_cpu(step)
         walls.append(wall)
+        spent += wall
     kept = tuple(thinned(walls, TURN_SAMPLES))
     return Taken(seconds=kept, device_seconds=tuple(thinned(devices, TURN_SAMPLES)) or None)
 
@@ -126,13 +128,6 @@ def seconds_of(step: Step, device: torch.device) -> float:
     begin = now(device)
     step()
     return now(device) - begin
-
-
-def turn_is_over(seconds: Sequence[float]) -> bool:
-    """Whether these samples are enough for a turn."""
-    if not seconds:
-        return False
-    return seconds[-1] >= TURN_SECONDS or (len(seconds) >= TURN_CALLS and sum(seconds) >= TURN_SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
