@@ -193,6 +193,5 @@ def samples_of(
 
 
 def fewest_bytes(weights: int, inputs: Tensor, output: Tensor) -> Figure:
-    """What a step has to move at least: ``weights`` bytes as stored and inputs read, outputs written, nothing in
-    between."""
+    """Bytes that a step has to move at least: ``weights`` bytes as stored and inputs read, outputs written."""
     return Figure(value=weights + inputs.nbytes + output.nbytes, unit="B", exact=True)

@@ -38,7 +38,7 @@ class Bundle:
     """A file or folder in the object store."""
 
     sha256: str
-    """Of its names and contents, see `content_of`."""
+    """SHA-256 of its names and contents, see `content_of`."""
     name: str
     reference: Any
 
