@@ -84,6 +84,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if bench and not session.config.option.collectonly and not session.testsfailed:
         with usage_errors():
             bench.prepare(session.items)
+            session.testscollected = len(session.items)
 
 
 @pytest.fixture
@@ -101,6 +102,9 @@ def measure(pytestconfig: pytest.Config, benchmark: Any) -> Measure:
     session = pytestconfig.stash[SESSION]
 
     def measure(case: Case, needs: Case | None = None) -> Measurement:
+        late = session.why_left_out(benchmark.fullname)
+        if late:
+            pytest.skip(late)
         outcome = session.run(benchmark, case, needs)
         if isinstance(outcome, Measurement):
             return outcome

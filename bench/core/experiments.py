@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.core.budgets import BUDGETS, Budget, Sampling
+from bench.core.amounts import Budget, Sampling
+from bench.core.budgets import BUDGETS
 from bench.core.records import Case
 
 Kind = Literal["machine", "training", "inference", "language"]

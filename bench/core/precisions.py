@@ -9,18 +9,12 @@ from typing import Literal
 
 from bench.core.records import Scalar
 
-__all__ = [
-    "BASELINE",
-    "CLASSIFIER_PRECISIONS",
-    "LANGUAGE_PRECISIONS",
-    "PRECISIONS",
-    "Library",
-    "Precision",
-    "why_not",
-]
-
 BASELINE = "fp32"
 """Precision that the others are compared with."""
+GRAPH_MODES = ("reduce-overhead", "max-autotune")
+"""Modes of ``torch.compile`` that replay CUDA graphs: on CUDA only."""
+COMPILED_MODES = ("compiled", *GRAPH_MODES)
+"""Modes of torch's networks besides ``eager``. What compiles by default may be compiled in each of them."""
 Library = Literal["torch", "bitsandbytes", "torchao", "nncf", "gguf"]
 EAGER_STATIC = (
     "static int8 runs in int8 only when it is compiled: run eagerly, its graph computes in fp32 between rounding steps"
@@ -29,6 +23,9 @@ CUDA_STATIC = (
     "no kept route to int8 convolutions on CUDA is used: PyTorch's convolution takes no int8 tensors there, and its "
     "cuDNN kernel for the older quantised tensors is experimental; floating point between rounding steps would "
     "simulate int8 arithmetic, not time it"
+)
+EAGER_DYNAMIC = (
+    "run eagerly on CUDA, torchao formats the operands of each int8 product as text, which would be timed: compile it"
 )
 
 
@@ -57,7 +54,8 @@ class Precision:
     devices: tuple[str, ...] = ("cpu", "cuda")
     modes: tuple[str, ...] = ("eager", "compiled")
     reasons: Mapping[str, str] = field(default_factory=dict)
-    """Reasons why it does not run on a device or in a mode that is not listed, by their names."""
+    """Reasons why it does not run on a device or in a mode that is not listed, by their names, or in a mode of a device
+    only, by both: ``cuda eager``."""
 
     @property
     def low_bits(self) -> int:
@@ -140,6 +138,33 @@ PRECISIONS: dict[str, Precision] = {
         layers="linear layers",
         convert="torchao_layers:linear",
         settings={"kind": "int8_dynamic"},
+        reasons={"cuda eager": EAGER_DYNAMIC},
+    ),
+    "fp8_dynamic": Precision(
+        name="fp8_dynamic",
+        library="torchao",
+        summary="float8 (e4m3) weights, activations rounded to it at each call, the rest in bfloat16",
+        weight_bits=8,
+        activation_bits=8,
+        layers="linear layers",
+        convert="torchao_layers:linear",
+        settings={"kind": "fp8_dynamic"},
+        load="language_loading:torchao",
+        load_settings={"kind": "fp8_dynamic"},
+        devices=("cuda",),
+    ),
+    "fp8_weights": Precision(
+        name="fp8_weights",
+        library="torchao",
+        summary="float8 (e4m3) weights, expanded to bfloat16 at each call",
+        weight_bits=8,
+        activation_bits=16,
+        layers="linear layers",
+        convert="torchao_layers:linear",
+        settings={"kind": "fp8_weight_only"},
+        load="language_loading:torchao",
+        load_settings={"kind": "fp8_weight_only"},
+        devices=("cuda",),
     ),
     "int8_linear": Precision(
         name="int8_linear",
@@ -270,7 +295,6 @@ PRECISIONS: dict[str, Precision] = {
         activation_bits=16,
         layers="linear layers",
         load="language_loading:packed",
-        devices=("cpu",),
     ),
     "nf4_bf16": Precision(
         name="nf4_bf16",
@@ -359,7 +383,11 @@ def why_not(precision: Precision, device: str, mode: str) -> str | None:
     kind = device.partition(":")[0]
     if kind not in precision.devices:
         return precision.reasons.get(kind, f"{precision.name} runs on {' and '.join(precision.devices)} only")
-    if mode not in precision.modes:
+    if mode in GRAPH_MODES and kind != "cuda":
+        return f"mode {mode} replays CUDA graphs: it runs on cuda only"
+    if f"{kind} {mode}" in precision.reasons:
+        return precision.reasons[f"{kind} {mode}"]
+    if mode not in precision.modes and not (mode in GRAPH_MODES and "compiled" in precision.modes):
         return precision.reasons.get(mode, f"{precision.name} runs {' and '.join(precision.modes)} only")
     if importlib.util.find_spec(precision.library) is None:
         return f"{precision.name} needs the package {precision.library}, which is not installed: pip install it"

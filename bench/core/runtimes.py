@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.core import precisions
-from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS
+from bench.core.precisions import CLASSIFIER_PRECISIONS, COMPILED_MODES, LANGUAGE_PRECISIONS, PRECISIONS
 
 __all__ = ["NATIVE", "REFERENCE", "RUNTIMES", "Kind", "Runtime", "precisions_of", "why_not"]
 
@@ -55,7 +55,7 @@ RUNTIMES: dict[str, Runtime] = {
         classifiers=CLASSIFIER_PRECISIONS,
         languages=LANGUAGE_PRECISIONS,
         devices=("cpu", "cuda"),
-        modes=("eager", "compiled"),
+        modes=("eager", *COMPILED_MODES),
         packages=("torch",),
         classifier_entry="bench.experiments.modes:preparer",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.core.precisions import BASELINE
+from bench.core.precisions import BASELINE, COMPILED_MODES
 from bench.core.reasons import TEXT, Reason
 from bench.core.records import Case, Cold, Figure, Measurement, Quality
 from bench.core.workspace import Workspace
@@ -111,7 +111,7 @@ def _reason(subject: Subject, images: Tensor, times: Timed) -> Reason | None:
 def _cold(subject: Subject, case: Case, times: Timed) -> Cold:
     """A compiled network of torch's is compiled in its first call; other runtimes do it before that."""
     route = subject.route
-    compiling = max(0.0, times.first_seconds - times.typical) if case.mode == "compiled" else route.compile_seconds
+    compiling = max(0.0, times.first_seconds - times.typical) if case.mode in COMPILED_MODES else route.compile_seconds
     return Cold(
         load=subject.load_seconds,
         convert=route.convert_seconds,

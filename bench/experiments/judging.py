@@ -16,6 +16,7 @@ from bench.data.pipelines import evaluation_batches
 from bench.experiments.reference import RANDOM
 from bench.experiments.subject import Subject, reference_network
 from bench.measure import quality
+from bench.measure.machine import tf32_off
 from bench.runtimes.route import Run
 
 SMALLEST_JUDGING_BATCH = 32
@@ -105,7 +106,8 @@ def _reference_outputs(subject: Subject, case: Case, workspace: Workspace, count
     logits = quality.read_logits(workspace.predictions, name)
     if logits is None:
         network = reference_network(reference, workspace)
-        logits = _predict(network, subject, reference, count, dtype=torch.float32)
+        with tf32_off():  # the process of a TF32 row has it on
+            logits = _predict(network, subject, reference, count, dtype=torch.float32)
         _keep(logits, workspace, name)
     return logits
 

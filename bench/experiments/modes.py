@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import Unsupported
-from bench.core.precisions import BASELINE, Precision
+from bench.core.precisions import BASELINE, GRAPH_MODES, Precision
 from bench.core.records import Case, Figure, Scalar
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import whats_converted
@@ -41,6 +41,7 @@ def preparer(precision: Precision) -> Prepare:
         )
         weights = tuple(tuple(parameter.shape) for parameter in order.network.parameters())
         begin = time.perf_counter()
+        order.network.to(memory_format=layout_of(precision, device))
         converted = convert(order.network, setting)
         synchronize(device)
         as_it_is = precision.name == BASELINE  # then it was moved to its device, which is a part of loading
@@ -64,6 +65,7 @@ class TorchRoute:
     ) -> None:
         self.convert_seconds = convert_seconds
         self.input_dtype = converted.input_dtype
+        self.memory_format = layout_of(order.precision, torch.device(order.case.device))
         self._order = order
         self._converted = converted
         self._network: nn.Module = converted.network
@@ -84,7 +86,7 @@ class TorchRoute:
         self._network = prepare_mode(converted.network, order.case, order.workspace, may_freeze=converted.may_freeze)
 
     def run(self, images: Tensor) -> Tensor:
-        logits: Tensor = self._network(images)
+        logits: Tensor = self._network(images.contiguous(memory_format=self.memory_format))
         return logits
 
     def for_batch(self, size: int) -> Run:
@@ -92,7 +94,8 @@ class TorchRoute:
         case = self._order.case
         if case.mode == "eager" or size == case.batch_size:
             return self.run
-        return compiled(self._converted.network)
+        again = compiled(self._converted.network, case.mode)
+        return lambda images: again(images.contiguous(memory_format=self.memory_format))
 
     def ran(self, images: Tensor, *, parameters: int, flops: int) -> Ran:
         return whats_converted(
@@ -113,13 +116,15 @@ class TorchRoute:
         return memory.serialized_bytes(self._converted.network)
 
     def flags(self) -> dict[str, Scalar]:
-        """The library of its precision: torch's own settings stand in every row."""
-        return {"library": self._order.precision.library}
+        """The library of its precision, and the layout of images: torch's own settings stand in every row."""
+        last = self.memory_format == torch.channels_last
+        return {"library": self._order.precision.library, "layout": "channels_last" if last else "contiguous"}
 
     def figures(self) -> dict[str, Figure]:
         if self._order.case.mode == "eager":
             return {}
-        return {"graph_breaks": Figure(value=graph_breaks(), unit="breaks", better="lower", exact=True)}
+        figures = {"graph_breaks": Figure(value=graph_breaks(), unit="breaks", better="lower", exact=True)}
+        return figures | (graph_figures() if self._order.case.mode in GRAPH_MODES else {})
 
 
 def prepare_mode(network: nn.Module, case: Case, workspace: Workspace, *, may_freeze: bool) -> nn.Module:
@@ -136,7 +141,7 @@ def prepare_mode(network: nn.Module, case: Case, workspace: Workspace, *, may_fr
     if case.mode == "eager":
         return network
     prepare_compiler(case, workspace, may_freeze=may_freeze)
-    return compiled(network)
+    return compiled(network, case.mode)
 
 
 def prepare_compiler(case: Case, workspace: Workspace, *, may_freeze: bool) -> None:
@@ -150,15 +155,31 @@ def prepare_compiler(case: Case, workspace: Workspace, *, may_freeze: bool) -> N
         raise Unsupported(reason)
     cache = workspace.results / "compiled" / case.row
     if (case.repeat == 0 and workspace.set_number == 0) or not cache.is_dir():
-        _empty_cache(cache, cache.parent / "instructions")
+        _empty_cache(cache, cache.parent / "instructions" if case.device == "cpu" else None)
     _use_cache(cache)
     torch._inductor.config.freezing = may_freeze and case.device == "cpu"
 
 
-def compiled(network: nn.Module) -> nn.Module:
-    """``network`` under ``torch.compile``, each input shape compiled for itself."""
+def compiled(network: nn.Module, mode: str = "compiled") -> nn.Module:
+    """``network`` under ``torch.compile`` in one of ``COMPILED_MODES``, each input shape compiled for itself."""
     torch._dynamo.reset()
-    return torch.compile(network, dynamic=False)  # type: ignore[return-value]  # a Module where a Module is given
+    chosen = compiler_mode(mode)
+    return torch.compile(network, dynamic=False, mode=chosen)  # type: ignore[return-value]  # a Module for a Module
+
+
+def compiler_mode(mode: str) -> str:
+    """Mode of ``torch.compile`` for a mode of a case."""
+    return mode if mode in GRAPH_MODES else "default"
+
+
+def layout_of(precision: Precision, device: torch.device) -> torch.memory_format:
+    """Memory format of images and convolutions.
+
+    On CUDA it is channels last: there cuDNN's kernels for tensor cores take no other, and convert at each layer. The
+    baseline stays as torch comes, and so does a convolution whose weight is stored quantised.
+    """
+    as_it_is = precision.name == BASELINE or precision.layers == "convolutions and linear layers"
+    return torch.contiguous_format if device.type != "cuda" or as_it_is else torch.channels_last
 
 
 def why_not_compiled(device: str) -> str | None:
@@ -180,12 +201,16 @@ def why_not_compiled(device: str) -> str | None:
     return None
 
 
-def _empty_cache(cache: Path, probed: Path) -> None:
+def _empty_cache(cache: Path, probed: Path | None) -> None:
     """Empty ``cache`` except for the compiler's vector instructions, which torch looks up there.
 
     torch finds them by compiling a test program for each kind. That takes seconds and is no part of compiling a
-    network, so that it is done once, into ``probed``.
+    network, so that it is done once, into ``probed``; None on CUDA, whose kernels need none of them.
     """
+    if probed is None:
+        shutil.rmtree(cache, ignore_errors=True)
+        cache.mkdir(parents=True)
+        return
     from torch._inductor.cpu_vec_isa import pick_vec_isa
 
     if not probed.is_dir():
@@ -201,6 +226,16 @@ def _empty_cache(cache: Path, probed: Path) -> None:
 def _use_cache(cache: Path) -> None:
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
     os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
+
+
+def graph_figures() -> dict[str, Figure]:
+    """Counts of CUDA graphs that were not recorded so far in this process, and of inputs that a replay copies."""
+    counters: Any = torch._dynamo.utils.counters["inductor"]
+    skips, copied = counters["cudagraph_skips"], counters["cudagraph_recorded_non_static_inputs"]
+    return {
+        "cudagraph_skips": Figure(value=skips, unit="graphs", better="lower", exact=True),
+        "cudagraph_copied_inputs": Figure(value=copied, unit="inputs", better="lower", exact=True),
+    }
 
 
 def graph_breaks() -> int:

@@ -23,7 +23,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.core.budgets import Sampling
+from bench.core.amounts import Sampling
 from bench.core.experiments import sampling_of
 from bench.core.records import Case, from_json, to_json
 from bench.core.workspace import Workspace

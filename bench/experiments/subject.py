@@ -317,7 +317,8 @@ def batch_of(subject: Subject, case: Case) -> Tensor:
             indices=rows,
         )
     )
-    return images.to(subject.route.input_dtype)
+    layout = getattr(subject.route, "memory_format", torch.contiguous_format)
+    return images.to(subject.route.input_dtype).contiguous(memory_format=layout)
 
 
 def _why_untrained(case: Case) -> str:

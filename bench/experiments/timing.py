@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from bench.core.experiments import sampling_of
+from bench.core.precisions import GRAPH_MODES
 from bench.core.records import Case, Figure, Peak
 from bench.core.turns import TURN_SECONDS, Taken, Turns
 from bench.measure import clock, memory
-from bench.measure.energy import ENERGY_SECONDS, STOOD_STILL, Meter, meter_of
+from bench.measure.energy import ENERGY_SECONDS, STOOD_STILL, Meter, meter_of, metered
 from bench.measure.state import Watch
 
 NO_BLOCKS = "measured over blocks of calls, which this experiment does not take"
@@ -34,6 +35,8 @@ class Timed:
     joules: float | None
     """Joules of one call; None with the reason in ``why_no_energy``."""
     why_no_energy: str | None
+    replayed: bool = False
+    """True if a step replays CUDA graphs."""
 
     @property
     def typical(self) -> float:
@@ -62,6 +65,7 @@ class Timed:
             "device_seconds": None if device.type == "cuda" else "on a CPU the wall time is the device time",
             "device_state": self.watch.why_absent,
             "energy_joules_per_item": self.why_no_energy,
+            "peaks.cuda_allocated": memory.REPLAYED if self.replayed else None,
         }
         return {**memory.absent_peaks(device), **{name: reason for name, reason in reasons.items() if reason}}
 
@@ -87,6 +91,8 @@ def timed(
     first_seconds = clock.now(device) - begin
     if check:
         check(output)
+    if replays(case):
+        output = output.clone()  # the next replay writes over it
     clock.warm_up(step, device)
     watch = Watch(device)
     watch()
@@ -107,22 +113,29 @@ def timed(
         watch=watch,
         joules=joules,
         why_no_energy=reason,
+        replayed=replays(case),
     )
 
 
 def _energy(step: Callable[[], Tensor], device: torch.device, steps: int) -> tuple[float | None, str | None]:
-    """Joules of one call, or the reason why unknown, over blocks of ``steps`` calls that are not timed."""
+    """Joules of one call, or the reason why unknown, from calls that are not timed.
+
+    Args:
+        steps: calls in a block, of which a tenth is done between two looks at the counter.
+    """
     meter = meter_of(device)
     if not meter.counters:
         return None, meter.why_absent
-    calls = 0
+    few = max(1, steps // 10)
+
+    def work() -> int:
+        for _ in range(few):
+            step()
+        clock.synchronize(device)
+        return few
+
     with clock.no_collection():
-        begin, before = clock.now(device), meter.read()
-        while calls == 0 or clock.now(device) - begin < ENERGY_SECONDS:
-            for _ in range(steps):
-                step()
-            calls += steps
-        joules = meter.used(before, meter.read())
+        joules, calls = metered(meter, work, ENERGY_SECONDS[device.type])
     return None if joules is None else joules / calls, why_no_energy(meter, joules)
 
 
@@ -133,7 +146,7 @@ def why_no_energy(meter: Meter, joules: float | None) -> str | None:
 
 def peaks_of(step: Callable[[], object], case: Case, device: torch.device) -> tuple[Peak, ...]:
     """Peaks of one warm step; on a CPU those of torch's allocator as well, if torch runs the step."""
-    peaks = memory.steady_peaks(step, device)
+    peaks = memory.steady_peaks(step, device, replayed=replays(case))
     if device.type == "cpu" and case.runtime == "torch":
         peaks.append(memory.allocated_peak(step))
     return tuple(peaks)
@@ -190,6 +203,11 @@ def samples_of(
         met = turns.serve(take, lambda: peaks_of(step, case, device), memory.held_bytes(device))
         watch.resume()
     return clock.Samples(seconds=tuple(found), criterion_met=met)
+
+
+def replays(case: Case) -> bool:
+    """True if a step of ``case`` replays CUDA graphs."""
+    return case.mode in GRAPH_MODES
 
 
 def fewest_bytes(weights: int, inputs: Tensor, output: Tensor) -> Figure:

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
-from bench.core.budgets import Sampling
+from bench.core.amounts import Sampling
 from bench.core.turns import TURN_CALLS, TURN_SAMPLES, TURN_SECONDS, Taken
 
 WARM_UP_CALLS = 10
@@ -24,6 +25,9 @@ BLOCKS = 6
 """Smallest number whose median has an interval of 95 %."""
 BLOCKS_SECONDS = 12.0
 """Longest time for all blocks. If six calls take longer, there are fewer blocks and the throughput has no interval."""
+
+MOST_SAMPLES = 2_000
+"""Most samples of a row that are kept; a call of 25 us has 80,000 in two seconds."""
 
 Step = Callable[[], object]
 
@@ -85,7 +89,8 @@ def latencies(step: Step, device: torch.device, rule: Sampling, between: Callabl
         return wall
 
     found = until(one, rule, between)
-    return Latencies(seconds=found.seconds, device_seconds=tuple(devices) or None, criterion_met=found.criterion_met)
+    on_device = tuple(thinned(devices, MOST_SAMPLES)) or None
+    return Latencies(seconds=found.seconds, device_seconds=on_device, criterion_met=found.criterion_met)
 
 
 def turn(step: Step, device: torch.device) -> Taken:
@@ -105,8 +110,15 @@ def turn(step: Step, device: torch.device) -> Taken:
         else:
             wall = _time_on_cpu(step)
         walls.append(wall)
-    apart = math.ceil(len(walls) / TURN_SAMPLES)
-    return Taken(seconds=tuple(walls[::apart]), device_seconds=tuple(devices[::apart]) or None)
+    kept = tuple(thinned(walls, TURN_SAMPLES))
+    return Taken(seconds=kept, device_seconds=tuple(thinned(devices, TURN_SAMPLES)) or None)
+
+
+def thinned(values: Sequence[float], most: int) -> Sequence[float]:
+    """At most ``most`` of ``values``, evenly spread. Sequences of one length keep the same places."""
+    if len(values) <= most:
+        return values
+    return [values[place * len(values) // most] for place in range(most)]
 
 
 def seconds_of(step: Step, device: torch.device) -> float:
@@ -137,7 +149,7 @@ def until(step: Callable[[], float], rule: Sampling, between: Callable[[], None]
 
 
 def several_until(step: Callable[[], Sequence[float]], rule: Sampling, between: Callable[[], None]) -> Samples:
-    """Take samples as `until` does, from a ``step`` that returns several."""
+    """Take samples as `until` does, from a ``step`` that returns several; keep at most ``MOST_SAMPLES``."""
     seconds, spread = list[float](), Spread()
     with no_collection():
         begin = time.perf_counter()
@@ -150,7 +162,7 @@ def several_until(step: Callable[[], Sequence[float]], rule: Sampling, between: 
             passed = time.perf_counter() - begin
             met = spread.meets(rule, passed)
             if met or passed >= rule.max_seconds:
-                return Samples(seconds=tuple(seconds), criterion_met=met)
+                return Samples(seconds=tuple(thinned(seconds, MOST_SAMPLES)), criterion_met=met)
 
 
 class Spread:
@@ -215,8 +227,18 @@ def _time_on_cpu(step: Step) -> float:
     return time.perf_counter() - begin
 
 
+@cache
+def _events(device: torch.device) -> tuple[torch.cuda.Event, torch.cuda.Event]:
+    """The two events of all samples. CUDA makes an event when it is first recorded, which takes microseconds."""
+    pair = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    for event in pair:
+        event.record()
+    torch.cuda.synchronize(device)
+    return pair
+
+
 def _time_on_cuda(step: Step, device: torch.device) -> tuple[float, float]:
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    start, end = _events(device)
     torch.cuda.synchronize(device)
     begin = time.perf_counter()
     start.record()

@@ -7,8 +7,8 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -166,14 +166,41 @@ def set_flags(*, threads: int, device: str, tf32: bool = False) -> None:
     compiler: Any = sys.modules.get("torch._inductor.config")
     if compiler:
         compiler.freezing = False
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.allow_tf32 = tf32
+    set_tf32(on=tf32)
     # Fixed shapes are timed: let cuDNN choose its fastest kernel during warm-up, once.
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.deterministic = False
     index = torch.device(device).index
     if index is not None and device.startswith("cuda"):
         torch.cuda.set_device(index)
+
+
+def set_tf32(*, on: bool) -> None:
+    """Round the operands of float32 products and convolutions on CUDA to TF32, or leave them alone.
+
+    torch has an older switch and, since 2.9, a newer one for each kind of operator. The older one alone leaves the
+    newer ones of convolutions unset, where they take what an outer one says; the newer ones alone make every reader of
+    the older one raise an error. So both are set, the older first: then all of them read the same.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = on
+    torch.backends.cudnn.allow_tf32 = on
+    cuda: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    newer: list[Any] = [cuda, cudnn, getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None)]
+    for switch in newer:
+        if hasattr(switch, "fp32_precision"):
+            switch.fp32_precision = "tf32" if on else "ieee"
+
+
+@contextmanager
+def tf32_off() -> Iterator[None]:
+    """Compute in float32 proper inside, as the reference does; afterwards as before."""
+    on = torch.backends.cuda.matmul.allow_tf32
+    set_tf32(on=False)
+    try:
+        yield
+    finally:
+        set_tf32(on=on)
 
 
 def current_flags() -> dict[str, Scalar]:

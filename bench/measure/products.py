@@ -116,6 +116,7 @@ _PRODUCTS: dict[str, _Operands] = {
     **{name: _Operands(left=0, right=1, flops=_attention_flops) for name in ATTENTION},
     "aten::mkldnn_rnn_layer": _Operands(left=0, right=1, flops=_recurrent_flops),
     "aten::_int_mm": _Operands(left=0, right=1),
+    "aten::_scaled_mm": _Operands(left=0, right=1),
     "aten::linear": _Operands(left=0, right=1, transposed=True),
     "aten::mkldnn_linear": _Operands(left=0, right=1, transposed=True),
     "mkldnn::_linear_pointwise": _Operands(left=0, right=1, transposed=True, may_add=True),

@@ -100,9 +100,12 @@ def _cuda_reader(device: torch.device) -> tuple[Callable[[float], DeviceState] |
     except pynvml.NVMLError as error:
         return None, f"NVML does not know this GPU ({error})"
 
+    reference = reference_work(1)  # what a CUDA row needs of the CPU is one thread that launches kernels
+
     def read(at: float) -> DeviceState:
         return DeviceState(
             at=at,
+            reference_seconds=reference.seconds(),
             clock_hz=ask(lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM) * 1e6),
             memory_clock_hz=ask(lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM) * 1e6),
             celsius=ask(lambda: float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))),

@@ -13,7 +13,8 @@ from typing import Any
 
 import models
 from bench.core import datasets
-from bench.core.budgets import BUDGETS, Budget, Language, Rows
+from bench.core.amounts import Budget, Language, Rows
+from bench.core.budgets import BUDGETS
 from bench.core.comparisons import COMPARISONS
 from bench.core.errors import InputError, unknown_name
 from bench.core.records import Scalar
@@ -24,7 +25,7 @@ from bench.plan.options import read
 from bench.plan.plan import ImageNetWeights, Plan, PromptText, UserNetwork, file_digest
 from bench.plan.values import split
 
-DEFAULT_BUDGET = {"cpu": "quick", "cuda": "full"}
+DEFAULT_BUDGET = {"cpu": "quick", "cuda": "gpu"}
 DATA_DIR = Path(__file__).resolve().parents[2] / "data"
 """Folder of data sets where none is named: the checkout's, wherever pytest was started."""
 
@@ -79,6 +80,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         train_images=values["train_images"],
         test_images=values["test_images"],
         case_timeout=values["case_timeout"],
+        minutes=values["minutes"],
         track=_track(values["track"]),
         sampling=_sampling(value_of),
     )

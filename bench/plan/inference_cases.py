@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import models
-from bench.core.budgets import FEATURE_SIDE, Language
+from bench.core.amounts import Language
+from bench.core.budgets import FEATURE_SIDE
 from bench.core.experiments import EXPERIMENTS, LANGUAGE_EXPERIMENTS
 from bench.core.precisions import BASELINE
 from bench.core.records import Case, Scalar

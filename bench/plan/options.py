@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bench.core.precisions import PRECISIONS
+from bench.core.precisions import COMPILED_MODES, PRECISIONS
 from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import TRACKERS
-from bench.plan.values import Parse, at_least, file, margin, names, numbers, path, seconds, statistics, weights
+from bench.plan.values import Parse, at_least, file, margin, minutes, names, numbers, path, seconds, statistics, weights
 
-MODES = ("eager", "compiled")
+MODES = ("eager", *COMPILED_MODES)
 FEWEST_NEW_TOKENS = 2
 """The first new token belongs to prefill: decoding is timed from there on."""
 
@@ -72,9 +72,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         name="--budget",
-        values="smoke (every path once; figures mean nothing), quick, full",
+        values="smoke (every path once; figures mean nothing), quick, gpu, full",
         help="how much is measured",
-        shown="full on CUDA, quick on CPU",
+        shown="gpu on CUDA, quick on CPU",
     ),
     Option(
         name="--models",
@@ -266,6 +266,14 @@ OPTIONS: tuple[Option, ...] = (
         shown=BUDGETS_OWN,
         type=float,
         parse=seconds,
+    ),
+    Option(
+        name="--minutes",
+        values="a number",
+        help="end after so many minutes: what tells the most is measured first, what does not fit is named",
+        shown="no limit",
+        type=float,
+        parse=minutes,
     ),
     Option(
         name="--max-drop",

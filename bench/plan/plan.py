@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import models
-from bench.core.budgets import Budget, Language, Layers, Rows
+from bench.core.amounts import Budget, Language, Layers, Rows
 from bench.core.records import Scalar
 from bench.core.workspace import sha256_of
 
@@ -105,6 +105,8 @@ class Plan:
     test_images: int | None = None
     """Images that judge accuracy, however long that takes, in place of what the budget allows."""
     case_timeout: float | None = None
+    minutes: float | None = None
+    """Minutes after which the run ends; None is no limit."""
     track: tuple[str, ...] = ()
     """Trackers that draw the curves of trainings: names in ``bench.core.workspace.TRACKERS``."""
 

@@ -76,6 +76,13 @@ def seconds(option: str, value: float) -> float:
     return value
 
 
+def minutes(option: str, value: float) -> float:
+    """A finite length of a run above 0."""
+    if not (value > 0 and math.isfinite(value)):
+        raise InputError(f"{option} {value:g} is no length of a run; give minutes above 0, like 3.")
+    return value
+
+
 def margin(option: str, value: str) -> str:
     """Margins of quality, as they were written."""
     margins_from(option, value)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import Unsupported
 from bench.measure.ceilings import TF32_CAPABILITY
+from bench.measure.machine import set_tf32
 from bench.precision.converted import Converted, Setting, layers_of, replace_module
 
 
@@ -34,8 +35,7 @@ def allow_tf32(device: torch.device) -> None:
         Unsupported: the GPU has no TF32.
     """
     need_capability(device, "TF32")
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.allow_tf32 = True
+    set_tf32(on=True)
 
 
 def as_type(network: nn.Module, setting: Setting, *, dtype: str) -> Converted:
@@ -96,7 +96,8 @@ class PackedInt8Linear(nn.Module):
     """Linear layer of int8 weights (outputs, inputs), symmetric, with one bfloat16 scale for each output.
 
     Maps bfloat16 (..., inputs) to bfloat16 (..., outputs). torch multiplies the weights as they are stored, by
-    ``aten::_weight_int8pack_mm``, which widens them in registers. Inductor replaces torchao's int8 weights by the same
+    ``aten::_weight_int8pack_mm``, which widens them in registers. On CUDA that kernel computes in float32, a thread an
+    output, which is slow for more than a few rows. Inductor replaces torchao's int8 weights by the same
     kernel where it recognises them; no well-kept library calls it outright on a CPU.
     """
 
@@ -128,7 +129,19 @@ def pack_linear_layers(network: nn.Module, keep: Any) -> None:
     """
     if not hasattr(torch, "_weight_int8pack_mm"):
         raise Unsupported(f"torch {torch.__version__} has no product of bfloat16 with packed int8 weights")
-    for name in layers_of(network, (nn.Linear,)):
+    names = layers_of(network, (nn.Linear,))
+    _try_packed_product(next(network.parameters()).device)
+    for name in names:
         linear: Any = network.get_submodule(name)
         if linear is not keep:
             replace_module(network, name, PackedInt8Linear(linear))
+
+
+def _try_packed_product(device: torch.device) -> None:
+    inputs = torch.zeros(1, 32, dtype=torch.bfloat16, device=device)
+    weight = torch.zeros(32, 32, dtype=torch.int8, device=device)
+    try:
+        torch._weight_int8pack_mm(inputs, weight, torch.ones(32, dtype=torch.bfloat16, device=device))
+    except NotImplementedError:
+        reason = f"torch {torch.__version__} has no product of bfloat16 with packed int8 weights on {device.type}"
+        raise Unsupported(reason) from None

@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 from torchao.quantization import (
+    Float8DynamicActivationFloat8WeightConfig,
+    Float8WeightOnlyConfig,
     Int4WeightOnlyConfig,
     Int8DynamicActivationInt8WeightConfig,
     Int8WeightOnlyConfig,
     IntxUnpackedToInt8Tensor,
+    PerRow,
     quantize_,
 )
 
@@ -20,6 +23,12 @@ from bench.core.errors import Unsupported
 from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of
 
 INT4_GROUP = 128
+FP8_CAPABILITY = (8, 9)
+"""First compute capability whose tensor cores multiply float8: Ada, then Hopper (torch._scaled_mm)."""
+FP8_MULTIPLE = 16
+"""torch._scaled_mm takes inputs and outputs in multiples of it only."""
+IN_BFLOAT16 = ("int4_weight_only", "fp8_dynamic", "fp8_weight_only")
+"""Kinds that compute in bfloat16, in which the whole network is held."""
 INT4_OUTPUTS = 16
 """Side by side in the packing of int4 weights for CPUs: layers of other numbers of outputs are left as they are."""
 INT8_ROWS = 16
@@ -28,15 +37,20 @@ INT8_ROWS = 16
 CONFIGURATIONS: dict[str, Callable[[], Any]] = {
     "int8_weight_only": lambda: Int8WeightOnlyConfig(set_inductor_config=False),
     "int8_dynamic": lambda: Int8DynamicActivationInt8WeightConfig(set_inductor_config=False),
+    "fp8_dynamic": lambda: Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False),
+    "fp8_weight_only": lambda: Float8WeightOnlyConfig(set_inductor_config=False),
 }
 
 
 def configuration_of(kind: str, device: torch.device, group: int = INT4_GROUP) -> Any:
-    """Configuration of torchao: ``int8_weight_only``, ``int8_dynamic``, or ``int4_weight_only`` in groups of ``group``.
+    """Configuration of torchao: one of ``CONFIGURATIONS``, or ``int4_weight_only`` in groups of ``group``.
 
     Raises:
         ImportError: this version of torchao has no int4 for CPUs.
+        Unsupported: the GPU has no float8.
     """
+    if kind.startswith("fp8"):
+        need_fp8(device)
     if kind != "int4_weight_only":
         return CONFIGURATIONS[kind]()
     if device.type == "cpu":
@@ -72,9 +86,7 @@ def int8_weights(network: nn.Module, setting: Setting) -> Converted:
 
 
 def linear(network: nn.Module, setting: Setting, *, kind: str) -> Converted:
-    """Convert linear layers by torchao: ``int8_weight_only``, ``int8_dynamic`` or ``int4_weight_only``.
-
-    Int4 computes in bfloat16, which the whole network is held in.
+    """Convert linear layers by torchao: one of ``CONFIGURATIONS``, or ``int4_weight_only``.
 
     Raises:
         Unsupported: the network has no linear layer that can be converted, or the packing needs another GPU.
@@ -82,10 +94,11 @@ def linear(network: nn.Module, setting: Setting, *, kind: str) -> Converted:
     names = layers_of(network, (nn.Linear,))
     if kind == "int8_dynamic" and setting.device.type == "cuda":
         names = _for_int8_tensor_cores(network, names, setting.batch_size)
-    dtype = torch.float32
+    dtype = torch.bfloat16 if kind in IN_BFLOAT16 else torch.float32
     if kind == "int4_weight_only":
-        dtype = torch.bfloat16
         names = _in_whole_groups(network, names)
+    if kind == "fp8_dynamic":
+        names = _for_fp8_products(network, names)
     network = network.to(setting.device, dtype)
     twins = _twins(network, names)
     first = {name for name, twin in twins.items() if twin is None}
@@ -124,6 +137,34 @@ def _for_int8_tensor_cores(network: nn.Module, names: list[str], rows: int) -> l
     if not fitting:
         raise Unsupported("no linear layer has inputs and outputs in multiples of 8, as int8 products on CUDA need")
     return fitting
+
+
+def _for_fp8_products(network: nn.Module, names: list[str]) -> list[str]:
+    layers: dict[str, Any] = {name: network.get_submodule(name) for name in names}
+    fitting = [
+        name
+        for name, layer in layers.items()
+        if layer.in_features % FP8_MULTIPLE == 0 == layer.out_features % FP8_MULTIPLE
+    ]
+    if not fitting:
+        raise Unsupported(
+            f"no linear layer has inputs and outputs in multiples of {FP8_MULTIPLE}, as fp8 products need"
+        )
+    return fitting
+
+
+def need_fp8(device: torch.device) -> None:
+    """Check that the GPU multiplies float8.
+
+    Raises:
+        Unsupported: it is older than Ada, or the device is no GPU.
+    """
+    if device.type != "cuda":
+        raise Unsupported("fp8 needs a GPU of compute capability 8.9 or later")
+    capability = torch.cuda.get_device_capability(device)
+    if capability < FP8_CAPABILITY:
+        found = ".".join(map(str, capability))
+        raise Unsupported(f"fp8 needs a GPU of compute capability 8.9 or later; this one has {found}")
 
 
 def _in_whole_groups(network: nn.Module, names: list[str]) -> list[str]:

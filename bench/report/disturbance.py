@@ -11,8 +11,8 @@ CONTENDED = 0.1
 """Cores that others may use beyond those that the case leaves idle: more makes its threads wait for one another."""
 DRIFT = 0.05
 """Relative change of the clock, from the first reading to the last, from which on a row is marked."""
-ORDINARY = ("ApplicationsClocksSetting", "UserDefinedClocks")
-"""Reasons of NVML's that are settings, not throttling."""
+ORDINARY = ("ApplicationsClocksSetting", "UserDefinedClocks", "SwPowerCap")
+"""Reasons of NVML's that are no faults: settings, and the power cap, which a GPU under load reaches as a rule."""
 
 
 def disturbances(repeats: Sequence[Measurement], cores: int, paces: Paces) -> str | None:

@@ -29,6 +29,7 @@ from bench.plan.plan import Plan
 from bench.run.cluster import ClusterRunner
 from bench.run.engine import Engine
 from bench.run.journal import Journal
+from bench.run.minutes import Minutes
 from bench.run.process import ProcessRunner
 from bench.run.requests import InlineRunner, LanguageFiles
 from bench.run.result import Elsewhere, ReplayClock, ResultFile, bare, summary
@@ -72,6 +73,7 @@ class BenchSession:
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._last_shown = 0.0
         self._closing: list[str] = []
+        self._items: Sequence[pytest.Item] = ()
         self._json = _result_file(config, disabled=self.disabled)
         results = self._json.folder
         runner = self._runner(results)
@@ -85,10 +87,12 @@ class BenchSession:
                 track=self.plan.track,
             ),
             journal=Journal(results / "journal.jsonl"),
-            case_timeout=lambda case: time_limit(self.plan, case),
+            case_timeout=self._limit,
             progress=self.show,
             artefact_of=self._artefact_of,
         )
+        asked = self.plan.minutes
+        self.minutes = Minutes(asked=asked, plan=self.plan, engine=self.engine) if asked else None
         if not self.listing:
             self._json.check()
             self._json.lock()
@@ -130,8 +134,10 @@ class BenchSession:
             item.add_marker(pytest.mark.benchmark(timer=self.clock))
         items.sort(key=_rank)
 
-    def prepare(self, items: Sequence[pytest.Item]) -> None:
+    def prepare(self, items: list[pytest.Item]) -> None:
         """Survey the machine, decode the data, try the user's networks, look into the journal.
+
+        With ``--minutes`` only the ``items`` that fit stay.
 
         Raises:
             InputError: one of them cannot be used.
@@ -148,14 +154,17 @@ class BenchSession:
             model_digests={name: digest for name, digest in fetched.items() if digest},
             sources={name: self.engine.sources.watch(map(Path, files)) for name, files in facts["networks"].items()},
         )
-        self.engine.sets = SetPlan(
-            asked=list(self._asked(items)), count=self.plan.sets, close=self.plan.budget.close_routes
-        )
         adoption = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
         for line in adoption.lines() if self.config.option.resume else ():
             self._write_line(line)
         if self.config.option.resume and self.config.option.profile:
             self._write_line("resuming: --profile traces what runs now, not what is taken")
+        if self.minutes:
+            self.minutes.plan = self.plan
+            chosen = self.minutes.choose(self._cases(items))
+            items[:] = [*chosen, *(item for item in items if not _is_case(item))]
+            self._write_line(self.minutes.line)
+        self._plan_sets(items)
         repaired = self.engine.journal.repair()  # not before: a run that does not begin leaves the journal as it is
         if repaired:
             self._write_line(repaired)
@@ -163,6 +172,21 @@ class BenchSession:
         if isinstance(self.engine.runner, ClusterRunner):
             self.engine.runner.ahead(self.engine.requests_ahead(self.engine.sets.asked))
         self._json.claim()
+
+    def _plan_sets(self, items: Sequence[pytest.Item]) -> None:
+        self._items = items
+        asked, close = list(self._asked(items)), self.plan.budget.close_routes
+        self.engine.sets = SetPlan(asked=asked, count=self.plan.sets, close=close)
+
+    def _limit(self, case: Case) -> float:
+        usual = time_limit(self.plan, case)
+        return self.minutes.limit(usual) if self.minutes else usual
+
+    def why_left_out(self, test: str) -> str | None:
+        """Reason why ``test``, whose turn it is, is not measured any more; None if it is."""
+        if self.minutes and self.minutes.late(test):
+            self._plan_sets([item for item in self._items if item.nodeid not in self.minutes.left_out])
+        return self.minutes.why_not(test) if self.minutes else None
 
     @property
     def failures(self) -> list[Failure]:
@@ -197,9 +221,13 @@ class BenchSession:
             "params": benchmark.params,
         }
         try:
-            return self.engine.run(case, needs, test, lambda outcome: self._replay(benchmark, outcome))
+            outcome = self.engine.run(case, needs, test, lambda outcome: self._replay(benchmark, outcome))
         except CodeChanged as error:
             pytest.exit(str(error), returncode=CODE_CHANGED)
+        if self.minutes and self.minutes.cut_off(benchmark.fullname, outcome):
+            del self.engine.outcomes[case.id]
+            pytest.skip(f"left out: {self.minutes.left_out[benchmark.fullname].reason}")
+        return outcome
 
     def facts(self) -> dict[str, Any]:
         """Facts about the run as a whole that are known before the first case."""
@@ -215,6 +243,7 @@ class BenchSession:
             if self.engine.language_files
             else [],
             "deselected": self.deselected,
+            **(self.minutes.facts() if self.minutes else {}),
             "fingerprint": self.engine.workspace.fingerprint,
             "max_drop": self.config.option.max_drop,
         }
@@ -265,7 +294,8 @@ class BenchSession:
         """Lines for the end of pytest's output."""
         adopted = len(self.engine.adoption.entries)
         taken = [f"resumed: took {self.engine.resumed} of {adopted} measurements"] if self.config.option.resume else []
-        return [*taken, *([NOTHING_WRITTEN] if self.disabled else []), *self._closing, *self._report()]
+        left_out = self.minutes.closing(self.config.invocation_params.args) if self.minutes else []
+        return [*taken, *left_out, *([NOTHING_WRITTEN] if self.disabled else []), *self._closing, *self._report()]
 
     def _report(self) -> list[str]:
         """Write the report beside the folder ``results`` that the JSON is in; lines of its first screen.
@@ -314,8 +344,7 @@ class BenchSession:
 
     def _write_line(self, line: str) -> None:
         with self._uncaptured():
-            reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-            if reporter:
+            if reporter := self.config.pluginmanager.get_plugin("terminalreporter"):
                 reporter.write_line(line)
 
     def _uncaptured(self) -> AbstractContextManager[None]:

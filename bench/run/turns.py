@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.core.budgets import Sampling
+from bench.core.amounts import Sampling
 from bench.core.experiments import EXPERIMENTS, sampling_of
 from bench.core.records import Case, Figure, Measurement, Peak, Turn, from_json
 from bench.core.turns import is_twin, reference_of

@@ -92,9 +92,9 @@ def _train_epoch(training: Training, run: Run, indices: Indices, epoch: int) -> 
         if time.perf_counter() >= next_line:
             next_line = time.perf_counter() + PROGRESS_SECONDS
             training.progress(_step_line(training, epoch, seen, time.perf_counter() - begin, last_loss))
-    training.watch()
     synchronize(device)
     seconds = time.perf_counter() - begin
+    training.watch()  # NVML takes milliseconds to answer
     if training.recipe.one_cycle is None:
         run.scheduler.step()
     results = {

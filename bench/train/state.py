@@ -18,7 +18,7 @@ from bench.measure.clock import synchronize
 from bench.train import checkpoint as checkpoints
 from bench.train.artefacts import fit
 from bench.train.checkpoint import Checkpoint, best_path
-from bench.train.step import Step, compile_now, lay_out, optimizer_of, optimizer_over
+from bench.train.step import Step, first_passes, lay_out, optimizer_of, optimizer_over
 from bench.train.training import Feed, Schedule, Training, feed_of
 
 RISE_FROM = 5.0
@@ -74,13 +74,17 @@ def begin(training: Training) -> Run:
 
 
 def compile_steps(training: Training, run: Run) -> float | None:
-    """Compile for whole batches and for the last one of an epoch, outside of every epoch's seconds."""
-    if not training.settings.compiled:
-        return None
-    training.progress(f"{training.name}: compiling")
+    """Run first passes with whole batches and with the last one of an epoch, outside of every epoch's seconds.
+
+    Returns the seconds of compiling; None where nothing is compiled.
+    """
+    compiled = training.settings.compiled
+    if compiled:
+        training.progress(f"{training.name}: compiling")
     images, size = training.schedule.images_per_epoch, training.recipe.batch_size
     sizes = {min(size, images), images % size} - {0, 1}
-    return compile_now(run.step, training.image_size, sorted(sizes, reverse=True))
+    seconds = first_passes(run.step, training.image_size, sorted(sizes, reverse=True))
+    return seconds if compiled else None
 
 
 def warm_up(training: Training, run: Run) -> None:

@@ -196,10 +196,11 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-def compile_now(step: Step, image_size: int, batch_sizes: Sequence[int]) -> float:
-    """Compile by a first forward and backward pass at each of ``batch_sizes``; return the seconds.
+def first_passes(step: Step, image_size: int, batch_sizes: Sequence[int]) -> float:
+    """Run forward and backward pass at each of ``batch_sizes`` for the first time; return the seconds.
 
-    Network and optimiser do not change.
+    It compiles, where the step is compiled, and lets cuDNN look for its fastest kernels. Network and optimiser do not
+    change.
     """
     begin = time.perf_counter()
     with evaluating(step.network, TestFaults(train_mode=True)):

@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bench.core.budgets import COMPILED_KINDS
+from bench.core.budgets import COMPILED_KINDS, COMPILED_LANGUAGE_KINDS
 from bench.core.experiments import LANGUAGE_EXPERIMENTS
-from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS
+from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
 from bench.core.records import Measurement, from_json
 from bench.plan.command_line import gpu_count
 
 ROOT = Path(__file__).resolve().parents[2]
-OF_A_GPU = [name for name in CLASSIFIER_PRECISIONS if "cuda" in PRECISIONS[name].devices]
+BATCH = 32
 ROWS = [
-    *((name, "eager") for name in OF_A_GPU),
-    *((name, "compiled") for name in COMPILED_KINDS if name in OF_A_GPU),
+    *((name, "eager") for name in CLASSIFIER_PRECISIONS if why_not(PRECISIONS[name], "cuda", "eager") is None),
+    *((name, "compiled") for name in COMPILED_KINDS if why_not(PRECISIONS[name], "cuda", "compiled") is None),
 ]
 """What the smoke budget times of ``cnn_small``."""
+
+RESULTS = os.environ.get("HALFBYTE_CUDA_RESULTS")
+"""Folder of files ``*.json`` of smoke runs on a GPU, brought from elsewhere; None runs the cases here."""
 
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.slow,
-    pytest.mark.skipif(gpu_count() == 0, reason="no CUDA GPU here"),
+    pytest.mark.skipif(
+        not RESULTS and gpu_count() == 0, reason="no CUDA GPU here, and no HALFBYTE_CUDA_RESULTS=folder"
+    ),
 ]
 
 
 @pytest.fixture(scope="module")
 def measurements(tmp_path_factory: pytest.TempPathFactory) -> list[Measurement]:
-    folder = tmp_path_factory.mktemp("cuda")
+    folder = Path(RESULTS).expanduser() if RESULTS else measured_here(tmp_path_factory.mktemp("cuda"))
+    files = sorted(folder.glob("*.json"))
+    assert files, f"{folder} holds no run.json of a GPU"
+    rows = [row for file in files for row in json.loads(file.read_text())["benchmarks"]]
+    found = [from_json(Measurement, row["extra_info"]) for row in rows]
+    assert {one.case.device.partition(":")[0] for one in found} == {"cuda"}
+    assert {one.case.budget for one in found} == {"smoke"}
+    return found
+
+
+def measured_here(folder: Path) -> Path:
+    """Folder of the JSON of a smoke run."""
     options = ["--budget", "smoke", "--device", "cuda", "--dataset", "mnist5k"]
     files = ["--data-dir", str(folder / "data"), "--benchmark-json", str(folder / "run.json")]
     command = [sys.executable, "-m", "pytest", "bench", "-p", "no:cacheprovider", *options, *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout
-    rows = json.loads((folder / "run.json").read_text())["benchmarks"]
-    return [from_json(Measurement, row["extra_info"]) for row in rows]
+    return folder
 
 
 def test_both_times_are_kept(measurements: list[Measurement]) -> None:
@@ -83,6 +99,8 @@ def test_every_precision_of_a_gpu_ran(measurements: list[Measurement], name: str
         for found in measurements
         if (found.case.experiment, found.case.model, found.case.precision, found.case.mode)
         == ("inference", "cnn_small", name, mode)
+        and found.case.batch_size == BATCH
+        and not found.case.option("twin")
     ]
     assert row.quality is not None
     if name not in ("fp32", "tf32"):
@@ -97,7 +115,8 @@ def test_every_language_experiment_ran(measurements: list[Measurement], name: st
     rows = [found for found in measurements if (found.case.experiment, found.case.precision) == (experiment, name)]
     assert [found for found in rows if found.case.mode == "eager"]
     compiled = [found for found in rows if found.case.mode == "compiled"]
-    assert bool(compiled) == (experiment == "decode" and PRECISIONS[name].library != "bitsandbytes")
+    compiles = name in COMPILED_LANGUAGE_KINDS and PRECISIONS[name].library != "bitsandbytes"
+    assert bool(compiled) == (experiment == "decode" and compiles)
     for found in compiled:
         assert found.cold.compile
 

@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from bench.core.precisions import COMPILED_MODES
 from bench.core.records import Case, Figure, Measurement
 from bench.core.turns import Turns
 from bench.core.workspace import Workspace
 from bench.experiments.language.generation import prompts_of, warm_up
 from bench.experiments.language.routes import LanguageRoute, route_of
 from bench.experiments.language.subject import measured, unwatched
-from bench.experiments.timing import peaks_of, samples_of, why_no_energy
+from bench.experiments.modes import graph_figures
+from bench.experiments.timing import peaks_of, replays, samples_of, why_no_energy
+from bench.measure import memory
 from bench.measure.energy import ENERGY_SECONDS, Reading, meter_of
 from bench.measure.state import Watch
 from bench.measure.trace import traced
@@ -65,7 +68,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         ran = route.ran(prompts)
         share = route.python_share(prompts, decoded.generations)
     usual = statistics.median(decoded.gaps)
-    compiling = sum(max(0.0, gap - usual) for gap in first.gaps) if case.mode == "compiled" else None
+    compiling = sum(max(0.0, gap - usual) for gap in first.gaps) if case.mode in COMPILED_MODES else None
     least = route.least_work(prompts)
     measurement = Measurement(
         **measured(
@@ -82,6 +85,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
                 **_figures(case, decoded, prompts.shape[1], tokens),
                 **({} if share.value is None else {"python_share": Figure(value=share.value, unit="share")}),
                 **least.figures,
+                **(graph_figures() if replays(case) else {}),
             },
             series={"block_seconds": decoded.block_seconds},
             absent={
@@ -90,6 +94,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
                 **({"energy_joules_per_item": reason} if reason else {}),
                 **({"python_share": share.problem} if share.problem else {}),
                 **least.absent,
+                **({"peaks.cuda_allocated": memory.REPLAYED} if replays(case) else {}),
                 **unwatched(watch),
             },
         )
@@ -103,11 +108,16 @@ def run(case: Case, workspace: Workspace) -> Measurement:
 def _decode(
     step: Callable[[], Generation], case: Case, watch: Watch, turns: Turns | None, device: torch.device
 ) -> Decoded:
-    """Time generations until the criterion is met. All have the same number of gaps and blocks."""
+    """Time generations until the criterion is met. All have the same number of gaps and blocks.
+
+    The first gap of a generation that replays CUDA graphs is left out: what prefill left is copied to their inputs.
+    """
     generations: list[Generation] = []
+    left_out = 1 if replays(case) else 0
 
     def gaps() -> tuple[float, ...]:
-        generations.append(step())
+        found = step()
+        generations.append(replace(found, gaps=found.gaps[left_out:]))
         return generations[-1].gaps
 
     found = samples_of(gaps, case, turns, watch, device)
@@ -145,7 +155,7 @@ def _energy(route: LanguageRoute, prompts: Tensor, tokens: int) -> tuple[float |
         return None, meter.why_absent
     firsts: list[Reading] = []
     total, steps, begin = 0.0, 0, time.perf_counter()
-    while meter.why_absent is None and time.perf_counter() - begin < ENERGY_SECONDS:
+    while meter.why_absent is None and time.perf_counter() - begin < ENERGY_SECONDS[route.device.type]:
         route.generate(prompts, tokens, lambda: firsts.append(meter.read()))
         total += meter.used(firsts[-1], meter.read()) or 0.0
         steps += tokens - 1

@@ -13,17 +13,18 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, CompileConfig
+from transformers import AutoTokenizer, CompileConfig, StaticCache
 from transformers.generation.streamers import BaseStreamer
 
 import models
 from bench.core.errors import InputError, Unsupported
+from bench.core.precisions import COMPILED_MODES
 from bench.core.records import Case, Figure, Measurement
 from bench.core.text import Text, load_text
 from bench.core.workspace import Workspace
 from bench.experiments.language.routes import route_of
 from bench.experiments.language.subject import Subject, folder_of, measured, unwatched
-from bench.experiments.modes import prepare_compiler
+from bench.experiments.modes import compiler_mode, prepare_compiler
 from bench.experiments.timing import peaks_of, samples_of
 from bench.measure.clock import CUDA_WARM_UP_SECONDS, now
 from bench.measure.state import Watch
@@ -76,6 +77,8 @@ def generate(
     """
     clock = TokenClock(prompts.device, at_first)
     ends = end_tokens(model)
+    if "past_key_values" in arguments:
+        arguments["past_key_values"].reset()
     begin = now(prompts.device)
     output = model.generate(
         prompts,
@@ -146,8 +149,9 @@ def end_tokens(model: Any) -> tuple[int, ...]:
 def cache_arguments(subject: Subject, case: Case, workspace: Workspace) -> dict[str, Any]:
     """Arguments of ``generate``: the usual cache, which grows; or, compiled, a static cache.
 
-    With a static cache, transformers compiles decode steps (prefill stays eager), its fastest way. Nothing is frozen,
-    since freezing would fold the places of the cache into constants.
+    With a static cache, transformers compiles decode steps (prefill stays eager), its fastest way. All generations
+    share one: a new one has new addresses, for which CUDA graphs would be recorded again. Nothing is frozen, since
+    freezing would fold the places of the cache into constants.
 
     Raises:
         Unsupported: nothing can be compiled here, or not with this quantisation.
@@ -158,10 +162,11 @@ def cache_arguments(subject: Subject, case: Case, workspace: Workspace) -> dict[
     if quantizer is not None and not quantizer.is_compileable:
         raise Unsupported(f"transformers compiles no decoding of models quantised by {subject.precision.library}")
     prepare_compiler(case, workspace, may_freeze=False)
+    config = CompileConfig(mode=compiler_mode(case.mode))
     on_cpu = subject.device.type == "cpu"
-    config = CompileConfig(mode="default" if on_cpu else "reduce-overhead")
     config._compile_all_devices = on_cpu  # type: ignore[assignment]  # without it a CPU silently stays eager
-    return {"cache_implementation": "static", "compile_config": config}
+    room = sum(int(case.option(name) or 0) for name in ("prompt_tokens", "new_tokens"))
+    return {"past_key_values": StaticCache(config=subject.model.config, max_cache_len=room), "compile_config": config}
 
 
 def check_compiled(subject: Subject, case: Case) -> None:
@@ -170,7 +175,7 @@ def check_compiled(subject: Subject, case: Case) -> None:
     Raises:
         Unsupported: it was not.
     """
-    if case.mode == "compiled" and getattr(subject.model, "_compiled_call", None) is None:
+    if case.mode in COMPILED_MODES and getattr(subject.model, "_compiled_call", None) is None:
         raise Unsupported("transformers did not compile the decoding of this model, and gives no reason")
 
 
@@ -242,7 +247,7 @@ def run_prefill(case: Case, workspace: Workspace) -> Measurement:
         TooLittleMemory: the model does not fit.
         Unsupported: it cannot be loaded at the case's precision in its runtime, or mode compiled was asked.
     """
-    if case.mode == "compiled":
+    if case.mode in COMPILED_MODES:
         raise Unsupported("transformers compiles decode steps only: prefill runs eagerly in every mode")
     route = route_of(case, workspace)
     prompts = prompts_of(case, workspace, route).to(route.device)

@@ -12,6 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import pipeline
 
 from bench.core.errors import Unsupported
+from bench.core.precisions import COMPILED_MODES
 from bench.core.records import Case, Cold, Figure
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import whats_converted
@@ -72,7 +73,7 @@ class TorchRoute:
             flops=2 * size.in_products * len(prompts),
             without=OF_ATTENTION,
         )
-        if self._case.mode == "compiled":
+        if self._case.mode in COMPILED_MODES:
             return Ran(coverage=ran.coverage, absent={**ran.absent, "compute": "traced as an eager step"})
         return ran
 
@@ -99,7 +100,7 @@ class TorchRoute:
         return Share(value=min(1.0, max(0.0, 1 - inside / steps / step)))
 
     def one_token(self, prompts: Tensor) -> Callable[[], object] | None:
-        if self._case.mode == "compiled":  # its step runs only inside of `generate`
+        if self._case.mode in COMPILED_MODES:  # its step runs only inside of `generate`
             return None
         kept = self.subject.model(prompts, use_cache=True).past_key_values
         return lambda: self.subject.model(prompts[:, -1:], past_key_values=kept, use_cache=True)

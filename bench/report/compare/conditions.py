@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.core.precisions import COMPILED_MODES
 from bench.core.records import Machine
 from bench.core.runtimes import RUNTIMES
 from bench.report.compare.matching import DIGESTS, PLACE, Entry, Pair
@@ -85,7 +86,7 @@ def _packages(pairs: Sequence[Pair]) -> list[str]:
             found.update(OF_LANGUAGE)
         if case.runtime != "torch":
             found.update(RUNTIMES[case.runtime].packages if case.runtime in RUNTIMES else ())
-        if case.mode == "compiled":
+        if case.mode in COMPILED_MODES:
             found.update(OF_COMPILED)
         if case.device != "cpu":
             found.update(OF_A_GPU)

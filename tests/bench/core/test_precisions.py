@@ -41,7 +41,15 @@ def test_what_runs_on_a_cpu_runs_there_in_one_mode_at_least(name: str) -> None:
     [
         ("tf32", "cpu", "eager", "tf32 runs on cuda only"),
         ("fp16", "cpu", "compiled", "fp16 runs on cuda only"),
-        ("int8_packed", "cuda", "eager", "int8_packed runs on cpu only"),
+        ("fp8_dynamic", "cpu", "eager", "fp8_dynamic runs on cuda only"),
+        (
+            "int8_dynamic",
+            "cuda:0",
+            "eager",
+            "run eagerly on CUDA, torchao formats the operands of each int8 product as text",
+        ),
+        ("bf16", "cpu", "reduce-overhead", "mode reduce-overhead replays CUDA graphs: it runs on cuda only"),
+        ("int8_static", "cuda", "max-autotune", "no kept route to int8 convolutions on CUDA is used"),
         ("int8_static", "cpu", "eager", "static int8 runs in int8 only when it is compiled"),
         ("int8_static", "cuda:1", "compiled", "no kept route to int8 convolutions on CUDA is used"),
     ],
@@ -63,3 +71,11 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_half_precision_counts_from_sixteen_bits_down() -> None:
     bits = {name: PRECISIONS[name].low_bits for name in ("bf16", "bf16_autocast", "int8_static", "nf4_weights")}
     assert bits == {"bf16": 16, "bf16_autocast": 16, "int8_static": 8, "nf4_weights": 8}
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "mode"),
+    [("int8_dynamic", "cuda", "compiled"), ("bf16", "cuda:1", "max-autotune"), ("int8_packed", "cuda", "eager")],
+)
+def test_what_runs_on_cuda_has_no_reason(name: str, device: str, mode: str) -> None:
+    assert why_not(PRECISIONS[name], device, mode) is None

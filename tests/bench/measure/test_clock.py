@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import statistics
 import time
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench.core.budgets import Sampling
+from bench.core.amounts import Sampling
 from bench.measure import clock
 
 CPU = torch.device("cpu")
@@ -162,3 +163,42 @@ def test_a_turn_has_three_calls_or_one_long_one(monkeypatch: pytest.MonkeyPatch)
     assert turn_of(0.02) == (3, 2)
     assert turn_of(0.03) == (3, 1)
     assert turn_of(0.06) == (1, 1)
+
+
+def test_samples_are_thinned_evenly_and_in_step() -> None:
+    many = [float(place) for place in range(80_000)]
+    kept = clock.thinned(many, clock.MOST_SAMPLES)
+    assert len(kept) == clock.MOST_SAMPLES
+    assert {later - earlier for earlier, later in itertools.pairwise(kept)} == {40.0}
+    assert clock.thinned([2 * one for one in many], clock.MOST_SAMPLES) == [2 * one for one in kept]
+    assert clock.thinned(many[:7], clock.MOST_SAMPLES) == many[:7]
+
+
+def test_a_short_call_keeps_few_samples_of_its_turn() -> None:
+    assert len(clock.turn(lambda: time.sleep(1e-4), CPU).seconds) <= clock.TURN_SAMPLES
+
+
+def test_cuda_samples_share_two_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+            made.append(self)
+
+        def record(self) -> None:
+            """Take no time."""
+
+        def elapsed_time(self, other: object) -> float:
+            assert [self, other] == made
+            return 2.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    clock._events.cache_clear()
+    try:
+        found = clock.latencies(lambda: None, torch.device("cuda"), rule(max_seconds=0.05), lambda: None)
+    finally:
+        clock._events.cache_clear()
+    assert len(made) == 2
+    assert found.device_seconds == (0.002,) * len(found.seconds)

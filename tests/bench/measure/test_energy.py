@@ -15,7 +15,7 @@ from bench.core.records import Case
 from bench.experiments import timing
 from bench.experiments.timing import why_no_energy
 from bench.measure import energy
-from bench.measure.energy import STOOD_STILL, Counter, Meter, meter_of
+from bench.measure.energy import STOOD_STILL, Counter, Meter, meter_of, metered
 
 CPU = torch.device("cpu")
 
@@ -139,11 +139,11 @@ class Work:
 def test_energy_is_that_of_calls_long_enough_and_of_each_item(monkeypatch: pytest.MonkeyPatch) -> None:
     work = Work()
     monkeypatch.setattr(timing, "meter_of", lambda device: Meter(counters=(Counter(joules=work.joules),)))
-    monkeypatch.setattr(timing, "ENERGY_SECONDS", 0.3)
+    monkeypatch.setitem(timing.ENERGY_SECONDS, "cpu", 0.3)
     found = timing.timed(work, case("inference"), throughput=True)
     assert found.energy(items_per_step=4) == pytest.approx(0.5)
     assert "energy_joules_per_item" not in found.absent(CPU)
-    begin, end = work.readings
+    begin, *_, end = work.readings
     assert 0.3 <= end - begin < 0.6
 
 
@@ -151,7 +151,7 @@ def test_nothing_but_calls_is_metered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Collecting Python's garbage takes tenths of a second of power."""
     work, collections = Work(), list[float]()
     monkeypatch.setattr(timing, "meter_of", lambda device: Meter(counters=(Counter(joules=work.joules),)))
-    monkeypatch.setattr(timing, "ENERGY_SECONDS", 0.0)
+    monkeypatch.setitem(timing.ENERGY_SECONDS, "cpu", 0.0)
 
     def seen(phase: str, info: dict[str, int]) -> None:
         collections.append(time.perf_counter())
@@ -161,7 +161,7 @@ def test_nothing_but_calls_is_metered(monkeypatch: pytest.MonkeyPatch) -> None:
         timing.timed(work, case("inference"), throughput=True)
     finally:
         gc.callbacks.remove(seen)
-    begin, end = work.readings
+    begin, *_, end = work.readings
     assert collections
     assert not [moment for moment in collections if begin <= moment <= end]
 
@@ -170,3 +170,31 @@ def test_without_blocks_there_is_no_energy() -> None:
     alone = timing.timed(lambda: torch.ones(1), case("layers"), throughput=False)
     assert alone.energy(2) is None
     assert "blocks" in alone.absent(CPU)["energy_joules_per_item"]
+
+
+@dataclass
+class Stepping:
+    """A counter that moves in steps of ten joules, one for each ten calls of a joule each."""
+
+    calls: int = 0
+
+    def work(self) -> int:
+        self.calls += 1
+        return 1
+
+    def joules(self) -> float:
+        return float(self.calls // 10 * 10)
+
+
+def test_a_metered_pass_begins_and_ends_at_a_step_of_the_counter() -> None:
+    stepping = Stepping(calls=7)
+    meter = Meter(counters=(Counter(joules=stepping.joules),))
+    joules, calls = metered(meter, stepping.work, 0.0)
+    assert (joules, calls) == (10.0, 10)
+
+
+def test_a_counter_that_does_not_move_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(energy, "STEP_SECONDS", 0.01)
+    joules, calls = metered(Meter(counters=(Counter(joules=lambda: 5.0),)), lambda: 1, 0.0)
+    assert joules is None
+    assert calls > 0

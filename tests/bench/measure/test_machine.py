@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,3 +76,22 @@ def test_the_device_is_read_now_and_then(monkeypatch: pytest.MonkeyPatch) -> Non
         watch()
     assert len(watch.states) == 1  # all within one interval
     assert watch.states[0].at < 0.2
+
+
+def test_both_switches_of_tf32_say_the_same() -> None:
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    newer: list[Any] = [cudnn, cudnn.conv, cudnn.rnn, matmul] if hasattr(cudnn, "conv") else []
+    for on in (True, False, True, False):
+        machine.set_tf32(on=on)
+        assert (matmul.allow_tf32, cudnn.allow_tf32) == (on, on)
+        assert {one.fp32_precision for one in newer} <= {"tf32" if on else "ieee"}
+
+
+def test_the_reference_of_a_tf32_row_is_computed_without_it() -> None:
+    machine.set_tf32(on=True)
+    try:
+        with machine.tf32_off():
+            assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        machine.set_tf32(on=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -154,3 +156,17 @@ def test_the_allocators_peak_is_what_is_held_at_once() -> None:
     assert peaks[0] == peaks[1]
     assert (peaks[0].phase, peaks[0].kind) == ("steady", "torch_allocated")
     assert 8_000_000 <= peaks[0].bytes < 8_000_100  # the number 1 is a tensor as well
+
+
+def test_a_replayed_graph_has_no_peak_of_the_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = ("cuda_allocated", "cuda_reserved", "device_process")
+
+    @contextmanager
+    def peak_of(phase: str, device: torch.device, found: list[Peak]) -> Iterator[None]:
+        yield
+        found.extend(Peak(phase="steady", kind=kind, bytes=1) for kind in kinds)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(memory, "peak_of", peak_of)
+    device = torch.device("cuda")
+    assert [peak.kind for peak in memory.steady_peaks(lambda: None, device)] == list(kinds)
+    assert [peak.kind for peak in memory.steady_peaks(lambda: None, device, replayed=True)] == list(kinds[1:])

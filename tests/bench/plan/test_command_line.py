@@ -62,7 +62,7 @@ def test_what_is_said_of_language_models_wins() -> None:
     [
         ({"device": "gpu"}, "unknown device 'gpu'. Known: auto, cpu, cuda, cuda:N"),
         ({"device": "cpu:1"}, "unknown device"),
-        ({"budget": "quik"}, "unknown budget 'quik'. Did you mean quick.*smoke, quick, full"),
+        ({"budget": "quik"}, "unknown budget 'quik'. Did you mean quick.*smoke, quick, gpu, full"),
         ({"models": "resnet18_cifr"}, "unknown model 'resnet18_cifr'. Did you mean resnet18_cifar.*cnn_small"),
         ({"models": ","}, "--models ',' names nothing"),
         ({"models": "nowhere.py:network"}, "nowhere.py"),
@@ -149,7 +149,7 @@ def test_cuda_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_budget_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command_line, "gpu_count", lambda: 1)
-    assert make(device="auto").budget.name == "full"
+    assert make(device="auto").budget.name == "gpu"
 
 
 def test_visible_devices_limit_the_count(monkeypatch: pytest.MonkeyPatch) -> None:

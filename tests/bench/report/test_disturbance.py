@@ -71,7 +71,7 @@ def test_throttling_is_named_once_and_settings_are_none(make: Any) -> None:
         DeviceState(at=1.0, throttle="SwPowerCap, HwSlowdown"),
         DeviceState(at=2.0, throttle="SwPowerCap"),
     )
-    assert told(make, readings) == "throttled: SwPowerCap, HwSlowdown"
+    assert told(make, readings) == "throttled: HwSlowdown"
     assert told(make, readings[:1]) is None
 
 

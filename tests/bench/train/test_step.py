@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.core.recipes import Recipe
 from bench.train.loop import train
+from bench.train.state import begin, compile_steps
 from bench.train.step import LARGEST_MAP, Settings, multiply_small_maps
 from bench.train.training import Schedule, Training
 
@@ -152,3 +153,15 @@ def test_large_maps_stay_and_so_do_state_dicts() -> None:
     assert LARGEST_MAP < 3 * 3
     assert seen.count == 1
     assert list(layer.state_dict()) == names
+
+
+def test_first_passes_come_before_the_first_epoch_and_change_nothing(make: Make) -> None:
+    training = make(schedule=Schedule(epochs=1, images_per_epoch=60))
+    run = begin(training)
+    shapes: list[int] = []
+    run.network.register_forward_hook(lambda module, inputs, output: shapes.append(len(inputs[0])))
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    assert compile_steps(training, run) is None
+    assert shapes == [8, 4]
+    assert all(torch.equal(value, before[name]) for name, value in run.network.state_dict().items())
+    assert all(parameter.grad is None for parameter in run.network.parameters())
