@@ -1,4 +1,4 @@
-"""A node of a cluster: runs requests in fresh processes, on files that are sent once for each content. Imports no Ray."""
+"""A node of a cluster: runs requests in fresh processes, on files sent once for each content. Imports no Ray."""
 
 from __future__ import annotations
 
