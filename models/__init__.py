@@ -1,4 +1,4 @@
-"""What the suite measures: image classifiers and language models, a table each. Importing it imports no torch."""
+"""Image classifiers and language models that the suite measures, a table each. Importing it imports no torch."""
 
 from __future__ import annotations
 
@@ -203,8 +203,8 @@ CLASSIFIERS: dict[str, ClassifierSpec] = {
 }
 
 FOUR_BITS_ALREADY = (
-    "the file is 4-bit already (GGUF Q4_1): fp32 is that file expanded, not the model as it was trained, so what "
-    "rounding costs is told against weights that were rounded before"
+    "the file is 4-bit already (GGUF Q4_1): fp32 is that file expanded, not the model as it was trained, so the "
+    "cost of rounding is relative to weights that were rounded before"
 )
 
 LANGUAGE_MODELS: dict[str, LanguageSpec] = {

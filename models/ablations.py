@@ -1,4 +1,4 @@
-"""What the notes say that helps a network, as networks with it and without it. No torch at import."""
+"""Parts that help a network by the notes, as networks with and without them. No torch at import."""
 
 from __future__ import annotations
 

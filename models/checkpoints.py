@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 State = Mapping[str, "torch.Tensor"]
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "_forward_module.")
-"""What DataParallel, torch.compile, Lightning and usual trainers put before every name."""
+"""Prefixes that DataParallel, torch.compile, Lightning and usual trainers put before every name."""
 AVERAGED = "ema"
 """Part of the key under which trainers keep running means of weights, which they mean to be used."""
 COUNTER = "num_batches_tracked"
@@ -33,7 +33,7 @@ class Weights:
 
     state: State
     said: tuple[str, ...] = ()
-    """What was taken, stripped and left out, a clause each."""
+    """Clauses on what was taken, stripped and left out."""
 
 
 def split_key(given: str) -> tuple[Path, str | None]:
@@ -46,7 +46,7 @@ def split_key(given: str) -> tuple[Path, str | None]:
 
 
 def read_weights(path: Path) -> Any:
-    """What is in ``path``, its tensors on the CPU: a file of torch.save, safetensors, or the index of shards of either.
+    """Content of ``path``, its tensors on the CPU: a file of torch.save, safetensors, or the index of shards of either.
 
     Raises:
         ModelError: the file is missing, truncated, or holds more than tensors and plain values.
@@ -70,8 +70,8 @@ def read_weights(path: Path) -> Any:
         if objects:
             raise ModelError(_unsafe(path, objects)) from error
         raise ModelError(
-            f"{path} is truncated or no PyTorch file of tensors and plain values ({reason(error)[:160]}): "
-            "write it again with torch.save(model.state_dict(), …), or remove it"
+            f"{path} is truncated or no PyTorch file of tensors and plain values ({reason(error)[:160]}). "
+            "Write it again with torch.save(model.state_dict(), …), or remove it"
         ) from error
 
 
@@ -108,7 +108,7 @@ def find_weights(content: Any, own: State, source: str, key: str | None = None) 
 
 
 def fits(state: State, own: State) -> bool:
-    """Whether names are the same, counters of batches apart."""
+    """True if the names are the same, except counters of batches."""
     return _countless(state) == _countless(own)
 
 

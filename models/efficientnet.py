@@ -27,7 +27,7 @@ STAGES = (
 )
 STEM, HEAD = 32, 1280
 EPSILON, MOMENTUM = 1e-3, 0.01
-"""Of batch norm, as TensorFlow's weights were trained with."""
+"""Constants of batch norm that TensorFlow's weights were trained with."""
 DROPOUT = 0.2
 
 

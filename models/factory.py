@@ -23,7 +23,7 @@ CLASS_ARGUMENTS = ("num_classes", "classes")
 
 
 class ModelError(ValueError):
-    """A network cannot be had as it was asked for. The message is one line: what was given, why not, what to do."""
+    """A network cannot be built as asked. The message is one line: the input, the reason and the remedy."""
 
 
 def reason(error: BaseException) -> str:
@@ -33,7 +33,7 @@ def reason(error: BaseException) -> str:
 
 
 def is_file(target: str) -> bool:
-    """Whether the part of a reference before the colon names a Python file, not a module."""
+    """True if the part of a reference before the colon names a Python file, not a module."""
     return target.endswith(".py")
 
 
@@ -152,7 +152,7 @@ def _beside(target: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Turns whatever the user's code raises into one line. A script that ends itself (argparse) is told as well."""
+    """Turn an error of the user's code into one line; a script that ends itself (argparse) gets one as well."""
     try:
         yield
     except (MemoryError, ModelError):

@@ -1,4 +1,4 @@
-"""What a language model is to the suite: a name, and where its files come from. No torch at import."""
+"""Specification of a language model: a name, and where its files come from. No torch at import."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class LanguageSpec:
     """Keep only so many of its layers; None is all of them."""
     summary: str
     caveat: str | None = None
-    """What every figure of it has to be read with."""
+    """Warning for every figure of this model; None if it needs none."""
 
     @property
     def random(self) -> bool:
-        """Whether its weights are drawn: then nothing that it says means anything."""
+        """True if its weights are drawn at random: its text then means nothing."""
         return self.origin == "random"
 
 

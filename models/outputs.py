@@ -1,4 +1,4 @@
-"""What a network returns, made one tensor of logits; and networks made whole before they are used. Imports torch."""
+"""Outputs of a network as one tensor of logits; and networks made whole before they are used. Imports torch."""
 
 from __future__ import annotations
 

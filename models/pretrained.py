@@ -79,12 +79,12 @@ def packaged_file(pretrained: Pretrained) -> Path:
 
 
 def is_pretrained(reference: str) -> bool:
-    """Whether a reference to a network names timm's or Hugging Face's."""
+    """True if a reference names a network of timm's or Hugging Face's."""
     return reference.startswith(("timm:", "hf:"))
 
 
 def published(network: str, factory: str, weights: str) -> bool:
-    """Whether ``weights`` means torchvision's own of this network: a name like DEFAULT, or a file named as theirs."""
+    """True if ``weights`` means torchvision's own of this network: a name like DEFAULT, or a file named as theirs."""
     if not factory.startswith(("torchvision.models:", "models.vision_zoo:")):
         return False
     if re.fullmatch(r"[A-Z][A-Z0-9_]*", weights):

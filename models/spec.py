@@ -1,4 +1,4 @@
-"""What a classifier is to the suite: where it is built, for which images, with how many outputs. No torch at import."""
+"""Specification of a classifier: where it is built, for which images, with how many outputs. No torch at import."""
 
 from __future__ import annotations
 

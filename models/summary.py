@@ -1,4 +1,4 @@
-"""What a network consists of: its size in a row, its layers in a table."""
+"""Summary of a network: its size in a row, its layers in a table."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What one network weighs and what one image costs in it."""
+    """Size of one network, and the cost of one image in it."""
 
     parameters: int
     multiply_adds: int
-    """Of convolutions and matrix products, for one image."""
+    """Multiply-adds of convolutions and matrix products, for one image."""
     weight_bytes: int
     """Parameters and buffers as they are stored."""
 

@@ -24,6 +24,8 @@ FEATURE_SIDE = 16
 
 NOTES_CLASSIFIERS = ("cnn_small", "cnn_vgg", "resnet_custom", "resnet14_cifar", "resnet18_cifar")
 PRETRAINED_CLASSIFIERS = ("efficientnet_lite0",)
+LARGE_BATCHES = ("resnet14_cifar", "resnet18_cifar")
+"""Networks that ``quick`` times at batch 32 as well: each group of rows costs it half a minute."""
 TORCHVISION_CLASSIFIERS = (
     "resnet18",
     "alexnet",
@@ -113,26 +115,42 @@ BUDGETS: dict[str, Budget] = {
         held_out=("cnn_small",),
         untrained=PRETRAINED_CLASSIFIERS,
         rows=(
-            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(32, 1), models=NOTES_CLASSIFIERS),
+            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(1,), models=NOTES_CLASSIFIERS),
+            Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(32,), models=LARGE_BATCHES),
+            # Ten seconds of compiling a row and batch size: only where convolutions leave most to gain.
             Rows(
                 precisions=("fp32", "bf16", "int8_static"),
                 modes=("compiled",),
                 batch_sizes=(32, 1),
+                models=("resnet18_cifar",),
+            ),
+            Rows(
+                runtime="onnxruntime",
+                precisions=("int8_static",),
+                modes=NATIVE_MODE,
+                batch_sizes=(1,),
                 models=NOTES_CLASSIFIERS,
             ),
             Rows(
                 runtime="onnxruntime",
                 precisions=("int8_static",),
                 modes=NATIVE_MODE,
-                batch_sizes=(32, 1),
+                batch_sizes=(32,),
+                models=LARGE_BATCHES,
+            ),
+            Rows(
+                runtime="openvino",
+                precisions=("bf16", "int8_static"),
+                modes=NATIVE_MODE,
+                batch_sizes=(1,),
                 models=NOTES_CLASSIFIERS,
             ),
             Rows(
                 runtime="openvino",
                 precisions=("bf16", "int8_static"),
                 modes=NATIVE_MODE,
-                batch_sizes=(32, 1),
-                models=NOTES_CLASSIFIERS,
+                batch_sizes=(32,),
+                models=LARGE_BATCHES,
             ),
             # Trained by others, and judged by what it says of photographs.
             Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(1,), models=PRETRAINED_CLASSIFIERS),
@@ -147,12 +165,12 @@ BUDGETS: dict[str, Budget] = {
             Rows(
                 precisions=("int8_bnb", "nf4", "nf4_weights"),
                 modes=("eager",),
-                batch_sizes=(32, 1),
+                batch_sizes=(1,),
                 models=("cnn_vgg",),
             ),
         ),
         layers=Layers(
-            widths={"linear": (256, 2048), "conv3x3": (128,)},
+            widths={"linear": (2048,)},
             precisions=("fp32", "int8_weights", "nf4_weights", "int8_bnb"),
             modes=("eager",),
             batch_sizes=(128, 1),

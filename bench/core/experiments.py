@@ -28,13 +28,13 @@ class Experiment:
     cases: str
     """Module ``bench/<cases>.py`` whose test function names these cases."""
     section: str
-    """Section of the report that shows its rows."""
+    """Name of its rows' section in the report."""
     group: str
     """Table of pytest-benchmark's for its rows: fields of the case fill the braces."""
     sampling: Callable[[Budget], Sampling] | None = None
     """Its stopping rule in a budget. None: its work is fixed, so are its samples."""
     takes_turns: bool = False
-    """Whether its routes are measured in sets of processes that take turns: see ``bench.run.turns``."""
+    """True if its routes are measured in sets of processes that take turns: see ``bench.run.turns``."""
     shrinks: bool = False
     """True if half the batch is tried when memory is short. False if the batch size changes the result."""
     answers: bool = False

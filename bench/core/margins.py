@@ -18,12 +18,18 @@ class Margins:
     perplexity: float = 0.02
 
     @property
+    def points(self) -> str:
+        """Margin of accuracy in words: ``1 point``, ``0.5 points``."""
+        number = f"{100 * self.accuracy:g}"
+        return f"{number} point" if number == "1" else f"{number} points"
+
+    @property
     def text(self) -> str:
-        return f"{100 * self.accuracy:g} points of accuracy, {100 * self.perplexity:g} % of perplexity"
+        return f"{self.points} of accuracy, {100 * self.perplexity:g} % of perplexity"
 
 
 def margins_from(option: str, text: str) -> Margins:
-    """``POINTS`` of accuracy, or ``POINTS/PERCENT`` of perplexity besides; alone it allows twice as many per cent.
+    """``POINTS`` of accuracy, or ``POINTS/PERCENT`` with perplexity; ``POINTS`` alone allows twice as many per cent.
 
     Raises:
         InputError: the text is neither.

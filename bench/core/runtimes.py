@@ -28,12 +28,12 @@ class Runtime:
 
     name: str
     title: str
-    """Name as its makers write it."""
+    """Name as its developers write it."""
     summary: str
     classifiers: tuple[str, ...] = ()
-    """Precisions that it runs image classifiers at, names in ``PRECISIONS``. Empty: it takes none."""
+    """Precisions of image classifiers in it, names in ``PRECISIONS``; empty if it runs no classifier."""
     languages: tuple[str, ...] = ()
-    """Precisions that it runs language models at."""
+    """Precisions of language models in it, names in ``PRECISIONS``; empty if it runs no language model."""
     devices: tuple[str, ...] = ("cpu",)
     modes: tuple[str, ...] = (NATIVE,)
     packages: tuple[str, ...] = ()

@@ -50,5 +50,5 @@ def reference_of(case: Case) -> Case:
 
 
 def is_twin(case: Case) -> bool:
-    """Whether ``case`` runs its route once more."""
+    """True if ``case`` runs its route once more."""
     return bool(case.option(TWIN))

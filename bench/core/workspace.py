@@ -56,9 +56,9 @@ class Workspace:
     set_number: int = 0
     """Number of the set that a worker belongs to, from 0: later ones use again what the first one compiled."""
     turns: Turns | None = None
-    """Who calls a worker to its turns; None where a case is timed in one stretch."""
+    """Caller of a worker to its turns; None where a case is timed in one stretch."""
     spent: Callable[[Path], None] = _remove
-    """Told of a file that is of no use once the outcome of the case is kept: the engine removes it after that."""
+    """Takes a file that is of no use once the outcome of the case is kept: the engine removes it after that."""
 
     @property
     def artefacts(self) -> Path:

@@ -128,7 +128,7 @@ def _counts(subject: Subject) -> dict[str, Figure]:
 
 
 def _surprises(subject: Subject, ran: Ran, judged: Quality | None, case: Case) -> tuple[str, ...]:
-    """What ran otherwise than the row says, and accuracy that no trained network has."""
+    """Notes on arithmetic other than the row's precision, and on accuracy that no trained network has."""
     notes = []
     if case.precision == BASELINE and ran.compute not in (None, "float32"):
         notes.append(f"this row is {BASELINE}, and most of it ran in {ran.compute}: the network rounds by itself")

@@ -25,7 +25,7 @@ from bench.runtimes.route import Order, Prepare, Ran, Run
 
 
 def preparer(precision: Precision) -> Prepare:
-    """What brings a network to ``precision`` and its device.
+    """Function that brings a network to ``precision`` and its device.
 
     It raises ``Unsupported`` where the network cannot be converted, or this machine cannot run the result.
     """

@@ -32,17 +32,17 @@ COMPILES_ITSELF = "this network compiles itself by torch.compile: its eager rows
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What is known of a network from one run of it as it was given."""
+    """Facts about a network from running it as it was given."""
 
     parameters: int
     flops_per_image: int
     flops_doubtful: str | None
-    """Why the FLOPs cannot be relied on; None where a trace agrees with them."""
+    """Reason why the FLOPs cannot be relied on; None where a trace agrees with them."""
     random: bool
-    """Whether two calls on one batch differ."""
+    """True if two calls on one batch differ."""
     notes: tuple[str, ...] = ()
     weights: Mapping[str, Tensor] = field(default_factory=dict)
-    """What each layer multiplies by, by its name."""
+    """Weight of each layer, by the layer's name."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """Layers whose weight is read outside of their own forward, and what reads it."""
 
@@ -63,8 +63,8 @@ def look_at(build: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> Ref
     """Run what ``build`` makes on two images of noise, several times.
 
     Args:
-        build: makes the network with its weights, in evaluation mode and settled: the same one at every call.
-        image_shape: of one image, without the batch.
+        build: makes the network with its weights, settled and in evaluation mode; every call makes the same one.
+        image_shape: shape of one image, without the batch.
     """
     flops = products.flops_of_network(build, image_shape)
     network = build()
@@ -89,7 +89,7 @@ def look_at(build: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> Ref
 def _same(first: Any, second: Any) -> bool:
     """Alike to rounding: threads may add in another order."""
     if not isinstance(first, Tensor) or not isinstance(second, Tensor):
-        return True  # whoever tries the network tells what it returns
+        return True  # the trial of the network names what it returns
     return torch.allclose(first.float(), second.float(), rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
@@ -106,7 +106,7 @@ class Columns:
     """None: output i is class i, whatever outputs follow."""
     said: tuple[str, ...] = ()
     why_not_judged: str | None = None
-    """Why no outputs stand for the classes; None where some do."""
+    """Reason why no outputs stand for the classes; None where some do."""
 
     def fewest(self, classes: int) -> int:
         """Outputs that a network has to have, for a data set of ``classes``."""

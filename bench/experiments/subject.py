@@ -54,7 +54,7 @@ class Subject:
     flops_doubtful: str | None
     """Reason why the FLOPs cannot be relied on; None where a trace agrees with them."""
     random: bool
-    """Whether two calls of the unconverted network on one batch differ."""
+    """True if two calls of the unconverted network on one batch differ."""
     notes: tuple[str, ...]
     """Facts to read with every figure of this network."""
     columns: Columns
@@ -156,7 +156,7 @@ def _settled(network: nn.Module, case: Case, dataset: ImageDataset) -> tuple[str
 
 
 def is_grey(dataset: ImageDataset) -> bool:
-    """Whether the images have no colour: three channels alike, by their statistics and by the first few."""
+    """True if the images have no colour: three channels alike, by their statistics and by the first few."""
     few = dataset.test.images[:GREY_IMAGES]
     alike = len(set(dataset.mean)) == len(set(dataset.std)) == 1
     return alike and bool((few == few[..., :1]).all())
@@ -229,7 +229,7 @@ def build(case: Case, dataset: ImageDataset, *, pretrained: bool = True, adapted
 
 
 def _is_foreign(spec: models.ClassifierSpec) -> bool:
-    """Whether others wrote the network, who may return something else than logits."""
+    """True if the network is not of this suite: it may return something else than logits."""
     return spec.group in ("user", "pretrained")
 
 
@@ -273,7 +273,7 @@ def dataset_of(workspace: Workspace) -> ImageDataset:
 
 
 def _about_normalization(case: Case, spec: models.ClassifierSpec, normalize: Normalization | None) -> tuple[str, ...]:
-    """What the images of a user's own weights are normalised by, where that was not said on the command line."""
+    """Note on the normalisation of images for a user's own weights, where the command line does not give it."""
     if not case.option("weights") or case.option("normalize") or spec.pretrained:
         return ()
     return (

@@ -36,7 +36,7 @@ class Timed:
     """Joules of one call; None with the reason in ``why_no_energy``."""
     why_no_energy: str | None
     replayed: bool = False
-    """Whether a step replays CUDA graphs."""
+    """True if a step replays CUDA graphs."""
 
     @property
     def typical(self) -> float:
@@ -206,11 +206,10 @@ def samples_of(
 
 
 def replays(case: Case) -> bool:
-    """Whether a step of ``case`` replays CUDA graphs."""
+    """True if a step of ``case`` replays CUDA graphs."""
     return case.mode in GRAPH_MODES
 
 
 def fewest_bytes(weights: int, inputs: Tensor, output: Tensor) -> Figure:
-    """What a step has to move at least: ``weights`` bytes as stored and inputs read, outputs written, nothing in
-    between."""
+    """Bytes that a step has to move at least: ``weights`` bytes as stored and inputs read, outputs written."""
     return Figure(value=weights + inputs.nbytes + output.nbytes, unit="B", exact=True)

@@ -244,7 +244,7 @@ def flops_of_network(build: Callable[[], nn.Module], image_shape: tuple[int, ...
 
 
 def disagreement(network: nn.Module, image_shape: tuple[int, ...], flops: int) -> str | None:
-    """Why ``flops`` cannot be said of ``network``: what a trace of one black image names differs; None if it agrees."""
+    """Reason why ``flops`` is doubtful: a trace of one black image counts otherwise. None if it agrees."""
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     image = torch.zeros(1, *image_shape, device=device)
     with torch.no_grad():

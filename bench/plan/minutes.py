@@ -116,7 +116,7 @@ class Wanted:
     seconds: float
     """Expected, without the training whose weights it needs."""
     measured: bool = False
-    """Whether an earlier run measured it, so that it costs nothing."""
+    """True if an earlier run measured it, so that it costs nothing."""
     training: str | None = None
     """Id of the training that has to run before it; None where its weights are there, or it needs none."""
     training_seconds: float = 0.0

@@ -29,7 +29,7 @@ class UserNetwork:
 
     @property
     def options(self) -> dict[str, Scalar]:
-        """As options of a case."""
+        """Its fields as options of a case."""
         named = {
             "classes": self.classes,
             "normalize": self.normalize,
@@ -61,7 +61,7 @@ class ImageNetWeights:
 
     @property
     def options(self) -> dict[str, Scalar]:
-        """As options of a case."""
+        """Its fields as options of a case."""
         return {"imagenet_weights": str(self.file), "imagenet_digest": self.digest}
 
 

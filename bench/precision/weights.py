@@ -76,7 +76,7 @@ def _fold_hooks(module: nn.Module) -> Iterator[str]:
 
 
 def _forget_spectral_hooks(module: nn.Module, hook: SpectralNorm) -> None:
-    """What old spectral norm does as a state dict is saved or loaded: its tensors are gone."""
+    """Remove the hooks of old spectral norm on saving and loading a state dict: its tensors are gone."""
     for hooks in (module._state_dict_hooks, module._load_state_dict_pre_hooks):
         for key, value in list(hooks.items()):
             if getattr(getattr(value, "hook", value), "fn", None) is hook:
@@ -197,7 +197,7 @@ def check_readers(network: nn.Module, elsewhere: Mapping[str, str], precision: P
 
 
 def _harmless(func: Callable[..., Any]) -> bool:
-    """Whether ``func`` only asks what a tensor is like: its properties' getters, sizes and kinds."""
+    """True if ``func`` only asks what a tensor is like: its properties' getters, sizes and kinds."""
     return getattr(func, "__name__", "") in {"__get__", "dim", "size", "numel", "is_floating_point", "is_complex"}
 
 
@@ -296,7 +296,7 @@ def _floating(tensor: Tensor) -> Tensor | None:
 
 
 def bound(weight: Tensor, kind: str) -> Tensor:
-    """How far each weight may be off, rounded to ``kind``: int8, int4, or a format of floating point."""
+    """Largest error of each weight when rounded to ``kind``: int8, int4, or a format of floating point."""
     rows = weight.reshape(len(weight), -1).abs().amax(1).view(-1, *[1] * (weight.ndim - 1))
     if kind == "int8":
         return SLACK * rows / 127 / 2 + weight.abs() * 2**-8 + 1e-7  # bitsandbytes rounds to float16 before

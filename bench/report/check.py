@@ -1,4 +1,4 @@
-"""Is every committed report, byte for byte, what its results produce?"""
+"""Check that every committed report is, byte for byte, what its results produce."""
 
 from __future__ import annotations
 

@@ -55,17 +55,17 @@ class Judged:
 
 def judged_claims(content: Content) -> Judged:
     """Claims of quantisation, then of training."""
-    found: list[Claim] = []
+    claims: list[Claim] = []
     unjudged: list[str] = []
     for name, judge in CLAIMS.items():
-        told = judge(content, name)
-        found += told
-        unjudged += [] if told else [name]
-    return Judged(claims=tuple(found), open=tuple(unjudged))
+        judged = judge(content, name)
+        claims += judged
+        unjudged += [] if judged else [name]
+    return Judged(claims=tuple(claims), open=tuple(unjudged))
 
 
 def _family(results: Sequence[Result], bits: int) -> list[Result]:
-    """Without results that also move the rest of the network to 16 bits: their gain is not of the weights alone."""
+    """Results at ``bits``, except those that move the rest of the network to 16 bits: their gain has two causes."""
     return [
         one
         for one in results
@@ -77,22 +77,22 @@ def _family(results: Sequence[Result], bits: int) -> list[Result]:
 
 
 def smaller(content: Content, claim: str) -> list[Claim]:
-    """Bytes stored, which are exact, and beside them what is in use in a step."""
-    found = []
+    """Claims on bytes stored, which are exact, and on bytes in use in a step."""
+    claims = []
     for kind, results in (("classifiers", content.of("inference")), ("language models", content.of("decode"))):
         for bits in FAMILIES:
-            known = [one for one in _family(results, bits) if one.beside.weights is not None]
-            stored = grouped(known, lambda one: (*one.network, one.case.runtime, one.case.precision)).values()
+            rows = [one for one in _family(results, bits) if one.beside.weights is not None]
+            stored = grouped(rows, lambda one: (*one.network, one.case.runtime, one.case.precision)).values()
             ratios = [members[0].beside.weights or 0.0 for members in stored]
             if not ratios:
                 continue
-            used = [one.beside.memory for one in known if one.beside.memory is not None]
-            lower = sum(share < 1 for share in used)
-            shown = f"stored {ranged([100 * ratio for ratio in ratios])} % of fp32's"
-            shown += f"; in use lower in {lower} of {counted(len(used), 'row')}" if used else ""
+            in_use = [one.beside.memory for one in rows if one.beside.memory is not None]
+            saving = sum(ratio < 1 for ratio in in_use)
+            evidence = f"stored {ranged([100 * ratio for ratio in ratios])} % of fp32's"
+            evidence += f"; in use lower in {saving} of {counted(len(in_use), 'row')}" if in_use else ""
             verdict = _holds(sum(ratio < 1 for ratio in ratios), len(ratios))
-            found.append(Claim(claim=claim, about=f"{bits}-bit {kind}", verdict=verdict, shown=shown))
-    return found
+            claims.append(Claim(claim=claim, about=f"{bits}-bit {kind}", verdict=verdict, shown=evidence))
+    return claims
 
 
 def runs_faster(content: Content, claim: str) -> list[Claim]:

@@ -94,5 +94,5 @@ class Content:
 
 
 def first_rows(rows: Sequence[Result]) -> tuple[tuple[Result, ...], int]:
-    """As many rows as a table holds, and how many are left out."""
+    """The rows that a table has room for, and the number of those left out."""
     return tuple(rows[:MOST_ROWS]), max(0, len(rows) - MOST_ROWS)

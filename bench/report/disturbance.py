@@ -1,4 +1,4 @@
-"""Who and what disturbed a row while its samples were taken, by the readings of the device between them."""
+"""Disturbances of a row while its samples were taken, by the readings of the device between them."""
 
 from __future__ import annotations
 

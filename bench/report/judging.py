@@ -44,7 +44,7 @@ class Judgement:
 
 
 def margins_of(runs: Sequence[Run], given: str | None = None) -> Margins:
-    """As asked for, else as the first run that names them, else the defaults.
+    """The margins asked for, else those of the first run that names them, else the defaults.
 
     Raises:
         InputError: the text is not ``POINTS`` or ``POINTS/PERCENT``.

@@ -174,6 +174,6 @@ def _route(result: Result) -> Route:
 
 
 def _count(result: Result, name: str) -> int:
-    """As asked for, else as measured."""
+    """Count that was asked for, else the measured one."""
     asked = result.option(name)
     return int(asked if asked is not None else result.figure(name) or 0)

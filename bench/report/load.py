@@ -99,7 +99,7 @@ class Run:
     language_models: tuple[LanguageModelFacts, ...] = ()
     texts: tuple[TextFacts, ...] = ()
     max_drop: str | None = None
-    """As ``--max-drop`` of the run says it; None where it was not given."""
+    """Text of the run's ``--max-drop``; None where it was not given."""
 
     @property
     def experiments(self) -> frozenset[str]:

@@ -51,7 +51,7 @@ class Quantity:
     ends: tuple[str, str] | None = None
     """Names of the ends of its 95 % interval in measurements.csv."""
     unit: str = ""
-    """As printed. measurements.csv is in SI units."""
+    """Unit as printed; measurements.csv is in SI units."""
     better: Better | None = None
     scale: float = 1.0
     """Printed value of 1 in SI units."""

@@ -64,7 +64,7 @@ class Group:
     classes: int
     """Classes of the data set; 0 where the file does not say."""
     incomparable: str | None
-    """Reason why a difference to the published figure would mean nothing; None where it does mean something."""
+    """Reason why our figure cannot be compared with the published one; None where it can."""
 
     @property
     def first(self) -> Result:
@@ -107,7 +107,7 @@ class Group:
         return _accuracy([one.figure(name) for one in self.results], self.test_images)
 
     def to_published(self) -> Estimate | None:
-        """As the note measured, less the published figure, which is of one seed and of test images like ours."""
+        """Accuracy measured as the note does, less the published figure of one seed and as many test images."""
         if not self.as_noted or not self.published or self.published.accuracy is None or self.incomparable:
             return None
         binomial = binomial_error(self.published.accuracy, CIFAR10_TEST_IMAGES)

@@ -23,13 +23,13 @@ class Interval:
     high: float
 
     def error(self, value: float) -> float:
-        """The longer side of the interval around ``value``: what stands after ±."""
+        """Longer side of the interval around ``value``, printed after ±."""
         return max(self.high - value, value - self.low)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Statistics of the samples of one row, in seconds. What too few samples cannot tell is None."""
+    """Statistics of the samples of one row, in seconds; None where the samples are too few."""
 
     samples: int
     processes: int
@@ -233,7 +233,7 @@ def _interval(processes: Sequence[Sequence[float]], pooled: Array, quantile: flo
 
 
 def _quantile(ordered: Array, quantile: float) -> float:
-    """As numpy's default, between the two nearest samples; numpy itself takes ten times as long on a few of them."""
+    """Quantile between the two nearest samples, numpy's default; numpy takes ten times as long on few samples."""
     place = quantile * (ordered.size - 1)
     below = int(place)
     above = min(below + 1, ordered.size - 1)

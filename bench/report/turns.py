@@ -32,7 +32,7 @@ class PairedRatio:
     """95 % confidence interval that includes the variation between sets; None with fewer than two sets."""
     sets: int
     rounds: int
-    """Of all sets together."""
+    """Rounds of all sets together."""
     spread: float
     """Standard deviation of the ratio between rounds of one set, as a share of it: how well pairing cancelled."""
     by_set: tuple[float, ...]
@@ -95,7 +95,7 @@ def ratio_of_sets(sets: Sequence[Sequence[float]]) -> PairedRatio:
 
 
 def ratio_change(old: PairedRatio, new: PairedRatio) -> Estimate:
-    """How much a ratio changed between two runs: 0.9 if the row is 10 % slower against the reference than before.
+    """Factor between the ratios of two runs: 0.9 if the row is 10 % slower against the reference than before.
 
     The two intervals are independent: their lengths add as squares on the logarithmic scale.
     """

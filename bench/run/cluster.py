@@ -43,7 +43,7 @@ class ClusterRunner:
         self._ahead: dict[str, Job] = {}
 
     def start(self) -> None:
-        """Join or start the cluster, and begin on each of its nodes.
+        """Join or start the cluster, and start an actor on each of its nodes.
 
         Raises:
             InputError: the cluster cannot be reached, or has no node of the kind.

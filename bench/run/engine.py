@@ -137,7 +137,7 @@ class Engine:
         return self.outcomes[case.id]
 
     def _known(self, case: Case, weights: Weights) -> tuple[str, Outcome] | None:
-        """The outcome of ``case`` and the run that came by it; None if it has to be run."""
+        """The outcome of ``case`` and the run that measured it; None if it has to be run."""
         if case.id in self.outcomes:
             return self.run_id, self.outcomes[case.id]
         adopted = self.adoption.entries.get(case.id)
@@ -174,7 +174,7 @@ class Engine:
 
     @property
     def seconds(self) -> float:
-        """Since this run was made."""
+        """Seconds since this run was made."""
         return time.monotonic() - self.begun
 
     def _step_down(self, failure: Failure, weights: Weights) -> Failure:
@@ -228,7 +228,7 @@ class Engine:
         return Weights(artefact=trained.artefact, sha256=trained.weights_sha256, fresh=fresh)
 
     def _write(self, line: Line, spent: Sequence[Path] = ()) -> None:
-        """Into the journal. A full disk must not cost the measurement, which still goes into the JSON.
+        """Write ``line`` to the journal. A full disk must not cost the measurement, which still goes into the JSON.
 
         Files ``spent`` are removed once the line is on the disk: until then they are all that there is of it. Where
         the disk has no room for the line they make some.

@@ -58,7 +58,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A test of ``run`` got the outcome of ``case`` that the run ``source`` had come by before."""
+    """A test of ``run`` took the outcome of ``case`` from the earlier run ``source``."""
 
     run: str
     source: str

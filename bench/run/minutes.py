@@ -101,7 +101,7 @@ class Minutes:
         return f"left out: {late.reason}" if late else None
 
     def cut_off(self, test: str, outcome: Outcome) -> bool:
-        """Whether the end of the run, not a fault, ended the case of ``test``: it then counts as left out."""
+        """True if the end of the run, not a fault, ended the case of ``test``: it then counts as left out."""
         late = self.left <= 0 and isinstance(outcome, Failure) and outcome.kind == "timed_out"
         if late:
             reason = "the minutes were over while it ran"
@@ -179,11 +179,11 @@ class _Known:
         return self._by_case.get(case.id)
 
     def adopted(self, test: str) -> bool:
-        """Whether an earlier run measured ``test``, so that it is not measured again."""
+        """True if an earlier run measured ``test``, so that it is not measured again."""
         return test in self._adopted
 
     def has_weights(self, training: Case) -> bool:
-        """Whether ``training`` does not have to run: its outcome is taken, or the file of its weights is there."""
+        """True if ``training`` does not have to run: its outcome is taken, or the file of its weights is there."""
         if training.id in self._engine.adoption.entries:
             return True
         name: Callable[[Case], str] | None = self._engine.artefact_of

@@ -1,4 +1,4 @@
-"""A node of a cluster: runs requests in fresh processes, on files that came by their content. Imports no Ray."""
+"""A node of a cluster: runs requests in fresh processes, on files sent once for each content. Imports no Ray."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Bundle:
     """A file or folder in the object store."""
 
     sha256: str
-    """Of its names and contents, see `content_of`."""
+    """SHA-256 of its names and contents, see `content_of`."""
     name: str
     reference: Any
 

@@ -186,7 +186,7 @@ def predictions(outcomes: Iterable[Outcome], results: Path) -> dict[str, str]:
 
 
 def packed_labels(stored: Predictions, results: Path) -> str | None:
-    """The text of a file of predicted labels; None if it is gone or holds others."""
+    """Text of a file of predicted labels; None if it is missing or its digest differs."""
     try:
         packed = (results / stored.path).read_text()
         return packed if digest(unpack(packed)) == stored.sha256 else None

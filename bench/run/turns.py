@@ -57,7 +57,7 @@ class Seat:
 
     case: Case
     number: int
-    """Of the set, from 0."""
+    """Number of the set, from 0."""
     limit: float
     """Seconds for each message of the worker: to prepare, for a turn, for the passes after the rounds."""
     worker: Worker | None = None
@@ -65,11 +65,11 @@ class Seat:
     """Last message of the worker; None while it takes turns."""
     held_bytes: int = 0
     rounds: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    """What it sent of each turn."""
+    """Message that it sent after each turn, by round."""
     references: dict[int, float] = field(default_factory=dict)
     """Median seconds of a call of the reference, by round."""
     peaks: Sequence[Peak] = ()
-    """Of a warm step, in sets after the first."""
+    """Memory peaks of a warm step, in sets after the first."""
     seconds: float = 0.0
     """Time that was spent on it alone."""
     idle_seconds: float = 0.0
@@ -127,7 +127,7 @@ class Seat:
 
     @property
     def playing(self) -> bool:
-        """Whether it takes part in rounds."""
+        """True if it takes part in rounds."""
         return self.worker is not None and self.reply is None
 
     def median(self, number: int) -> float | None:
@@ -270,7 +270,7 @@ class _Group:
         return all(sum(len(taken["seconds"]) for taken in seat.rounds.values()) >= least for seat in self._playing)
 
     def _certain(self, rule: Sampling) -> bool:
-        """Whether every ratio, or without another route every median, has a small enough standard error."""
+        """True if every ratio, or without another route every median, has a small enough standard error."""
         reference, *others = self.seats
         playing = [seat for seat in others if seat.references]
         if not playing:

@@ -34,7 +34,7 @@ class Held:
     parameters: dict[str, int]
     """Number format -> weights held in it."""
     in_products: dict[str, int]
-    """Of those, weights of matrices."""
+    """Number format -> weights of matrices held in it."""
 
     def parameters_in(self, bits: int) -> int:
         """Weights held in ``bits`` bits or fewer."""
@@ -99,7 +99,7 @@ def _rewrite(source: Path, target: Path, kind: str, layers: int | None) -> None:
 
 
 def held_in(file: Path) -> Held:
-    """What the tensors of ``file`` are held in."""
+    """Sizes and number formats of the tensors in ``file``."""
     size = 0
     parameters: Counter[str] = Counter()
     in_products: Counter[str] = Counter()

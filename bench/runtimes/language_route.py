@@ -1,4 +1,4 @@
-"""What a language model in a runtime is to those who measure it, and what a runtime is given to prepare one."""
+"""Interface of a language model in a runtime, and the order that a runtime prepares one by."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LanguageOrder:
     files: Path
     """Folder of the runtimes' files of this model: each route has folders of its own in it."""
     fresh: bool
-    """Whether to convert again even if the files are there: figures of the first process are cold."""
+    """True to convert again even if the files are there: figures of the first process are cold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +71,11 @@ class Stored:
     low_parameters: int
     """Weights held in as few bits as the precision means."""
     low_products: int
-    """Of those, weights of matrix products whose arithmetic ran in as few bits."""
+    """Those of them in matrix products whose arithmetic ran in as few bits."""
     compute: str | None
     """Number format in which most of the arithmetic ran; None where the runtime does not tell."""
     coverage_problem: str | None = None
-    """Why the arithmetic is unknown."""
+    """Reason why the arithmetic is unknown; None where it is known."""
     notes: tuple[str, ...] = ()
 
 
@@ -83,11 +83,11 @@ class LanguageRuntime(Protocol):
     """A language model at one precision in one runtime, for one sequence at a time."""
 
     convert_seconds: float | None
-    """Of all steps from the checkpoint to the runtime's files; None where nothing is converted."""
+    """Seconds of all steps from the checkpoint to the runtime's files; None where nothing is converted."""
     load_seconds: float
-    """From the runtime's files to a model that takes tokens."""
+    """Seconds from the runtime's files to a model that takes tokens."""
     why_no_logits: str | None
-    """Why `logits` cannot be asked for, and `nats` is; None if it can."""
+    """Reason why `nats` is asked for and not `logits`; None if `logits` can be."""
     most_scored: int | None
     """Tokens of a text after which no further window is scored, where scoring is slow; None is no limit."""
 
@@ -197,7 +197,7 @@ class Conversion:
 
     @staticmethod
     def read(folder: Path) -> Conversion:
-        """What `write` left in ``folder``."""
+        """The conversion that `write` left in ``folder``."""
         steps: dict[str, Any] = json.loads((folder / CONVERSION).read_text())
         return Conversion(steps={name: float(seconds) for name, seconds in steps.items()})
 

@@ -129,7 +129,7 @@ class LlamaCpp:
         del self._server
 
     def _nats_of(self, before: Sequence[int], token: int) -> float:
-        """Of ``token`` after ``before``, from the most probable tokens, or from all where it is not among those."""
+        """Nats of ``token`` after ``before``, from the most probable tokens, or from all if it is not one of them."""
         for count in (TOP, None):
             asked = count or 2**31 - 1
             reply = self._ask(before, 1, n_probs=asked, cache_prompt=True)

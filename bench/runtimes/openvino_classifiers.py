@@ -61,7 +61,7 @@ FORMATS = {
 MATMUL = "MatMul"
 ATTENTION = "ScaledDotProductAttention"
 FUSED = ("Subgraph", ATTENTION)
-"""Layers whose products are told by the names of the operators that they are made of."""
+"""Layers whose products follow from the names of the operators that they are made of."""
 PRODUCTS = ("Convolution", "FullyConnected", MATMUL, ATTENTION)
 
 Images = npt.NDArray[np.float32]

@@ -35,15 +35,15 @@ def train(training: Training) -> Trained:
         Diverged: the loss of an epoch is not finite.
     """
     run = begin(training)
-    kept, held_out = split_indices(training.recipe, training.dataset)
-    done, history = resume(training, run)
-    best = best_of(training) if done and len(held_out) else None
+    train_indices, held_out = split_indices(training.recipe, training.dataset)
+    epochs_done, history = resume(training, run)
+    best = best_of(training) if epochs_done and len(held_out) else None
     compile_seconds = compile_steps(training, run)
     warm_up(training, run)
-    for epoch in range(done, training.schedule.epochs):
+    for epoch in range(epochs_done, training.schedule.epochs):
         if stops(training.recipe, training.schedule, history):
             break
-        images = epoch_indices(kept, training.schedule.images_per_epoch, training.seed, epoch)
+        images = epoch_indices(train_indices, training.schedule.images_per_epoch, training.seed, epoch)
         results = _train_epoch(training, run, images, epoch)
         if len(held_out):
             results |= _judge(training, run, held_out)
@@ -59,7 +59,7 @@ def train(training: Training) -> Trained:
     chosen = best_of(training) if len(held_out) else None
     return Trained(
         history=history,
-        resumed_after=done,
+        resumed_after=epochs_done,
         step=run.step,
         feed=run.feed,
         compile_seconds=compile_seconds,

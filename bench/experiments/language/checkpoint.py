@@ -149,9 +149,9 @@ class Taken:
     peaks: tuple[Peak, ...] = ()
     resident_bytes: int | None = None
     done: bool = False
-    """Whether a conversion was done."""
+    """True if a conversion was done."""
     problem: str | None = None
-    """Why there is neither peak nor what stays."""
+    """Reason why the memory is unknown; None where it was measured."""
 
 
 def run_load(case: Case, workspace: Workspace) -> Measurement:

@@ -35,7 +35,7 @@ class Decoded:
 
     generations: tuple[Generation, ...]
     gaps: tuple[float, ...]
-    """Of all generations."""
+    """Seconds between consecutive tokens, of all generations."""
     block_seconds: tuple[float, ...]
     """Seconds of blocks of consecutive steps."""
     steps_per_block: int

@@ -140,10 +140,10 @@ def new_token_counts(sequences: Tensor, prompt_tokens: int, ends: Sequence[int])
 
 def end_tokens(model: Any) -> tuple[int, ...]:
     """Ids that end an answer."""
-    found = model.generation_config.eos_token_id
-    if found is None:
+    end_ids = model.generation_config.eos_token_id
+    if end_ids is None:
         return ()
-    return tuple(found) if isinstance(found, list | tuple) else (int(found),)
+    return tuple(end_ids) if isinstance(end_ids, list | tuple) else (int(end_ids),)
 
 
 def cache_arguments(subject: Subject, case: Case, workspace: Workspace) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class Configured(Protocol):
 
     @property
     def config(self) -> Any:
-        """Of the language model itself."""
+        """Configuration of the language model itself."""
 
 
 def prompts_of(case: Case, workspace: Workspace, subject: Configured) -> Tensor:

@@ -27,7 +27,7 @@ NOT_OF_WINDOWS = {
     "device_seconds": "windows are timed by the wall clock",
 }
 DIGITS = 6
-"""Of a token's nats: a file of results keeps thousands of them."""
+"""Decimals kept of a token's nats: a file of results has thousands of them."""
 
 
 def run_perplexity(case: Case, workspace: Workspace) -> Measurement:
@@ -169,7 +169,7 @@ def run_chat(case: Case, workspace: Workspace) -> Measurement:
 
 
 def _takes_system(folder: Path) -> bool:
-    """Whether the chat template takes a system turn, as some raise an error of their own for."""
+    """True if the chat template takes a system turn; some raise an error of their own for one."""
     tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     if not tokenizer.chat_template:
         return True  # the route says that there is none

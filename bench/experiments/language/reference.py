@@ -50,7 +50,7 @@ class Compared:
 
 
 def is_reference(case: Case) -> bool:
-    """Whether the others are compared with the route of ``case``."""
+    """True if the other routes are compared with that of ``case``."""
     return (case.runtime, case.precision, case.mode) == (REFERENCE, BASELINE, "eager")
 
 

@@ -42,7 +42,7 @@ class Scored:
     nats: tuple[float, ...]
     """Negative log-likelihood of each scored token."""
     logits: Logits | None
-    """What each of them was predicted from, shape (scored, vocabulary); None where the runtime does not give it."""
+    """Logits that predicted each token, shape (scored, vocabulary); None where the runtime does not give them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class LeastWork:
-    """What a decode step cannot do without."""
+    """Least work of a decode step, in bytes and FLOPs."""
 
     figures: Mapping[str, Figure] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class LanguageRoute(Protocol):
     """Tokens of the text after which no further window is scored; None is no limit."""
     why_no_logits: str | None
     cache: str
-    """How keys and values are kept: a flag of the row."""
+    """Kind of cache for keys and values: a flag of the row."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -100,7 +100,7 @@ class LanguageRoute(Protocol):
         """See, after the first generation, that it ran in the mode of the case."""
 
     def ran(self, prompts: Tensor) -> Ran:
-        """What was really converted, from one untimed step for one token a sequence."""
+        """Parts that were really converted, from one untimed step for one token a sequence."""
 
     def least_work(self, prompts: Tensor) -> LeastWork:
         """Fewest bytes and FLOPs of a decode step."""

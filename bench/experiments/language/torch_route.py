@@ -113,7 +113,7 @@ class TorchRoute:
         return scored, now(self.device) - begin
 
     def answer(self, messages: Sequence[Mapping[str, str]], most: int) -> Answer:
-        """What ``pipeline("text-generation", model=NAME, device_map="auto")`` of note 0 answers, greedily."""
+        """Greedy answer of note 0's ``pipeline("text-generation", model=NAME, device_map="auto")``."""
         # Without a device it would go to the first GPU that there is, unless accelerate spread the model over several.
         model = self.subject.model
         placed = {} if getattr(model, "hf_device_map", None) else {"device": model.device}

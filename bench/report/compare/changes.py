@@ -14,8 +14,8 @@ from bench.report.compare.thresholds import PEAK_GRAIN, PEAKS
 
 Outcome = Literal["worse", "better", "changed", "no clear difference", "same", "cannot tell"]
 ORDER: tuple[Outcome, ...] = ("worse", "better", "changed", "no clear difference", "same", "cannot tell")
-"""As tables list them. ``changed`` is neither worse nor better; ``same``: no change as large as the threshold is left
-possible; ``no clear difference``: one may hide in the noise."""
+"""Order of outcomes in tables. ``changed`` is neither worse nor better. ``same`` rules out a change as large as the
+threshold; with ``no clear difference`` one may hide in the noise."""
 BETTER: Mapping[str, Better] = {"B": "lower", "parameters": "lower", "FLOP": "lower"}
 """Unit -> which direction is better, for figures that do not say it themselves. Other counts have no direction."""
 WORK = ("tokens", "images")

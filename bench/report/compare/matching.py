@@ -71,7 +71,7 @@ class Pair:
 
     @property
     def entry(self) -> Entry:
-        """As the new run names the case, or the old one where the new one does not have it."""
+        """Entry of the new run, or of the old one where the new one lacks the case."""
         entry = self.new or self.old
         assert entry is not None
         return entry

@@ -67,7 +67,7 @@ def _change(pair: Pair) -> RatioChange | None:
 
 
 def _p(change: float, interval: Interval) -> float:
-    """As if the logarithm were normal with the error that the interval stands for."""
+    """p of no change, if the logarithm is normal with the error that the interval stands for."""
     half = max(math.log(interval.high / change), math.log(change / interval.low))
     return normal_p(1.96 * math.log(change) / half) if half else float(change == 1)
 

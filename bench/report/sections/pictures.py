@@ -42,7 +42,7 @@ def answer_pictures(content: Content) -> list[Part]:
     drawn = (_answer(content, choices, place) for place, choices in enumerate(content.networks))
     text = (
         "Each point is a route: colour and shape are its precision, filled if compiled. Bars are 95 %. Shaded: faster "
-        f"than fp32 eager and within {100 * content.margins.accuracy:g} points of its accuracy."
+        f"than fp32 eager and within {content.margins.points} of its accuracy."
     )
     known = _row(text, drawn)
     return [*known[1:], *known[:1]] if known else []
