@@ -275,7 +275,8 @@ PERPLEXITY_CHANGE = percent_column(
 )
 WEIGHTS = _mb("weight_bytes", "weights", lambda one: one.weight_bytes, "as stored; MB are 10^6 bytes")
 SERIALIZED = _mb("serialized_bytes", "file", lambda one: one.first.serialized_bytes, "file of the weights")
-IN_USE = _mb("in_use_bytes", "in use", lambda one: one.in_use, "weights and what a step adds")
+KEPT_BUFFERS = "weights and what a step adds; not known of runtimes that keep their buffers from call to call"
+IN_USE = _mb("in_use_bytes", "in use", lambda one: one.in_use, KEPT_BUFFERS)
 OF_WEIGHTS = percent_column(
     "weight_ratio",
     "weights of fp32's",

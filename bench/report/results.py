@@ -149,7 +149,12 @@ class Result:
 
     @property
     def in_use(self) -> float | None:
-        """Bytes during a step, weights included: on CUDA the peak has them, on a CPU they are added."""
+        """Bytes during a step, weights included: on CUDA the peak has them, on a CPU they are added.
+
+        None for a runtime that keeps its buffers from one call to the next: the peak of a step lacks them.
+        """
+        if self.case.runtime != REFERENCE.runtime:
+            return None
         allocated, resident = self.peak("steady", "cuda_allocated"), self.peak("steady", "rss")
         if allocated is not None:
             return allocated

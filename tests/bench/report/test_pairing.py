@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.core.records import Divergence
+from bench.core.records import Divergence, Peak
 from bench.report.pairing import agreement, compared
 from tests.bench.report.conftest import TRUTH
 
@@ -122,3 +122,12 @@ def test_few_tokens_are_paired_with_the_first_of_the_reference(make: Any, run_of
 
     rows = by_route(run_of(scored(8, 1.0), scored(4, 1.1, runtime="llama_cpp", mode="native", precision="q8_0")))
     assert rows["llama.cpp q8_0"].beside.perplexity.value == pytest.approx(math.exp(0.1))
+
+
+def test_memory_in_use_is_not_known_where_a_runtime_keeps_its_buffers(make: Any, run_of: Any) -> None:
+    peaks = (Peak(phase="steady", kind="rss", bytes=1_000_000),)
+    eager = make.inference([0.002] * 30, peaks=peaks)
+    native = make.inference([0.001] * 30, peaks=peaks, runtime="openvino", mode="native")
+    rows = by_route(run_of(eager, native))
+    assert rows["PyTorch fp32 eager"].in_use == 1_000_000 + eager.weight_bytes
+    assert (rows["OpenVINO fp32"].in_use, rows["OpenVINO fp32"].beside.memory) == (None, None)
