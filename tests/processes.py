@@ -1,8 +1,10 @@
-"""What /proc says of the processes of a run, for tests of what is left of it. Linux only."""
+"""Processes of tests: what /proc says of those of a run (Linux only), and an export in one of its own."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,3 +61,11 @@ def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.1)
+
+
+def export_in_a_process(*arguments: str | Path) -> None:
+    """Run ``python -m bench.export`` as users do: ONNX Runtime was seen to crash in the process of all other tests."""
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "bench.export", *map(str, arguments)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -18,6 +18,7 @@ from PIL import Image
 
 import models
 from bench.export.__main__ import main
+from tests.processes import export_in_a_process
 
 MODEL = "resnet14_cifar"
 
@@ -35,9 +36,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def exported(route: str, weights: Path, data_dir: Path, out: Path, *further: str, model: str = MODEL) -> int:
-    asked = ["--models", model, "--weights", str(weights), "--out", str(out), "--threads", "1"]
-    return main([route, *asked, "--dataset", "mnist5k", "--data-dir", str(data_dir), *further])
+def refused(route: str, weights: Path, data_dir: Path, out: Path, *further: str, model: str = MODEL) -> int:
+    return main([*map(str, arguments_of(route, weights, data_dir, out, model)), *further])
+
+
+def arguments_of(route: str, weights: Path, data_dir: Path, out: Path, model: str = MODEL) -> list[str | Path]:
+    asked: list[str | Path] = [route, "--models", model, "--weights", weights, "--out", out, "--threads", "1"]
+    return [*asked, "--dataset", "mnist5k", "--data-dir", data_dir]
 
 
 def environment(folder: Path, requirements: Path) -> Path:
@@ -83,7 +88,7 @@ def test_load_py_reproduces_the_route_with_its_runtime_alone(
     route: str, weights: Path, data_dir: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert exported(route, weights, data_dir, out) == 0
+    export_in_a_process(*arguments_of(route, weights, data_dir, out))
     python = environment(tmp_path / "venv", out / "requirements.txt")
     for package in ("bench", *ROUTES[route]):
         absent = subprocess.run([python, "-c", f"import {package}"], cwd=tmp_path, capture_output=True, text=True)
@@ -106,7 +111,7 @@ def test_load_py_reproduces_the_route_with_its_runtime_alone(
 @pytest.mark.slow
 @pytest.mark.parametrize("route", ["torch:int8_static:compiled", "torch:nf4_weights:eager", "openvino:bf16"])
 def test_other_conversions_reproduce_the_route(route: str, weights: Path, data_dir: Path, tmp_path: Path) -> None:
-    assert exported(route, weights, data_dir, tmp_path / "out", "--batch-size", "8") == 0
+    export_in_a_process(*arguments_of(route, weights, data_dir, tmp_path / "out"), "--batch-size", "8")
 
 
 def test_a_network_of_the_users_own_is_carried_along(data_dir: Path, tmp_path: Path) -> None:
@@ -115,7 +120,7 @@ def test_a_network_of_the_users_own_is_carried_along(data_dir: Path, tmp_path: P
     model = f"{file}:net"
     torch.save(models.classifier(model).build(10).state_dict(), tmp_path / "own.pt")
     out = tmp_path / "out"
-    assert exported("torch:bf16", tmp_path / "own.pt", data_dir, out, model=model) == 0
+    export_in_a_process(*arguments_of("torch:bf16", tmp_path / "own.pt", data_dir, out, model))
     assert (out / "own.py").read_text() == file.read_text()
     texts = [(out / name).read_text() for name in ("load.py", "about.json")]
     assert not [text for text in texts if str(tmp_path) in text]
@@ -143,7 +148,7 @@ def test_bad_input_is_refused_in_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert exported(route, weights, data_dir, tmp_path / "out", *further) == 2
+    assert refused(route, weights, data_dir, tmp_path / "out", *further) == 2
     error = capsys.readouterr().err
     assert part in error
     assert len(error.splitlines()) == 1
@@ -153,19 +158,19 @@ def test_bad_input_is_refused_in_one_line(
 def test_wrong_files_are_refused_in_one_line(
     weights: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exported("torch:fp32", tmp_path / "none.pt", data_dir, tmp_path / "out") == 2
+    assert refused("torch:fp32", tmp_path / "none.pt", data_dir, tmp_path / "out") == 2
     assert "none.pt" in capsys.readouterr().err
-    assert exported("torch:fp32", weights, data_dir, tmp_path) == 0
-    assert exported("torch:fp32", weights, data_dir, tmp_path) == 2
+    assert refused("torch:fp32", weights, data_dir, tmp_path) == 0
+    assert refused("torch:fp32", weights, data_dir, tmp_path) == 2
     assert "new folder" in capsys.readouterr().err
-    assert exported("torch:fp32", weights, data_dir, tmp_path / "other", model="resnet13") == 2
+    assert refused("torch:fp32", weights, data_dir, tmp_path / "other", model="resnet13") == 2
     assert "resnet14_cifar" in capsys.readouterr().err
 
 
 def test_a_gguf_file_is_exported_with_llama_cpp_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     asked = ["--models", "smollm2-2-layers", "--out", str(out), "--threads", "1"]
-    assert main(["llama_cpp:q8_0", *asked]) == 0
+    export_in_a_process("llama_cpp:q8_0", *asked)
     assert sorted(file.name for file in out.iterdir()) == ["example.json", "load.py", "model.gguf", "requirements.txt"]
     python = environment(tmp_path / "venv", out / "requirements.txt")
     done = subprocess.run([python, "load.py"], cwd=out, capture_output=True, text=True, timeout=120)

@@ -13,6 +13,7 @@ import torch
 import models
 from bench.export.__main__ import main
 from bench.export.mixed import Tried, find_mixed
+from tests.processes import export_in_a_process
 
 IMAGES = 100
 COSTS = {"a": 3, "b": 40, "c": 10, "d": 0}
@@ -82,7 +83,7 @@ def test_a_runtime_leaves_out_the_layers_by_its_own_means(runtime: str, tmp_path
     asked = ["--models", model, "--weights", str(tmp_path / "weights.pt"), "--threads", "1"]
     data = ["--dataset", "mnist5k", "--data-dir", str(tmp_path / "data")]
     out = tmp_path / "out"
-    assert main([f"{runtime}:int8_static", *asked, *data, "--out", str(out), "--max-drop", "5"]) == 0
+    export_in_a_process(f"{runtime}:int8_static", *asked, *data, "--out", out, "--max-drop", "5")
     with (out / "sensitivity.csv").open() as file:
         worst, other = csv.DictReader(file)
     assert worst["spared"] == "yes"
