@@ -51,7 +51,7 @@ def image_folder(root: Path, classes: dict[str, tuple[str, ...]]) -> Path:
         (["--models", "resnet19"], "unknown model 'resnet19'. Did you mean resnet18"),
         (["--precisions", "int3"], "unknown precision 'int3'.*Known: fp32"),
         (["--device", "tpu"], "unknown device 'tpu'"),
-        (["--budget", "tiny"], "unknown budget 'tiny'.*Known: smoke, quick, full"),
+        (["--budget", "tiny"], "unknown budget 'tiny'.*Known: smoke, quick, gpu, full"),
         (["--dataset", "./no/such/folder"], "no/such/folder' does not exist"),
         (["--models", "nothing_here.py:network"], "nothing_here.py"),
         (["--case-timeout", "nan"], "--case-timeout nan is no time limit"),
