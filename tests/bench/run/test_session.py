@@ -151,7 +151,8 @@ def test_failures_are_rows_and_failed_tests(command: Any, tmp_path: Path) -> Non
     stored = json.loads((tmp_path / "results" / "run.json").read_text())
     assert stored["benchmarks"] == []
     failed = [(failure["case"]["experiment"], failure["kind"]) for failure in stored["halfbyte"]["failures"]]
-    assert failed == [("training", "timed_out"), ("inference", "timed_out")]
+    route_and_twin = [("inference", "timed_out")] * 2
+    assert failed == [("training", "timed_out"), *route_and_twin]
     assert stored["halfbyte"]["machine"]["device"] == "cpu"
     assert (tmp_path / "results" / "run.previous.json").read_text() == "earlier"
 
@@ -250,4 +251,5 @@ def test_a_checkout_behind_a_link_is_measured_from_anywhere(command: Any, networ
     done = subprocess.run(one, cwd=tmp_path / "elsewhere", capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout
     assert len(json.loads((tmp_path / "results" / "run.json").read_text())["benchmarks"]) == 1
-    assert not list((tmp_path / "elsewhere").iterdir())
+    left = {path.name for path in (tmp_path / "elsewhere").iterdir()}
+    assert left <= {".benchmarks"}, "pytest-benchmark's own folder aside, nothing is written where pytest was started"
