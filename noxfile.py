@@ -94,7 +94,9 @@ def tests(session: nox.Session) -> None:
     session.run(python, "-m", "ruff", "check", ".", external=True)
     session.run(python, "-m", "ruff", "format", "--check", ".", external=True)
     session.run(python, "-m", "mypy", external=True)
-    session.run(python, "-m", "pytest", "tests", *session.posargs, external=True)
+    # In two processes: what runtimes and compilers leave in one of them must not bring down the other half.
+    for part in [session.posargs] if session.posargs else [("-m", "not slow"), ("-m", "slow")]:
+        session.run(python, "-m", "pytest", "tests", *part, external=True)
 
 
 @nox.session(venv_backend="none")
