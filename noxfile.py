@@ -31,6 +31,13 @@ CODE_CHANGED = 6
 """That of bench.run.session where the suite's code was edited while it measured."""
 NOTHING_FINISHED = 3
 """Exit status of bench.run.rebuild where no case was finished."""
+EXPORT_TESTS = "tests/bench/export"
+TEST_PROCESSES = (
+    ("tests", "--ignore", EXPORT_TESTS, "-m", "not slow"),
+    (EXPORT_TESTS,),
+    ("tests", "--ignore", EXPORT_TESTS, "-m", "slow"),
+)
+"""Arguments of pytest for all tests, a process each: what runtimes leave in one was seen to crash it later."""
 RUN_BEGINS = re.compile(rb'^{"schema":\d+,"kind":"run","run":"(\w+)"', re.MULTILINE)
 """Begin of a line of the journal that says that a run begins."""
 
@@ -94,17 +101,8 @@ def tests(session: nox.Session) -> None:
     session.run(python, "-m", "ruff", "check", ".", external=True)
     session.run(python, "-m", "ruff", "format", "--check", ".", external=True)
     session.run(python, "-m", "mypy", external=True)
-    # In two processes: what runtimes and compilers leave in one of them must not bring down the other half.
-    for part in [session.posargs] if session.posargs else [("-m", "not slow"), ("-m", "slow")]:
-        session.run(python, "-m", "pytest", "tests", *part, external=True)
-
-
-@nox.session(venv_backend="none")
-def cluster(session: nox.Session) -> None:
-    """Run the smoke budget on a Ray cluster of two nodes on this machine. Options after -- go to pytest."""
-    python = suite_python(session)
-    smoke = ["bench", "--budget", "smoke", "--device", "cpu", "--benchmark-json", "results/cluster/run.json"]
-    session.run(python, "tests/check_cluster.py", *smoke, *session.posargs, external=True)
+    for part in [("tests", *session.posargs)] if session.posargs else TEST_PROCESSES:
+        session.run(python, "-m", "pytest", *part, external=True)
 
 
 @nox.session(reuse_venv=True)

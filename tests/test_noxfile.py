@@ -110,16 +110,18 @@ def test_a_run_that_is_refused_reports_nothing_of_another(noxfile: Any, begin: C
     assert session.commands == []
 
 
-@pytest.mark.parametrize(
-    ("given", "parts"), [((), [("-m", "not slow"), ("-m", "slow")]), (("-k", "clock"), [("-k", "clock")])]
-)
-def test_all_tests_run_in_two_processes_and_a_choice_in_one(
-    noxfile: Any, given: tuple[str, ...], parts: list[tuple[str, ...]]
-) -> None:
-    session: Any = Session()
-    session.posargs = given
-    noxfile.tests(session)
-    assert [command[4:] for command in session.commands if command[2] == "pytest"] == parts
+def test_all_tests_run_in_some_processes_and_a_choice_in_one(noxfile: Any) -> None:
+    def runs(*given: str) -> list[tuple[str, ...]]:
+        session: Any = Session()
+        session.posargs = given
+        noxfile.tests(session)
+        return [command[3:] for command in session.commands if command[2] == "pytest"]
+
+    assert runs("-k", "clock") == [("tests", "-k", "clock")]
+    export = noxfile.EXPORT_TESTS
+    rest = [("tests", "--ignore", export, "-m", marked) for marked in ("not slow", "slow")]
+    assert runs() == [rest[0], (export,), rest[1]]
+    assert (ROOT / export).is_dir()
 
 
 def test_an_edit_of_the_code_is_told(noxfile: Any, tmp_path: Path) -> None:

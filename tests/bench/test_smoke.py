@@ -28,7 +28,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--budget", "smoke", "--device", "cpu", "--dataset", "mnist5k", "--data-dir", str(folder / "data")]
     files = ["--benchmark-json", str(folder / "run.json"), "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", "bench", *options, *files]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2400)
     assert done.returncode == 0, done.stdout
     return folder
 
