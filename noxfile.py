@@ -31,13 +31,15 @@ CODE_CHANGED = 6
 """That of bench.run.session where the suite's code was edited while it measured."""
 NOTHING_FINISHED = 3
 """Exit status of bench.run.rebuild where no case was finished."""
-EXPORT_TESTS = "tests/bench/export"
+APART = ("tests/bench/core", "tests/bench/data", "tests/bench/experiments", "tests/bench/export")
+"""Folders of tests that run in processes of their own: what runtimes and compilers leave behind in one process was seen
+to end it by SIGSEGV later, in another folder's tests."""
 TEST_PROCESSES = (
-    ("tests", "--ignore", EXPORT_TESTS, "-m", "not slow"),
-    (EXPORT_TESTS,),
-    ("tests", "--ignore", EXPORT_TESTS, "-m", "slow"),
+    *((folder, "-m", "not slow") for folder in APART),
+    ("tests", *(f"--ignore={folder}" for folder in APART), "-m", "not slow"),
+    ("tests", "-m", "slow"),
 )
-"""Arguments of pytest for all tests, a process each: what runtimes leave in one was seen to crash it later."""
+"""Arguments of pytest for all tests, one process each."""
 RUN_BEGINS = re.compile(rb'^{"schema":\d+,"kind":"run","run":"(\w+)"', re.MULTILINE)
 """Begin of a line of the journal that says that a run begins."""
 

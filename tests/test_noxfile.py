@@ -118,10 +118,11 @@ def test_all_tests_run_in_some_processes_and_a_choice_in_one(noxfile: Any) -> No
         return [command[3:] for command in session.commands if command[2] == "pytest"]
 
     assert runs("-k", "clock") == [("tests", "-k", "clock")]
-    export = noxfile.EXPORT_TESTS
-    rest = [("tests", "--ignore", export, "-m", marked) for marked in ("not slow", "slow")]
-    assert runs() == [rest[0], (export,), rest[1]]
-    assert (ROOT / export).is_dir()
+    *apart, rest, slow = runs()
+    assert apart == [(folder, "-m", "not slow") for folder in noxfile.APART]
+    assert all((ROOT / folder).is_dir() for folder in noxfile.APART)
+    assert rest == ("tests", *(f"--ignore={folder}" for folder in noxfile.APART), "-m", "not slow")
+    assert slow == ("tests", "-m", "slow")
 
 
 def test_an_edit_of_the_code_is_told(noxfile: Any, tmp_path: Path) -> None:
