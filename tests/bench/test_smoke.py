@@ -71,6 +71,8 @@ def test_language_rows_have_what_the_report_shows(measurements: list[Measurement
         if found.case.experiment not in LANGUAGE_EXPERIMENTS:
             continue
         assert found.weight_bytes
+        if found.case.runtime != "torch":  # tests/bench/runtimes has what other runtimes give
+            continue
         assert "4-bit already" in found.notes[0]
         assert (found.quality is not None) == (found.case.experiment == "perplexity")
         assert (found.quality is None) == ("quality" in found.absent)
@@ -166,7 +168,7 @@ def test_inference_is_judged_with_the_weights_of_the_training(measurements: list
         found
         for found in measurements
         if found.case.experiment in ("training", "inference")
-        and (found.case.recipe, found.case.precision) == ("note4_cnn_small", "fp32")
+        and (found.case.recipe, found.case.runtime, found.case.precision) == ("note4_cnn_small", "torch", "fp32")
         and found.quality
     ]
     ran = {(found.case.experiment, found.case.mode) for found in judged}
@@ -178,7 +180,7 @@ def test_every_row_has_its_samples_and_figures(measurements: list[Measurement]) 
     for found in measurements:
         assert found.flags["threads"]
         if EXPERIMENTS[found.case.experiment].sampling:
-            assert len(found.seconds) >= SMOKE.sampling.min_samples
+            assert found.turns or len(found.seconds) >= SMOKE.sampling.min_samples  # a turn may be one long call
         if found.case.experiment not in ("ceilings", "loading"):
             assert found.weight_bytes
         if found.case.experiment == "inference":
