@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.core.errors import InputError
@@ -41,3 +42,43 @@ def margins_from(option: str, text: str) -> Margins:
         )
     points = float(match[1])
     return Margins(accuracy=points / 100, perplexity=float(match[2] or 2 * points) / 100)
+
+
+MOST_DROP = "max_drop"
+"""Option of a case of mixed precision: share of held-out labels that may change, from 0 to 1."""
+LAYER = "layer "
+"""Begin of the keys of a mixed row's texts, ``layer 1`` the most sensitive: each is a `Layer`, written by ``str``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One layer, quantised alone: what that costs, and whether it stays in floating point."""
+
+    name: str
+    kl: float
+    """Mean KL divergence of the outputs from float32's, in nats."""
+    changed: float
+    """Share of held-out images whose most probable class is another one."""
+    bytes_saved: int
+    """Bytes of weights that quantising it saves."""
+    spared: bool
+
+    def __str__(self) -> str:
+        name = " ".join(self.name.replace("|", "/").split())
+        kept = "spared" if self.spared else "quantised"
+        return f"{name} | {self.kl:.9g} | {self.changed:.6f} | {self.bytes_saved} | {kept}"
+
+    @staticmethod
+    def read(text: str) -> Layer:
+        """The layer that ``str`` wrote.
+
+        Raises:
+            ValueError: it is none.
+        """
+        name, kl, changed, saved, kept = text.split(" | ")
+        return Layer(name=name, kl=float(kl), changed=float(changed), bytes_saved=int(saved), spared=kept == "spared")
+
+
+def layers_in(texts: Mapping[str, str]) -> tuple[Layer, ...]:
+    """Layers among the texts of a row, in their order; none where nothing was searched."""
+    return tuple(Layer.read(text) for key, text in texts.items() if key.startswith(LAYER))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from bench.core.records import Scalar
 
 BASELINE = "fp32"
 """Precision that the others are compared with."""
+MIXED = "int8_mixed"
+"""``int8_static`` with its most sensitive layers in floating point."""
 GRAPH_MODES = ("reduce-overhead", "max-autotune")
 """Modes of ``torch.compile`` that replay CUDA graphs: on CUDA only."""
 COMPILED_MODES = ("compiled", *GRAPH_MODES)
@@ -369,8 +372,13 @@ PRECISIONS: dict[str, Precision] = {
 Of language models, 4 bit with products in float32 and LLM.int8() with a threshold of 6 are what ``load_in_4bit=True``
 and ``load_in_8bit=True`` alone mean (``fp4``, ``int8_bnb_outliers``): a note's own settings. What is not quantised
 (embedding, output head, normalisations) is held in 16 bits there, as in the checkpoints that users load."""
-
-CLASSIFIER_PRECISIONS = tuple(name for name, precision in PRECISIONS.items() if precision.convert)
+PRECISIONS[MIXED] = dataclasses.replace(
+    PRECISIONS["int8_static"],
+    name=MIXED,
+    summary="int8_static, its most sensitive layers in floating point",
+)
+CLASSIFIER_PRECISIONS = tuple(name for name, precision in PRECISIONS.items() if precision.convert and name != MIXED)
+"""Those that a budget names as all: mixed precision is searched for where it is asked for."""
 LANGUAGE_PRECISIONS = tuple(name for name, precision in PRECISIONS.items() if precision.load)
 
 

@@ -7,9 +7,11 @@ prints them, and a test runs them against the route itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from bench.core.errors import InputError, unknown_name
+from bench.core.precisions import MIXED
 from bench.core.records import Case
 from bench.core.runtimes import RUNTIMES, Kind, precisions_of
 
@@ -71,25 +73,44 @@ class RouteCode:
     """True if ``load`` needs the files that ``convert`` wrote, and neither ``network`` nor ``calibration``."""
 
 
-def lines_for(route: RouteName, *, side: int, batch_size: int, threads: int, corrected: bool = True) -> tuple[str, ...]:
+def lines_for(
+    route: RouteName,
+    *,
+    side: int,
+    batch_size: int,
+    threads: int,
+    corrected: bool = True,
+    spared: Sequence[str] = (),
+) -> tuple[str, ...]:
     """Lines from ``network`` to ``run``, for people to copy.
 
     Args:
         side: of the images, in pixels.
         batch_size: images of one call.
         corrected: whether NNCF corrected biases in the row (``runtime_bias_correction`` among its flags).
+        spared: layers that mixed precision leaves in floating point, as the row names them.
 
     Raises:
         KeyError: the table has no such route.
     """
-    code = code_for(route, side=side, batch_size=batch_size, threads=threads, corrected=corrected)
+    code = code_for(route, side=side, batch_size=batch_size, threads=threads, corrected=corrected, spared=spared)
     return (*code.convert, *code.load)
 
 
-def code_for(route: RouteName, *, side: int, batch_size: int, threads: int, corrected: bool = True) -> RouteCode:
+def code_for(
+    route: RouteName,
+    *,
+    side: int,
+    batch_size: int,
+    threads: int,
+    corrected: bool = True,
+    spared: Sequence[str] = (),
+) -> RouteCode:
     """The two parts of ``lines_for``, and the packages that they need."""
+    if route.precision == MIXED:
+        route = replace(route, precision="int8_static")
     if route.runtime == "torch":
-        return _torch_code(route, threads)
+        return _torch_code(route, threads, spared)
     values = {
         "batch": str(batch_size),
         "side": str(side),
@@ -97,9 +118,25 @@ def code_for(route: RouteName, *, side: int, batch_size: int, threads: int, corr
         "hint": "bf16" if route.precision == "bf16" else "f32",
         "half": str(route.precision == "bf16"),
         "uncorrected": str(not corrected),
+        **_sparing(route.runtime, spared),
     }
     convert, load, packages = NATIVE_CODE[route.runtime, route.precision]
     return RouteCode(convert=_filled(convert, values), load=_filled(load, values), packages=packages, writes_files=True)
+
+
+def _sparing(runtime: str, spared: Sequence[str]) -> dict[str, str]:
+    """Code that leaves layers in floating point, by the placeholder it stands for: each runtime has its own means."""
+    named = list(spared)
+    if not named:
+        return {"spare": "", "ignore": ""}
+    if runtime == "torch":
+        return {"spare": f"    for name in {named}:\n        quantizer.set_module_name_qconfig(name, None)\n"}
+    if runtime == "onnxruntime":
+        return {"spare": f",\n                nodes_to_exclude={named}"}
+    return {
+        "spare": f"{_OPENVINO_LAYERS.strip()}\nspared = [layers[name] for name in {named}]\n",
+        "ignore": "\n                      ignored_scope=nncf.IgnoredScope(names=spared),",
+    }
 
 
 def _filled(text: str, values: dict[str, str]) -> tuple[str, ...]:
@@ -108,14 +145,14 @@ def _filled(text: str, values: dict[str, str]) -> tuple[str, ...]:
     return tuple(text.strip("\n").splitlines())
 
 
-def _torch_code(route: RouteName, threads: int) -> RouteCode:
+def _torch_code(route: RouteName, threads: int, spared: Sequence[str]) -> RouteCode:
     convert, dtype, freezes, packages = TORCH_CODE[route.precision]
     mode = COMPILED if route.mode == "compiled" else ""
     if route.mode == "compiled" and freezes:
         mode = FROZEN + mode
     load = f"torch.set_num_threads(<threads>)\n{mode}{TORCH_RUN.lstrip()}"
     return RouteCode(
-        convert=_filled(IMPORT_TORCH + convert.lstrip("\n"), {}),
+        convert=_filled(IMPORT_TORCH + convert.lstrip("\n"), _sparing("torch", spared)),
         load=_filled(load, {"dtype": dtype, "threads": str(threads)}),
         packages=("torch", *packages),
         writes_files=False,
@@ -213,7 +250,8 @@ with torch.no_grad():
     # Without VNNI two 8-bit products overflow 16 bits: then activations have 7.
     seven_bits = not torch.cpu._is_vnni_supported()
     config = x86.get_default_x86_inductor_quantization_config(reduce_range=seven_bits)
-    network = prepare_pt2e(network, x86.X86InductorQuantizer().set_global(config))
+    quantizer = x86.X86InductorQuantizer().set_global(config)
+<spare>    network = prepare_pt2e(network, quantizer)
     for batch in calibration:
         network(batch)
     network = convert_pt2e(network)
@@ -271,7 +309,7 @@ class Calibration:
     def get_next(self):
         return next(self.feeds, None)
 quantize_static("shaped.onnx", "model.onnx", Calibration(), quant_format=QuantFormat.QDQ, per_channel=True,
-                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8<spare>)
 """
 _ONNX_LOAD = """
 import os
@@ -292,8 +330,15 @@ model.reshape([-1, 3, <side>, <side>])
 _OPENVINO_INT8 = """
 import nncf
 batches = [part.numpy() for batch in calibration for part in batch.split(8)]
-model = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches),
+<spare>model = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches),<ignore>
                       advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=<uncorrected>))
+"""
+_OPENVINO_LAYERS = """
+layers = {}  # OpenVINO numbers the nodes that belong to no module anew in each process
+for node in model.get_ordered_ops():
+    if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul"):
+        name = node.get_friendly_name()
+        layers[name if name.startswith("__module.") else f"{node.get_type_name()} {len(layers) + 1}"] = name
 """
 _OPENVINO_SAVE = """
 openvino.save_model(model, "model.xml", compress_to_fp16=<half>)

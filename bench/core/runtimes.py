@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.core import precisions
-from bench.core.precisions import CLASSIFIER_PRECISIONS, COMPILED_MODES, LANGUAGE_PRECISIONS, PRECISIONS
+from bench.core.precisions import CLASSIFIER_PRECISIONS, COMPILED_MODES, LANGUAGE_PRECISIONS, MIXED, PRECISIONS
 
 __all__ = ["NATIVE", "REFERENCE", "RUNTIMES", "Kind", "Runtime", "precisions_of", "why_not"]
 
@@ -52,7 +52,7 @@ RUNTIMES: dict[str, Runtime] = {
         name="torch",
         title="PyTorch",
         summary="the network as it was written, eager or compiled by torch.compile",
-        classifiers=CLASSIFIER_PRECISIONS,
+        classifiers=(*CLASSIFIER_PRECISIONS, MIXED),
         languages=LANGUAGE_PRECISIONS,
         devices=("cpu", "cuda"),
         modes=("eager", *COMPILED_MODES),
@@ -63,7 +63,7 @@ RUNTIMES: dict[str, Runtime] = {
         name="onnxruntime",
         title="ONNX Runtime",
         summary="the exported ONNX graph in ONNX Runtime's CPU provider, all of its graph optimisations on",
-        classifiers=("fp32", "int8_static"),
+        classifiers=("fp32", "int8_static", MIXED),
         languages=("fp32", "int4_weights"),
         packages=("onnxruntime", "onnx", "onnxscript"),
         packages_for={"languages": ("onnxruntime-genai",)},
@@ -74,11 +74,12 @@ RUNTIMES: dict[str, Runtime] = {
         name="openvino",
         title="OpenVINO",
         summary="the converted graph in OpenVINO's CPU plugin, with its latency hint",
-        classifiers=("fp32", "bf16", "int8_static"),
+        classifiers=("fp32", "bf16", "int8_static", MIXED),
         languages=("fp32", "bf16", "int8_weights", "int4_weights"),
         packages=("openvino",),
         packages_for={
             "int8_static": ("nncf",),
+            MIXED: ("nncf",),
             "languages": ("openvino-genai", "openvino-tokenizers", "nncf", "gguf"),
         },
         classifier_entry="bench.runtimes.openvino_classifiers:preparer",

@@ -79,7 +79,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             **bits_of(precision),
         },
         series=times.series,
-        texts={TEXT: str(reason)} if reason else {},
+        texts={**({TEXT: str(reason)} if reason else {}), **route.texts()},
         artefact=workspace.artefact.name if workspace.artefact else None,
         weights_sha256=subject.weights,
         absent={

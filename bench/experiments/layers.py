@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.precisions import BASELINE
+from bench.core.reasons import TEXT
 from bench.core.records import Case, Cold, Figure, Measurement
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import bits_of, precision_of, whats_converted
@@ -18,6 +19,7 @@ from bench.experiments.modes import prepare_mode
 from bench.experiments.subject import size_of
 from bench.experiments.timing import fewest_bytes, timed
 from bench.measure import machine, memory
+from bench.measure.reasons import memory_rate, parts_of, reason_of
 from bench.measure.trace import traced
 from bench.precision.converted import Setting, converter_of, tensors_as_stored
 
@@ -59,6 +61,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     with torch.inference_mode():
         expected = layer(inputs)
     parameters, flops = size_of(lambda: nn.Sequential(LAYERS[case.model](shape[0])), shape)
+    expanded = [tuple(parameter.shape) for parameter in layer.parameters()]
     setting = Setting(
         device=torch.device(case.device),
         batch_size=case.batch_size,
@@ -76,7 +79,11 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     with torch.inference_mode():
         times = timed(step, case, throughput=False, turns=workspace.turns)
         ran = whats_converted(step, precision, converted.network, parameters=parameters, flops=flops * case.batch_size)
+        shapes = [*expanded, *(tuple(tensor.shape) for tensor in tensors_as_stored(converted.network))]
+        parts = parts_of(step, setting.device, shapes)
     weights = memory.bytes_of(tensors_as_stored(converted.network))
+    rate = memory_rate(setting.device)
+    reason = reason_of(parts, times.typical, weight_bytes=weights, bytes_per_second=rate)
     measurement = Measurement(
         case=case,
         seconds=times.latencies.seconds,
@@ -95,6 +102,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             **bits_of(precision),
             **_error(times.output, expected, case),
         },
+        texts={TEXT: str(reason)},
         absent={**ran.absent, **times.absent(setting.device), **NOT_OF_A_LAYER},
     )
     with torch.inference_mode():

@@ -6,6 +6,7 @@ import os
 import shutil
 import sysconfig
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,27 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import Unsupported
-from bench.core.precisions import BASELINE, GRAPH_MODES, Precision
+from bench.core.precisions import BASELINE, GRAPH_MODES, MIXED, Precision
 from bench.core.records import Case, Figure, Scalar
 from bench.core.workspace import Workspace
 from bench.experiments.conversion import whats_converted
 from bench.measure import memory
 from bench.measure.clock import synchronize
 from bench.measure.reasons import Part, parts_of
-from bench.precision.converted import Converted, Setting, converter_of, tensors_as_stored
+from bench.precision.converted import (
+    WEIGHTED,
+    Converted,
+    Converter,
+    Setting,
+    converter_of,
+    layers_of,
+    tensors_as_stored,
+)
+from bench.runtimes.mixed import Mixed, Tried, find_mixed, in_batches, logits_of
 from bench.runtimes.route import Order, Prepare, Ran, Run
+
+JUDGING_BATCH = 50
+"""Images of a call where mixed precision is judged."""
 
 
 def preparer(precision: Precision) -> Prepare:
@@ -42,18 +55,45 @@ def preparer(precision: Precision) -> Prepare:
         weights = tuple(tuple(parameter.shape) for parameter in order.network.parameters())
         begin = time.perf_counter()
         order.network.to(memory_format=layout_of(precision, device))
-        converted = convert(order.network, setting)
+        mixed = _mixed(order, setting, convert) if precision.name == MIXED else None
+        converted = convert(order.network, replace(setting, spared=mixed.spared) if mixed else setting)
         synchronize(device)
         as_it_is = precision.name == BASELINE  # then it was moved to its device, which is a part of loading
-        return TorchRoute(order, converted, None if as_it_is else time.perf_counter() - begin, weights)
+        return TorchRoute(order, converted, None if as_it_is else time.perf_counter() - begin, weights, mixed)
 
     return prepare
+
+
+def _mixed(order: Order, setting: Setting, convert: Converter) -> Mixed:
+    """Layers that have to stay in floating point: searched for in the first process, read from its file in others.
+
+    The graph that rounds between operators is judged as it is, uncompiled: it gives what its int8 kernels give but for
+    the order of additions.
+    """
+    known = None if order.fresh else Mixed.read(order.folder)
+    if known:
+        return known
+    from bench.precision.static_int8 import exported
+
+    names = layers_of(order.network, WEIGHTED)
+    batches = in_batches(order.held_out(), JUDGING_BATCH)
+    graph = exported(order.network, setting)
+
+    def tried(network: nn.Module) -> Tried:
+        return Tried(logits=logits_of(network, batches), weight_bytes=memory.bytes_of(tensors_as_stored(network)))
+
+    def attempt(spared: tuple[str, ...]) -> Tried:
+        return tried(convert(graph, replace(setting, spared=spared)).network)
+
+    found = find_mixed(names, attempt, tried(order.network), order.most_drop)
+    order.folder.mkdir(parents=True, exist_ok=True)
+    found.write(order.folder)
+    return found
 
 
 class TorchRoute:
     """A module, as the mode of its case runs it."""
 
-    notes: tuple[str, ...] = ()
     compile_seconds: float | None = None
 
     def __init__(
@@ -62,7 +102,10 @@ class TorchRoute:
         converted: Converted,
         convert_seconds: float | None,
         weights: tuple[tuple[int, ...], ...],
+        mixed: Mixed | None = None,
     ) -> None:
+        self.notes: tuple[str, ...] = (mixed.note,) if mixed else ()
+        self._mixed = mixed
         self.convert_seconds = convert_seconds
         self.input_dtype = converted.input_dtype
         self.memory_format = layout_of(order.precision, torch.device(order.case.device))
@@ -107,7 +150,8 @@ class TorchRoute:
         )
 
     def parts(self, images: Tensor) -> list[Part]:
-        return parts_of(lambda: self.run(images), torch.device(self._order.case.device), self._weights)
+        stored = [tuple(tensor.shape) for tensor in tensors_as_stored(self._converted.network)]
+        return parts_of(lambda: self.run(images), torch.device(self._order.case.device), [*self._weights, *stored])
 
     def weight_bytes(self) -> int:
         return memory.bytes_of(tensors_as_stored(self._converted.network))
@@ -125,6 +169,9 @@ class TorchRoute:
             return {}
         figures = {"graph_breaks": Figure(value=graph_breaks(), unit="breaks", better="lower", exact=True)}
         return figures | (graph_figures() if self._order.case.mode in GRAPH_MODES else {})
+
+    def texts(self) -> dict[str, str]:
+        return self._mixed.texts if self._mixed else {}
 
 
 def prepare_mode(network: nn.Module, case: Case, workspace: Workspace, *, may_freeze: bool) -> nn.Module:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +34,10 @@ CALIBRATION_IMAGES = 256
 CALIBRATION_BATCH = 32
 PHOTOGRAPH_CROPS = 32
 CALIBRATION_CROPS = 64
+HELD_OUT_IMAGES = 1000
+"""Training images that judge mixed precision, none of which calibrates."""
+HELD_OUT_CROPS = 100
+"""Crops that do, for a network whose classes are not the data set's."""
 GREY_IMAGES = 100
 
 
@@ -94,6 +99,7 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
             workspace=workspace,
             network=network,
             calibration=lambda: _calibration(columns, dataset, normalize, case.image_size),
+            held_out=lambda: _held_out(columns, dataset, normalize, case.image_size),
         )
         route = prepare(order)
         seconds = load_seconds + time.perf_counter() - begin
@@ -178,10 +184,38 @@ def _calibration(
     return iter(torch.split(further, CALIBRATION_BATCH))
 
 
+def _held_out(
+    columns: Columns, dataset: ImageDataset, normalize: Normalization | None, image_size: int
+) -> Iterator[Tensor]:
+    """Images of the same kind, other ones."""
+    if columns.why_not_judged is None:
+        return _training_batches(dataset, normalize, image_size, held_out_rows(len(dataset.train.labels)))
+    before = PHOTOGRAPH_CROPS + CALIBRATION_CROPS
+    return iter(torch.split(_crops(normalize, image_size, before + HELD_OUT_CROPS)[before:], CALIBRATION_BATCH))
+
+
 def calibration_batches(dataset: ImageDataset, normalize: Normalization | None, image_size: int) -> Iterator[Tensor]:
     """Training images from all over the set, without augmentation, in batches on the CPU."""
-    count = len(dataset.train.labels)
-    rows = np.linspace(0, count - 1, min(count, CALIBRATION_IMAGES)).astype(np.int64)
+    return _training_batches(dataset, normalize, image_size, calibration_rows(len(dataset.train.labels)))
+
+
+def calibration_rows(count: int) -> npt.NDArray[np.int64]:
+    """Training images that calibrate, of ``count``, evenly spread."""
+    return _spread(np.arange(count), CALIBRATION_IMAGES)
+
+
+def held_out_rows(count: int) -> npt.NDArray[np.int64]:
+    """Training images that judge mixed precision, of ``count``, evenly spread; none of them calibrates."""
+    return _spread(np.setdiff1d(np.arange(count), calibration_rows(count)), HELD_OUT_IMAGES)
+
+
+def _spread(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64)]
+
+
+def _training_batches(
+    dataset: ImageDataset, normalize: Normalization | None, image_size: int, rows: npt.NDArray[np.int64]
+) -> Iterator[Tensor]:
     batches = evaluation_batches(
         dataset.train,
         normalize=normalize,

@@ -6,15 +6,18 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import models
 from bench.core import datasets
 from bench.core.errors import InputError, Unsupported
+from bench.core.margins import MOST_DROP
+from bench.core.precisions import MIXED
 from bench.core.recipes import recipe
 from bench.core.records import Case
 from bench.core.route_code import RouteName
-from bench.core.runtimes import why_not
+from bench.core.runtimes import RUNTIMES, why_not
 from bench.export.written import Exported
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,8 +42,7 @@ def _classifier(given: argparse.Namespace) -> Exported:
     out = _new_folder(given.out)
     from bench.export.classifiers import export  # torch: not for --help or a wrong name
 
-    most_drop = None if given.max_drop is None else given.max_drop / 100
-    return export(case, out, data_dir=given.data_dir, most_drop=most_drop)
+    return export(case, out, data_dir=given.data_dir)
 
 
 def _language(given: argparse.Namespace) -> Exported:
@@ -62,7 +64,7 @@ def _case(given: argparse.Namespace) -> Case:
         ModelError: the network does not take such images.
         Unsupported: the route cannot run here.
     """
-    route = RouteName.parse(given.route, "classifiers")
+    route = _mixed(RouteName.parse(given.route, "classifiers"), given.max_drop)
     reason = why_not(route.runtime, route.precision, route.mode, "cpu", kind="classifiers")
     if reason:
         raise Unsupported(reason)
@@ -73,8 +75,6 @@ def _case(given: argparse.Namespace) -> Case:
     for option, number in (("--batch-size", given.batch_size), ("--threads", given.threads)):
         if number < 1:
             raise InputError(f"{option} {number} is below 1; give 1 or more.")
-    if given.max_drop is not None and not 0 <= given.max_drop <= 100:
-        raise InputError(f"--max-drop {given.max_drop} is no drop in points; give a number from 0 to 100.")
     if given.recipe:
         recipe(given.recipe)
     try:
@@ -83,7 +83,12 @@ def _case(given: argparse.Namespace) -> Case:
         raise models.ModelError(
             f"unknown network '{given.models}': give one of {', '.join(models.CLASSIFIERS)}, or FILE.py:callable."
         ) from None
-    options = {"classes": given.classes, "normalize": given.normalize, "weights": str(given.weights.resolve())}
+    options = {
+        "classes": given.classes,
+        "normalize": given.normalize,
+        "weights": str(given.weights.resolve()),
+        MOST_DROP: None if given.max_drop is None else given.max_drop / 100,
+    }
     return Case(
         experiment="inference",
         model=network.name,
@@ -99,6 +104,22 @@ def _case(given: argparse.Namespace) -> Case:
         batch_size=given.batch_size,
         options=tuple(sorted((name, value) for name, value in options.items() if value is not None)),
     )
+
+
+def _mixed(route: RouteName, points: float | None) -> RouteName:
+    """``route``, at mixed precision where a largest drop is given.
+
+    Raises:
+        InputError: the drop is none, or the route is not static int8.
+    """
+    if points is None:
+        return route
+    if not 0 <= points <= 100:
+        raise InputError(f"--max-drop {points} is no drop in points; give a number from 0 to 100.")
+    if route.precision not in ("int8_static", MIXED):
+        routes = ", ".join(f"{name}:{MIXED}" for name in RUNTIMES if MIXED in RUNTIMES[name].classifiers)
+        raise InputError(f"--max-drop goes with {routes}, not with {route}.")
+    return replace(route, precision=MIXED)
 
 
 def _new_folder(out: Path) -> Path:
@@ -134,7 +155,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--recipe", metavar="NAME", help="recipe that trained the weights: its normalisation of images")
     add("--normalize", metavar="M,M,M/S,S,S", help="normalisation of images (default: the recipe's or the data's)")
     add("--batch-size", metavar="N", type=int, default=1, help="images of one call (default: 1)")
-    words = "int8_static: keep the most sensitive layers in floating point until at most so many % of labels change"
+    words = f"keep the most sensitive layers of int8_static in floating point ({MIXED}) until at most so many % of "
+    words += "held-out labels change"
     add("--max-drop", metavar="POINTS", type=float, help=words)
     add("--threads", metavar="N", type=int, default=cores, help="threads of a call (default: the cores there are)")
     return parser

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +17,8 @@ import torch
 
 import models
 from bench.core.errors import InputError
-from bench.core.precisions import PRECISIONS
+from bench.core.margins import Layer, layers_in
+from bench.core.precisions import MIXED, PRECISIONS
 from bench.core.records import Case
 from bench.core.route_code import RouteCode, RouteName, code_for
 from bench.core.runtimes import RUNTIMES
@@ -23,7 +26,6 @@ from bench.core.workspace import Workspace
 from bench.data.images import dataset_folder, load_dataset
 from bench.data.pipelines import evaluation_batches
 from bench.experiments.subject import Subject, calibration_batches, load_subject, normalization_of, reference_network
-from bench.export.mixed import Mixed, mixed_case, write_table
 from bench.export.written import Exported, checked, moved_into
 from bench.measure import machine
 
@@ -34,17 +36,14 @@ TOLERANCE = {32: 1e-4, 19: 1e-2, 16: 2e-2, 8: 5e-2}
 
 Kernels of another processor add in another order; a value between two steps of a coarse format may then take the other
 step."""
+STATIC = ("int8_static", MIXED)
 MODEL_FILES = {"onnxruntime": "model.onnx", "openvino": "model.xml"}
 
 Array = npt.NDArray[np.float32]
 
 
-def export(case: Case, out: Path, *, data_dir: Path, most_drop: float | None = None) -> Exported:
+def export(case: Case, out: Path, *, data_dir: Path) -> Exported:
     """Write the route of ``case`` into ``out`` and run what was written, in a process that cannot see this suite.
-
-    Args:
-        most_drop: share of images whose class may change; the most sensitive layers stay in floating point until it is
-            kept. None: every layer is quantised that the route quantises.
 
     Raises:
         InputError: data, network or weights cannot be used, or the folder cannot be written.
@@ -54,25 +53,22 @@ def export(case: Case, out: Path, *, data_dir: Path, most_drop: float | None = N
     size = case.image_size
     dataset = load_dataset(case.dataset, data_dir=data_dir, image_size=size, progress=lambda line: None)
     decoded = dataset_folder(case.dataset, data_dir=data_dir, image_size=size)
-    mixed: Mixed | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{out.name}.partial-") as scratch:
             space = Workspace(results=Path(scratch, "work"), data_dir=data_dir, decoded=decoded)
             files = Path(scratch, "files")
             files.mkdir()
-            if most_drop is not None:
-                case, mixed = mixed_case(case, space, most_drop)
-                write_table(mixed, files / "sensitivity.csv")
-            _write(case, space, files, dataset.classes)
+            notes = _write(case, space, files, dataset.classes)
             moved_into(out, files)
     except OSError as error:
         raise InputError(f"--out {out} cannot be written ({error.strerror}); give another folder.") from error
     done = checked(out)
-    return replace(done, summary=f"{done.summary}\n{mixed.words}") if mixed else done
+    return replace(done, summary="\n".join([done.summary, *notes]))
 
 
-def _write(case: Case, space: Workspace, files: Path, classes: tuple[str, ...]) -> None:
+def _write(case: Case, space: Workspace, files: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns: notes of the route."""
     subject = load_subject(case, space)
     subject.route.start()
     inputs = _examples(subject, case)
@@ -83,7 +79,11 @@ def _write(case: Case, space: Workspace, files: Path, classes: tuple[str, ...]) 
     np.save(files / "inputs.npy", inputs)
     np.save(files / "outputs.npy", outputs)
     route = RouteName.of(case)
-    code = code_for(route, side=case.image_size, batch_size=case.batch_size, threads=case.threads)
+    layers = layers_in(subject.route.texts())
+    if layers:
+        _write_table(layers, files / "sensitivity.csv")
+    spared = [layer.name for layer in layers if layer.spared]
+    code = code_for(route, side=case.image_size, batch_size=case.batch_size, threads=case.threads, spared=spared)
     if code.writes_files:
         _copy_model(space.results / "converted" / case.row, files, MODEL_FILES[case.runtime])
     else:
@@ -104,6 +104,17 @@ def _write(case: Case, space: Workspace, files: Path, classes: tuple[str, ...]) 
         "notes": list(subject.route.notes),
     }
     (files / "about.json").write_text(json.dumps(about, indent=2) + "\n")
+    return subject.route.notes
+
+
+def _write_table(layers: Sequence[Layer], file: Path) -> None:
+    """The layers as CSV, most sensitive first."""
+    with file.open("w", newline="") as opened:
+        table = csv.writer(opened, lineterminator="\n")
+        table.writerow(("layer", "kl_nats", "changed_share", "bytes_saved", "spared"))
+        for layer in layers:
+            kept = "yes" if layer.spared else "no"
+            table.writerow((layer.name, f"{layer.kl:.6g}", f"{layer.changed:.4f}", layer.bytes_saved, kept))
 
 
 def _examples(subject: Subject, case: Case) -> Array:
@@ -137,7 +148,7 @@ def _write_network(case: Case, space: Workspace, files: Path, subject: Subject) 
     shutil.copytree(package, files / "models", ignore=shutil.ignore_patterns("__pycache__"))
     if source and case.model.rpartition(":")[0].endswith(".py"):
         shutil.copy(source, files / source.name)
-    if case.precision == "int8_static":
+    if case.precision in STATIC:
         batches = calibration_batches(subject.dataset, subject.normalize, case.image_size)
         np.save(files / "calibration.npy", np.concatenate([batch.numpy() for batch in batches]))
 
@@ -161,7 +172,7 @@ def _network_lines(case: Case, classes: int) -> list[str]:
         f'network = models.classifier("{_reference(case)}"{size}).build({case.option("classes") or classes}).eval()',
         "network.load_state_dict(state)",
     ]
-    if case.precision == "int8_static":
+    if case.precision in STATIC:
         lines.append('calibration = torch.from_numpy(numpy.load("calibration.npy")).split(32)')
     return lines
 

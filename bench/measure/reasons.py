@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from bench.core.reasons import Kind, Reason
 from bench.measure.ceilings import summing
@@ -32,12 +32,15 @@ MEMORY_SHARE = 0.5
 MEMORY_BYTES, MEMORY_ROUNDS = 2**28, 5
 """Larger than caches."""
 OUTSIDE = "outside of operators"
+FIRST = "first token"
+"""Mark in a trace, after which a generation decodes."""
 
 MULTIPLYING = re.compile(r"conv|linear|mm|matmul|gemm|gemv|embedding|attention|fullyconnected|fused", re.IGNORECASE)
 FALLBACK = re.compile(r"slow_conv|thnn|\bref\b|_ref|ref_|naive", re.IGNORECASE)
 ROUNDING = re.compile(
-    r"quant|qparams|QuantizeLinear|FakeQuantize|^aten::(round|clamp|clamp_|aminmax|amax|amin)$", re.IGNORECASE
+    r"\b_?(de|fake_?|dynamic_?)?quantize|_quant\b|qparams|^aten::(round|clamp|clamp_|aminmax|amax|amin)$", re.IGNORECASE
 )
+"""Not products that are called quantised, like OpenVINO's FullyConnectedQuantizedLegacy."""
 CONVERTING = re.compile(
     r"^aten::(copy_|clone|contiguous|_to_copy|to|to_dense|to_mkldnn)$|reorder|^transpose$|^cast$|^convert$",
     re.IGNORECASE,
@@ -126,21 +129,51 @@ def parts_of(step: Callable[[], object], device: torch.device, weights: Iterable
     Args:
         weights: shapes of the network's weights of two sides and more.
     """
-    shapes = {tuple(shape) for shape in weights if len(shape) > 1}
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     calls, begin = 0, time.perf_counter()
-    with profile(activities=activities, record_shapes=True) as recorded:
+    with _recording(device) as recorded:
         while calls < CALLS and (calls == 0 or time.perf_counter() - begin < SECONDS):
             step()
             synchronize(device)
             calls += 1
+    return _parts(recorded.events() or (), calls, device, weights)
+
+
+def parts_after_first(
+    generate: Callable[[Callable[[], None]], int], device: torch.device, weights: Iterable[Sequence[int]]
+) -> list[Part]:
+    """Operators of one step of a generation, from those after its first token.
+
+    Args:
+        generate: makes a generation, calls its argument at the first token, and returns the number of steps after it.
+        weights: shapes of the model's weights of two sides and more.
+    """
+
+    def mark() -> None:
+        with record_function(FIRST):
+            pass
+
+    with _recording(device) as recorded:
+        steps = generate(mark)
+        synchronize(device)
+    events = recorded.events() or ()
+    first = next(event.time_range.start for event in events if event.name == FIRST)
+    return _parts([event for event in events if event.time_range.start > first], steps, device, weights)
+
+
+def _recording(device: torch.device) -> profile:
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    return profile(activities=activities, record_shapes=True)
+
+
+def _parts(events: Iterable[Any], calls: int, device: torch.device, weights: Iterable[Sequence[int]]) -> list[Part]:
+    shapes = {tuple(shape) for shape in weights if len(shape) > 1}
     totals: dict[tuple[str, bool], list[float]] = {}
-    for event in recorded.events() or ():
+    for event in events:
         if device.type == "cuda":
             seconds = float(event.self_device_time_total) / 1e6
         else:
             seconds = float(event.self_cpu_time_total) / 1e6
-        if event.is_user_annotation or seconds <= 0:
+        if event.is_user_annotation or event.name == FIRST or seconds <= 0:
             continue
         key = (str(event.name), _meets(event, shapes))
         totals.setdefault(key, []).append(seconds)

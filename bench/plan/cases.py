@@ -7,12 +7,15 @@ from typing import Any
 
 import models
 from bench.core.experiments import EXPERIMENTS, TRAININGS
+from bench.core.precisions import MIXED
 from bench.core.recipes import HELD_OUT, recipe_for
 from bench.core.records import Case, Scalar
 from bench.plan.plan import Plan, file_digest
 
 Requested = tuple[Case, Case | None]
 """A case that a test asks for, and the training whose weights it reads."""
+SEARCHES = 5
+"""Time limit of a case of mixed precision over that of others: it quantises once for each layer."""
 NO_DATA = "random"
 """Stands for a data set where numbers are drawn."""
 
@@ -62,4 +65,6 @@ def time_limit(plan: Plan, case: Case) -> float:
     """Seconds after which ``case`` is ended."""
     if plan.case_timeout is not None:
         return plan.case_timeout
+    if case.precision == MIXED:
+        return SEARCHES * plan.budget.case_timeout
     return plan.budget.training_timeout if case.experiment in TRAININGS else plan.budget.case_timeout

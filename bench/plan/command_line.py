@@ -17,6 +17,8 @@ from bench.core.amounts import Budget, Language, Rows
 from bench.core.budgets import BUDGETS
 from bench.core.comparisons import COMPARISONS
 from bench.core.errors import InputError, unknown_name
+from bench.core.margins import Margins, margins_from
+from bench.core.precisions import MIXED
 from bench.core.records import Scalar
 from bench.core.runtimes import REFERENCE, RUNTIMES, Kind, precisions_of
 from bench.core.text import load_text
@@ -56,6 +58,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
     named = values["models"]
     trained, untrained = _models(named, budget, user)
     asked = {name: values[name] for name in ("precisions", "modes", "batch_sizes") if values[name]}
+    margins = None if values["max_drop"] is None else margins_from("--max-drop", values["max_drop"])
     if named:
         asked["models"] = None  # what is named is measured in every row, whichever networks the budget chose for it
     runtimes = _runtimes(values)
@@ -66,7 +69,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         budget=budget,
         trained=trained,
         untrained=untrained,
-        rows=chosen_rows(budget.rows, "classifiers", runtimes, asked),
+        rows=chosen_rows(budget.rows, "classifiers", runtimes, asked, mixed=margins is not None),
         layers=None if named else dataclasses.replace(budget.layers, **asked),
         language=_language(values, budget, asked),
         text=_text(values["text"], data_dir),
@@ -79,6 +82,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         user=user,
         train_images=values["train_images"],
         test_images=values["test_images"],
+        max_drop=(margins or Margins()).accuracy,
         case_timeout=values["case_timeout"],
         minutes=values["minutes"],
         track=_track(values["track"]),
@@ -107,7 +111,12 @@ def _runtimes(values: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def chosen_rows(
-    rows: Sequence[Rows], kind: Kind, runtimes: Sequence[str] | None, asked: Mapping[str, Any]
+    rows: Sequence[Rows],
+    kind: Kind,
+    runtimes: Sequence[str] | None,
+    asked: Mapping[str, Any],
+    *,
+    mixed: bool = False,
 ) -> tuple[Rows, ...]:
     """The ``rows`` of a budget with what the command line asks for in their place.
 
@@ -117,6 +126,7 @@ def chosen_rows(
     Args:
         runtimes: names; None: those of ``rows``.
         asked: fields of ``Rows`` to replace.
+        mixed: add mixed precision to the rows that have static int8.
     """
     named = tuple(dict.fromkeys(each.runtime for each in rows)) if runtimes is None else tuple(runtimes)
     sizes = tuple(dict.fromkeys(size for each in rows for size in each.batch_sizes))
@@ -124,8 +134,19 @@ def chosen_rows(
     for name in named:
         if all(each.runtime != name for each in kept):
             modes = ("eager",) if name == REFERENCE else RUNTIMES[name].modes
-            kept.append(Rows(runtime=name, precisions=precisions_of(name, kind), modes=modes, batch_sizes=sizes))
-    return tuple(_asked(each, kind, asked) for each in kept)
+            every = tuple(precision for precision in precisions_of(name, kind) if precision != MIXED)
+            kept.append(Rows(runtime=name, precisions=every, modes=modes, batch_sizes=sizes))
+    chosen = tuple(_asked(each, kind, asked) for each in kept)
+    return tuple(_with_mixed(each) for each in chosen) if mixed else chosen
+
+
+def _with_mixed(rows: Rows) -> Rows:
+    """``rows`` with mixed precision after static int8. Networks that the budget takes pretrained have none: each of
+    their many layers would be quantised alone, at 224 pixels."""
+    pretrained = rows.models is not None and any(models.classifier(name).pretrained for name in rows.models)
+    if "int8_static" not in rows.precisions or MIXED in rows.precisions or pretrained:
+        return rows
+    return dataclasses.replace(rows, precisions=(*rows.precisions, MIXED))
 
 
 def _asked(rows: Rows, kind: Kind, asked: Mapping[str, Any]) -> Rows:

@@ -10,7 +10,8 @@ import models
 from bench.core.amounts import Language
 from bench.core.budgets import FEATURE_SIDE
 from bench.core.experiments import EXPERIMENTS, LANGUAGE_EXPERIMENTS
-from bench.core.precisions import BASELINE
+from bench.core.margins import MOST_DROP
+from bench.core.precisions import BASELINE, MIXED
 from bench.core.records import Case, Scalar
 from bench.core.runtimes import REFERENCE, precisions_of
 from bench.core.turns import TWIN
@@ -92,6 +93,7 @@ def inference_case(
         batch_size=batch_size,
         options={
             TWIN: bool(twin) or None,
+            MOST_DROP: plan.max_drop if precision == MIXED else None,
             **dict(plan.sampling),
             **plan.user.options,
             "test_images": plan.test_images or plan.budget.test_images,

@@ -278,7 +278,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="--max-drop",
         values="points of accuracy, or points/per cent of perplexity",
-        help="losses that do not count where the report picks a route",
+        help="losses that do not count where the report picks a route; if given, int8_mixed is measured too",
         shown="1/2",
         parse=margin,
     ),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import models
 from bench.core.amounts import Budget, Language, Layers, Rows
+from bench.core.margins import Margins
 from bench.core.records import Scalar
 from bench.core.workspace import sha256_of
 
@@ -104,6 +105,8 @@ class Plan:
     """Images that each training sees, in place of the budget's number."""
     test_images: int | None = None
     """Images that judge accuracy, however long that takes, in place of what the budget allows."""
+    max_drop: float = Margins().accuracy
+    """Share of held-out labels that mixed precision may change, from 0 to 1."""
     case_timeout: float | None = None
     minutes: float | None = None
     """Minutes after which the run ends; None is no limit."""

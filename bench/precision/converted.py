@@ -28,6 +28,8 @@ class Setting:
     """Shape of one input, without the batch dimension."""
     calibration: Callable[[], Iterator[Tensor]]
     """Batches of training images, as the network takes them, from which scales of activations are derived."""
+    spared: tuple[str, ...] = ()
+    """Modules that static int8 leaves in floating point, by their names in the network."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ Without that step the graph computes in float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,17 +32,29 @@ def convert(network: nn.Module, setting: Setting) -> Converted:
     Raises:
         Unsupported: the network cannot be exported, or the quantizer does not take it.
     """
-    layers_of(network, WEIGHTED)
+    graph = exported(network, setting)
     with _faults_named():
-        exported = _export(network, setting)
-    _give_each_call_its_own_path(exported)
-    with _faults_named():
-        observed = prepare_pt2e(exported, _quantizer())
+        observed = prepare_pt2e(graph, _quantizer(setting.spared))
         for images in setting.calibration():
             observed(images)
         quantised = convert_pt2e(observed)
     _forget_what_is_unused(quantised)
     return Converted(network=quantised, may_freeze=True)
+
+
+def exported(network: nn.Module, setting: Setting) -> Any:
+    """Graph of the network for batches of any size, before anything is observed or rounded; of a graph, a copy.
+
+    Raises:
+        Unsupported: the network cannot be exported, or has no layer to quantise.
+    """
+    if isinstance(network, torch.fx.GraphModule):
+        return copy.deepcopy(network)
+    layers_of(network, WEIGHTED)
+    with _faults_named():
+        graph = _export(network, setting)
+    _give_each_call_its_own_path(graph)
+    return graph
 
 
 @contextmanager
@@ -61,9 +74,12 @@ def reduces_range() -> bool:
     return not {"avx512_vnni", "avx_vnni"} & set(cpu_features())
 
 
-def _quantizer() -> Any:
+def _quantizer(spared: Sequence[str]) -> Any:
     config = x86.get_default_x86_inductor_quantization_config(reduce_range=reduces_range())
-    return x86.X86InductorQuantizer().set_global(config)
+    quantizer = x86.X86InductorQuantizer().set_global(config)
+    for name in spared:
+        quantizer.set_module_name_qconfig(name, None)
+    return quantizer
 
 
 def _export(network: nn.Module, setting: Setting) -> Any:

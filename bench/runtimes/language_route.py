@@ -16,6 +16,7 @@ import numpy.typing as npt
 from bench.core.errors import Unsupported
 from bench.core.precisions import Precision
 from bench.core.records import Coverage, Scalar
+from bench.measure.reasons import Part
 
 CONVERSION = "conversion.json"
 """File beside a converted model: the seconds that making it took."""
@@ -116,6 +117,9 @@ class LanguageRuntime(Protocol):
         Raises:
             NotImplementedError: `logits` gives more.
         """
+
+    def parts(self, prompt: Sequence[int], new_tokens: int) -> list[Part]:
+        """Operators of a decode step, or of prefill where ``new_tokens`` is 1, untimed; empty where nothing tells them."""
 
     def stored(self) -> Stored:
         """Weights and arithmetic, as files and the runtime's own graph tell them."""

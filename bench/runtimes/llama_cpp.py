@@ -11,6 +11,7 @@ from typing import Any
 import xllamacpp
 
 from bench.core.records import Scalar
+from bench.measure.reasons import Part
 from bench.runtimes.gguf_files import Held, held_in, written
 from bench.runtimes.language_route import Generation, LanguageOrder, Logits, StepClock, Stored
 from bench.runtimes.route import faults_named
@@ -105,6 +106,9 @@ class LlamaCpp:
 
     def nats(self, ids: Sequence[int], scored: int) -> list[float]:
         return [self._nats_of(ids[:place], ids[place]) for place in range(len(ids) - scored, len(ids))]
+
+    def parts(self, prompt: Sequence[int], new_tokens: int) -> list[Part]:
+        return []
 
     def stored(self) -> Stored:
         held: Held = held_in(self._file)

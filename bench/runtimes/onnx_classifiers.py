@@ -10,7 +10,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from torch import Tensor
 from torch.export import Dim
 
 from bench.core.errors import Unsupported
-from bench.core.precisions import Precision
+from bench.core.precisions import MIXED, Precision
 from bench.core.records import Figure, Scalar
 from bench.measure.products import Product
 from bench.measure.reasons import Part
+from bench.runtimes.mixed import Mixed, Tried, find_mixed, in_batches, logits_of
 from bench.runtimes.quiet import keep_quiet
-from bench.runtimes.route import Order, Prepare, Ran, Run, bytes_in, converted_into, faults_named, whats_run
+from bench.runtimes.route import Order, Prepare, Ran, Run, converted_into, faults_named, whats_run
 
 keep_quiet()
 
@@ -40,6 +41,8 @@ TRACED_BATCH = 2
 """Sizes of 0 and 1 are taken for constants when a network is exported."""
 CALIBRATION_BATCH = 4
 """Calibration keeps every activation of a batch at once: a ViT at 32 images took 24 GB."""
+JUDGING_BATCH = 50
+"""Images of a call where mixed precision is judged."""
 PROFILED_CALLS = 5
 """Calls with a profile, whose median counts: the first ones allocate."""
 WEIGHTED = ("Conv", "Gemm", "MatMul")
@@ -92,7 +95,8 @@ class OnnxRoute:
     ) -> None:
         self.convert_seconds = convert_seconds
         self.compile_seconds: float | None = compile_seconds
-        self.notes: tuple[str, ...] = order.spared_note
+        self._mixed = Mixed.read(order.folder)
+        self.notes: tuple[str, ...] = (self._mixed.note,) if self._mixed else ()
         self._session = session
         self._precision = order.precision
         self._threads = order.case.threads
@@ -125,10 +129,10 @@ class OnnxRoute:
         return _parts(events, weights)
 
     def weight_bytes(self) -> int:
-        return sum(_array(tensor).nbytes for tensor in onnx.load(self._folder / MODEL).graph.initializer)
+        return _bytes_of(self._folder / MODEL)
 
     def serialized_bytes(self) -> int:
-        return bytes_in(self._folder)
+        return (self._folder / MODEL).stat().st_size
 
     def flags(self) -> dict[str, Scalar]:
         options = self._session.get_session_options()
@@ -141,41 +145,65 @@ class OnnxRoute:
     def figures(self) -> dict[str, Figure]:
         return {}
 
-
-def layers_of(order: Order) -> tuple[str, ...]:
-    """Names of the layers that int8 would quantise: convolutions and products with weights."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    with tempfile.TemporaryDirectory() as scratch:
-        exported, shaped = Path(scratch, "exported.onnx"), Path(scratch, "shaped.onnx")
-        _export(order, exported)
-        quant_pre_process(str(exported), str(shaped))
-        graph = onnx.load(shaped).graph
-    return tuple(node.name for node in graph.node if node.op_type in WEIGHTED)
+    def texts(self) -> dict[str, str]:
+        return self._mixed.texts if self._mixed else {}
 
 
 def _convert(order: Order, folder: Path) -> None:
     if order.precision.name == "fp32":
         _export(order, folder / MODEL)
         return
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         exported, shaped = Path(scratch, "exported.onnx"), Path(scratch, "shaped.onnx")
         _export(order, exported)
         quant_pre_process(str(exported), str(shaped))
-        name = onnx.load(exported, load_external_data=False).graph.input[0].name
-        quantize_static(
-            str(shaped),
-            str(folder / MODEL),
-            _Calibration(order.calibration(), name),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=list(order.spared),
-        )
+        spared: tuple[str, ...] = ()
+        if order.precision.name == MIXED:
+            mixed = _mixed(order, shaped)
+            mixed.write(folder)
+            spared = mixed.spared
+        _quantise(order, shaped, folder / MODEL, spared)
+
+
+def _quantise(order: Order, shaped: Path, file: Path, spared: Sequence[str]) -> None:
+    """Write the model of ``shaped`` to ``file``, with all but the nodes ``spared`` in int8."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    quantize_static(
+        str(shaped),
+        str(file),
+        _Calibration(order.calibration(), onnx.load(shaped).graph.input[0].name),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=list(spared),
+    )
+
+
+def _mixed(order: Order, shaped: Path) -> Mixed:
+    """Layers that have to stay in floating point: convolutions and products, by the names of their nodes."""
+    names = tuple(node.name for node in onnx.load(shaped).graph.node if node.op_type in WEIGHTED)
+    batches = in_batches(order.held_out(), JUDGING_BATCH)
+    trial = shaped.with_name("trial.onnx")
+
+    def tried(file: Path) -> Tried:
+        session = _session(file, order.case.threads)
+        feed = session.get_inputs()[0].name
+        logits = logits_of(lambda images: torch.from_numpy(session.run(None, {feed: images.numpy()})[0]), batches)
+        return Tried(logits=logits, weight_bytes=_bytes_of(file))
+
+    def attempt(spared: tuple[str, ...]) -> Tried:
+        _quantise(order, shaped, trial, spared)
+        return tried(trial)
+
+    return find_mixed(names, attempt, tried(shaped), order.most_drop)
+
+
+def _bytes_of(file: Path) -> int:
+    return sum(_array(tensor).nbytes for tensor in onnx.load(file).graph.initializer)
 
 
 def _export(order: Order, file: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.core.precisions import Precision
 from bench.core.records import Scalar
+from bench.measure.reasons import Part
 from bench.runtimes.language_route import (
     Conversion,
     Generation,
@@ -91,6 +92,9 @@ class OnnxLanguage:
 
     def nats(self, ids: Sequence[int], scored: int) -> list[float]:
         raise NotImplementedError(f"{TITLE} gives logits")
+
+    def parts(self, prompt: Sequence[int], new_tokens: int) -> list[Part]:
+        return []
 
     def stored(self) -> Stored:
         """From the graph's packed products, which name the width of both operands."""

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import Unsupported
-from bench.core.precisions import Precision
+from bench.core.precisions import MIXED, Precision
 from bench.core.records import Figure, Scalar
 from bench.measure.products import Product
 from bench.measure.quality import divergences
 from bench.measure.reasons import Part
+from bench.runtimes.mixed import Mixed, Tried, find_mixed
 from bench.runtimes.quiet import keep_quiet
-from bench.runtimes.route import Order, Prepare, Ran, Run, bytes_in, converted_into, faults_named, whats_run
+from bench.runtimes.route import CORRECTION, Order, Prepare, Ran, Run, converted_into, faults_named, whats_run
 
 keep_quiet()
 
@@ -38,8 +39,9 @@ DEVICE = "CPU"
 MODEL = "model.xml"
 CHOICE = "choice.json"
 """File beside the model with its notes, and whether NNCF corrected its biases."""
-HINTS = {"fp32": "f32", "bf16": "bf16", "int8_static": "f32"}
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8_static": "f32", MIXED: "f32"}
 """Precision -> number format of what is not quantised."""
+QUANTISED = ("int8_static", MIXED)
 MODULE = "__module."
 """Begin of the names of nodes that stand for a module of the network."""
 WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
@@ -69,7 +71,7 @@ Images = npt.NDArray[np.float32]
 
 def preparer(precision: Precision) -> Prepare:
     """Preparer of networks at ``precision``."""
-    if precision.name == "int8_static":
+    if precision.name in QUANTISED:
         import nncf
 
         nncf.set_log_level(logging.ERROR)
@@ -119,6 +121,7 @@ class OpenvinoRoute:
         choice = json.loads((order.folder / CHOICE).read_text())
         self.notes = tuple(choice["notes"])
         self._corrected: bool | None = choice["corrected"]
+        self._mixed = Mixed.read(order.folder)
         self._core = core
         self._order = order
         self._compiled = compiled
@@ -161,8 +164,8 @@ class OpenvinoRoute:
         return (self._order.folder / MODEL).with_suffix(".bin").stat().st_size
 
     def serialized_bytes(self) -> int:
-        files = self._order.folder
-        return bytes_in(files) - (files / CHOICE).stat().st_size
+        model = self._order.folder / MODEL
+        return model.stat().st_size + model.with_suffix(".bin").stat().st_size
 
     def flags(self) -> dict[str, Scalar]:
         corrected = {} if self._corrected is None else {"runtime_bias_correction": self._corrected}
@@ -177,10 +180,8 @@ class OpenvinoRoute:
     def figures(self) -> dict[str, Figure]:
         return {}
 
-
-def layers_of(order: Order) -> tuple[str, ...]:
-    """Names of the layers that int8 would quantise: convolutions and products with weights."""
-    return tuple(_layers(_traced(order)))
+    def texts(self) -> dict[str, str]:
+        return self._mixed.texts if self._mixed else {}
 
 
 def _layers(model: openvino.Model) -> dict[str, str]:
@@ -207,9 +208,16 @@ def _convert(order: Order, folder: Path) -> None:
     model = _traced(order)
     notes: tuple[str, ...] = ()
     corrected: bool | None = None
-    if order.precision.name == "int8_static":
-        model, corrected, note = _quantise(model, order)
-        notes = (note, *order.spared_note)
+    if order.precision.name in QUANTISED:
+        quantiser = _Quantiser(model, order)
+        spared: tuple[str, ...] = ()
+        if order.precision.name == MIXED:
+            mixed = quantiser.mixed()
+            mixed.write(folder)
+            spared = mixed.spared
+            notes = (mixed.note,)
+        model, corrected = quantiser.quantised(spared), quantiser.corrected
+        notes = (quantiser.note, *notes)
     if order.precision.name == "bf16":
         notes = ("the file holds the weights in float16, as OpenVINO saves them by default",)
     openvino.save_model(model, folder / MODEL, compress_to_fp16=order.precision.name == "bf16")
@@ -227,40 +235,68 @@ def _plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def _quantise(model: openvino.Model, order: Order) -> tuple[openvino.Model, bool, str]:
-    """The better of two quantised models, whether its biases were corrected, and the line that says so."""
-    import nncf
+class _Quantiser:
+    """A traced model, quantised with all its layers or without some."""
 
-    images = np.concatenate([batch.numpy() for batch in order.calibration()])
-    held_out, kept = images[::HELD_OUT], np.delete(images, np.s_[::HELD_OUT], axis=0)
-    batches = [kept[at : at + CALIBRATION_BATCH] for at in range(0, len(kept), CALIBRATION_BATCH)]
-    attends = any(node.get_type_name() == "ScaledDotProductAttention" for node in model.get_ops())
-    layers = _layers(model)
-    spared = [layers[name] for name in order.spared]
-    expected = _logits(model, held_out, order)
-    tried = {}
-    for corrected in (True, False):
-        quantised = nncf.quantize(
-            model.clone(),
-            nncf.Dataset(batches),
-            subset_size=len(batches),
-            model_type=nncf.ModelType.TRANSFORMER if attends else None,
-            ignored_scope=nncf.IgnoredScope(names=spared) if spared else None,
-            advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=not corrected),
+    def __init__(self, model: openvino.Model, order: Order) -> None:
+        """Choose between corrected and plain biases, by all layers quantised, unless the case says which."""
+        images = np.concatenate([batch.numpy() for batch in order.calibration()])
+        judging, kept = images[::HELD_OUT], np.delete(images, np.s_[::HELD_OUT], axis=0)
+        self._batches = [kept[at : at + CALIBRATION_BATCH] for at in range(0, len(kept), CALIBRATION_BATCH)]
+        self._attends = any(node.get_type_name() == "ScaledDotProductAttention" for node in model.get_ops())
+        self._model = model
+        self._order = order
+        self._layers = _layers(model)
+        forced = order.case.option(CORRECTION)
+        if forced is not None:
+            self.corrected = bool(forced)
+            self.note = f"NNCF {'with' if forced else 'without'} bias correction, as it was asked for"
+            return
+        expected = _logits(model, judging, order)
+        far = {}
+        for self.corrected in (True, False):
+            far[self.corrected] = float(divergences(expected, _logits(self.quantised(()), judging, order)).mean())
+        self.corrected = best = min(far, key=lambda corrected: far[corrected])
+        self.note = (
+            f"NNCF {'with' if best else 'without'} bias correction: KL divergence from float32 of {far[best]:.2g} "
+            f"against {far[not best]:.2g} nats the other way, on {len(judging)} held-out training images"
         )
-        tried[corrected] = (float(divergences(expected, _logits(quantised, held_out, order)).mean()), quantised)
-    best = min(tried, key=lambda corrected: tried[corrected][0])
-    note = (
-        f"NNCF {'with' if best else 'without'} bias correction: KL divergence from float32 of {tried[best][0]:.2g} "
-        f"against {tried[not best][0]:.2g} nats the other way, on {len(held_out)} held-out training images"
-    )
-    return tried[best][1], best, note
+
+    def quantised(self, spared: Sequence[str]) -> openvino.Model:
+        """The model with all but these layers in int8, by our names of them."""
+        import nncf
+
+        names = [self._layers[name] for name in spared]
+        quantised: openvino.Model = nncf.quantize(
+            self._model.clone(),
+            nncf.Dataset(self._batches),
+            subset_size=len(self._batches),
+            model_type=nncf.ModelType.TRANSFORMER if self._attends else None,
+            ignored_scope=nncf.IgnoredScope(names=names) if names else None,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=not self.corrected),
+        )
+        return quantised
+
+    def mixed(self) -> Mixed:
+        """Layers that have to stay in floating point."""
+        images = np.concatenate([batch.numpy() for batch in self._order.held_out()])
+
+        def tried(model: openvino.Model) -> Tried:
+            held = sum(_size(constant) * _bits(constant) // 8 for constant in _constants(model))
+            return Tried(logits=_logits(model, images, self._order), weight_bytes=held)
+
+        return find_mixed(
+            tuple(self._layers),
+            lambda spared: tried(self.quantised(spared)),
+            tried(self._model),
+            self._order.most_drop,
+        )
 
 
 def _logits(model: openvino.Model, images: Images, order: Order) -> Images:
     """Logits of ``images``, in float32 between what is quantised."""
     compiled = openvino.Core().compile_model(model.clone(), DEVICE, _settings("f32", order.case.threads))
-    parts = np.array_split(images, -(-len(images) // CALIBRATION_BATCH))
+    parts = [images[at : at + CALIBRATION_BATCH] for at in range(0, len(images), CALIBRATION_BATCH)]
     return np.concatenate([np.array(compiled(part)[0]) for part in parts])
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from bench.core.errors import Unsupported
 from bench.core.precisions import Precision
 from bench.core.records import Scalar
+from bench.measure.reasons import Part
 from bench.runtimes.gguf_files import MODEL as GGUF
 from bench.runtimes.gguf_files import written
 from bench.runtimes.language_route import (
@@ -43,6 +44,8 @@ BASE = "openvino-f16"
 """Folder of the model that the others are compressed from."""
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8_weights": "bf16", "int4_weights": "bf16"}
 """Precision -> number format of what is not compressed."""
+PROFILED_CALLS = 2
+"""Generations with counters, whose last step counts: the first ones allocate."""
 INT4_GROUP = 64
 """Weights that share a scale: small models are not wide enough for 128."""
 FORMATS = {
@@ -74,20 +77,25 @@ def prepare(order: LanguageOrder) -> OpenvinoLanguage:
         if order.precision.name in ("int8_weights", "int4_weights"):
             folder = _compressed(order, folder)
         begin = time.perf_counter()
-        compiled = core.compile_model(
-            str(folder / MODEL),
-            DEVICE,
-            {
-                "INFERENCE_PRECISION_HINT": hint,
-                "INFERENCE_NUM_THREADS": order.threads,
-                "PERFORMANCE_HINT": "LATENCY",
-                "ENABLE_CPU_PINNING": False,  # a thread bound to a core that a neighbour uses waits for it
-                "CACHE_DIR": "",
-            },
-        )
+        compiled = _compile(folder, hint, order.threads)
         seconds = time.perf_counter() - begin
     check_threads(TITLE, compiled.get_property("INFERENCE_NUM_THREADS"), order.threads)
     return OpenvinoLanguage(order.precision, folder, compiled, load_seconds=seconds)
+
+
+def _compile(folder: Path, hint: str, threads: int, **further: bool) -> openvino.CompiledModel:
+    return openvino.Core().compile_model(
+        str(folder / MODEL),
+        DEVICE,
+        {
+            "INFERENCE_PRECISION_HINT": hint,
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # a thread bound to a core that a neighbour uses waits for it
+            "CACHE_DIR": "",
+            **further,
+        },
+    )
 
 
 class OpenvinoLanguage:
@@ -128,6 +136,21 @@ class OpenvinoLanguage:
 
     def nats(self, ids: Sequence[int], scored: int) -> list[float]:
         raise NotImplementedError(f"{TITLE} gives logits")
+
+    def parts(self, prompt: Sequence[int], new_tokens: int) -> list[Part]:
+        """Nodes of a model compiled once more with counters, which the measured one is without."""
+        hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        threads = self._compiled.get_property("INFERENCE_NUM_THREADS")
+        counted = OpenvinoLanguage(
+            self._precision, self._folder, _compile(self._folder, hint, threads, PERF_COUNT=True), load_seconds=0.0
+        )
+        for _ in range(PROFILED_CALLS):
+            counted.generate(prompt, new_tokens)
+        return [
+            Part(name=f"{node.node_type} {node.exec_type}", seconds=node.real_time.total_seconds())
+            for node in counted._request.get_profiling_info()
+            if node.real_time.total_seconds() > 0
+        ]
 
     def stored(self) -> Stored:
         """From the file's constants, and from the kernels that the plugin chose for its last call."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import Unsupported
+from bench.core.margins import MOST_DROP, Margins
 from bench.core.precisions import PRECISIONS, Precision
 from bench.core.records import Case, Coverage, Figure, Scalar
 from bench.core.runtimes import RUNTIMES
@@ -28,10 +29,8 @@ OPERATOR = re.compile(r"aten[.:]{1,2}\w+|prims?[.:]{1,2}\w+|(?<=implementation f
 """Names of operators in the messages of exporters and of ONNX Runtime."""
 LACKS_MEMORY = ("bad_alloc", "out of memory", "can't allocate memory", "Failed to allocate memory")
 
-SPARED = "spared"
-"""Option of a case: names of layers that quantisation leaves in floating point."""
-BETWEEN = "\n"
-"""Between those names, which may hold every other character."""
+CORRECTION = "bias_correction"
+"""Option of a case: True or False where NNCF's correction of biases is not to be chosen by what is closer."""
 
 Run = Callable[[Tensor], Tensor]
 """Takes images (N, 3, side, side) to logits (N, classes), for one batch size N."""
@@ -47,6 +46,8 @@ class Order:
     """float32, on the CPU, in evaluation mode, with its weights."""
     calibration: Callable[[], Iterator[Tensor]]
     """Batches of training images as the network takes them, for scales of activations."""
+    held_out: Callable[[], Iterator[Tensor]]
+    """Batches of further training images, which judge mixed precision."""
 
     @property
     def precision(self) -> Precision:
@@ -63,15 +64,10 @@ class Order:
         return self.workspace.results / "converted" / self.case.row
 
     @property
-    def spared(self) -> tuple[str, ...]:
-        """Layers that quantisation leaves in floating point, as the runtime's graph names them."""
-        named = self.case.option(SPARED)
-        return tuple(str(named).split(BETWEEN)) if named else ()
-
-    @property
-    def spared_note(self) -> tuple[str, ...]:
-        """A line that names those layers; empty where there are none."""
-        return (f"kept in floating point: {', '.join(self.spared)}",) if self.spared else ()
+    def most_drop(self) -> float:
+        """Share of held-out labels that mixed precision may change."""
+        named = self.case.option(MOST_DROP)
+        return Margins().accuracy if named is None else float(named)
 
     @property
     def fresh(self) -> bool:
@@ -131,6 +127,9 @@ class Route(Protocol):
 
     def figures(self) -> dict[str, Figure]:
         """Quantities particular to the runtime, after the first call."""
+
+    def texts(self) -> dict[str, str]:
+        """Words for the row: layers of mixed precision. Empty: none."""
 
 
 Prepare = Callable[[Order], Route]
@@ -227,8 +226,3 @@ def converted_into(folder: Path, *, fresh: bool, convert: Callable[[Path], None]
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return True
-
-
-def bytes_in(folder: Path) -> int:
-    """Bytes of all files in ``folder``."""
-    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())

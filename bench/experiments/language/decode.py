@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from bench.core.precisions import COMPILED_MODES
+from bench.core.reasons import TEXT
 from bench.core.records import Case, Figure, Measurement
 from bench.core.turns import Turns
 from bench.core.workspace import Workspace
 from bench.experiments.language.generation import prompts_of, warm_up
-from bench.experiments.language.routes import LanguageRoute, route_of
+from bench.experiments.language.routes import LanguageRoute, reason_in, route_of
 from bench.experiments.language.subject import measured, unwatched
 from bench.experiments.modes import graph_figures
 from bench.experiments.timing import peaks_of, replays, samples_of, why_no_energy
@@ -63,11 +64,12 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         warm_up(step, route.device)
         decoded = _decode(step, case, watch, workspace.turns, route.device)
         watch.last()
-        joules, reason = _energy(route, prompts, tokens)
+        joules, unmetered = _energy(route, prompts, tokens)
         peaks = peaks_of(step, case, route.device)
         ran = route.ran(prompts)
         share = route.python_share(prompts, decoded.generations)
-    usual = statistics.median(decoded.gaps)
+        usual = statistics.median(decoded.gaps)
+        reason = reason_in(route, prompts, tokens, usual, 1 - (share.value or 0.0))
     compiling = sum(max(0.0, gap - usual) for gap in first.gaps) if case.mode in COMPILED_MODES else None
     least = route.least_work(prompts)
     measurement = Measurement(
@@ -88,10 +90,11 @@ def run(case: Case, workspace: Workspace) -> Measurement:
                 **(graph_figures() if replays(case) else {}),
             },
             series={"block_seconds": decoded.block_seconds},
+            texts={TEXT: str(reason)},
             absent={
                 **ran.absent,
                 "device_seconds": "a token is timed until it is on the host",
-                **({"energy_joules_per_item": reason} if reason else {}),
+                **({"energy_joules_per_item": unmetered} if unmetered else {}),
                 **({"python_share": share.problem} if share.problem else {}),
                 **least.absent,
                 **({"peaks.cuda_allocated": memory.REPLAYED} if replays(case) else {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import random
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,10 +20,11 @@ from transformers.generation.streamers import BaseStreamer
 import models
 from bench.core.errors import InputError, Unsupported
 from bench.core.precisions import COMPILED_MODES
+from bench.core.reasons import TEXT
 from bench.core.records import Case, Figure, Measurement
 from bench.core.text import Text, load_text
 from bench.core.workspace import Workspace
-from bench.experiments.language.routes import route_of
+from bench.experiments.language.routes import reason_in, route_of
 from bench.experiments.language.subject import Subject, folder_of, measured, unwatched
 from bench.experiments.modes import compiler_mode, prepare_compiler
 from bench.experiments.timing import peaks_of, samples_of
@@ -263,6 +265,7 @@ def run_prefill(case: Case, workspace: Workspace) -> Measurement:
         samples = samples_of(lambda: (step(),), case, workspace.turns, watch, route.device)
         watch.last()
         peaks = peaks_of(step, case, route.device)
+        reason = reason_in(route, prompts, 1, statistics.median(samples.seconds), 1.0)
     measurement = Measurement(
         **measured(
             route,
@@ -272,6 +275,7 @@ def run_prefill(case: Case, workspace: Workspace) -> Measurement:
             peaks=peaks,
             device_state=tuple(watch.states),
             flags={"cache": generation.cache or route.cache},
+            texts={TEXT: str(reason)},
             figures={
                 "prompt_tokens": Figure(value=prompts.shape[1], unit="tokens", exact=True),
                 "criterion_met": Figure(value=float(samples.criterion_met), unit="yes=1"),

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoTokenizer
 import models
 from bench.core.errors import Unsupported
 from bench.core.precisions import BASELINE
+from bench.core.reasons import Reason
 from bench.core.records import Case, Cold, Figure, digest_of, word
 from bench.core.runtimes import REFERENCE, RUNTIMES
 from bench.core.workspace import Workspace
@@ -24,6 +25,7 @@ from bench.experiments.conversion import bits_of, precision_of
 from bench.experiments.language.subject import RANDOM, folder_of, quiet, size_of
 from bench.measure import machine, memory
 from bench.measure.quality import Window, nats_of
+from bench.measure.reasons import Part, memory_rate, reason_of
 from bench.runtimes.language_route import Generation, LanguageOrder, LanguageRuntime, Logits, Stored, coverage_of
 from bench.runtimes.route import Ran
 from models.language_files import packaged_file
@@ -108,6 +110,12 @@ class LanguageRoute(Protocol):
     def python_share(self, prompts: Tensor, timed: Sequence[Generation]) -> Share:
         """Share of a decode step in Python, from generations that were timed, and from untimed ones where needed."""
 
+    def parts(self, prompts: Tensor, new_tokens: int) -> list[Part]:
+        """Operators of a decode step with their seconds, from an untimed generation; of prefill if ``new_tokens`` is 1.
+
+        Empty where the runtime tells none.
+        """
+
     def one_token(self, prompts: Tensor) -> Callable[[], object] | None:
         """A decode step alone, after the prompt, for a trace; None where the whole generation is traced."""
 
@@ -148,6 +156,21 @@ def route_of(case: Case, workspace: Workspace, *, fresh: bool = False) -> Langua
 def files_of(case: Case, workspace: Workspace) -> Path:
     """Folder of what the runtimes make of the model of ``case``: one for each content of the model's files."""
     return workspace.results / "converted" / f"{word(case.model)}-{digest_of(case.option('model_digest'))}"
+
+
+def reason_in(route: LanguageRoute, prompts: Tensor, new_tokens: int, seconds: float, inside: float) -> Reason:
+    """Where the time of a step goes.
+
+    Args:
+        new_tokens: of a generation; 1 for prefill.
+        seconds: median of a step.
+        inside: share of it inside the runtime, for one that tells none of its operators.
+    """
+    title = RUNTIMES[route.facts["case"].runtime].title
+    parts = route.parts(prompts, new_tokens) or [Part(name=f"inside {title}", seconds=inside * seconds)]
+    return reason_of(
+        parts, seconds, weight_bytes=int(route.facts["weight_bytes"]), bytes_per_second=memory_rate(route.device)
+    )
 
 
 class RuntimeRoute:
@@ -239,6 +262,9 @@ class RuntimeRoute:
         total = sum(sum(each.gaps) for each in timed)
         inside = sum(each.inside or 0.0 for each in timed)
         return Share(value=min(1.0, max(0.0, 1 - inside / total)))
+
+    def parts(self, prompts: Tensor, new_tokens: int) -> list[Part]:
+        return self._model.parts(prompts[0].tolist(), new_tokens)
 
     def one_token(self, prompts: Tensor) -> Callable[[], object] | None:
         return None

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 from transformers import pipeline
 
 from bench.core.errors import Unsupported
@@ -29,6 +28,7 @@ from bench.experiments.language.subject import check_place, folder_of, load_mode
 from bench.measure import memory, products
 from bench.measure.clock import now
 from bench.measure.quality import Window, nats_of
+from bench.measure.reasons import Part, parts_after_first, parts_of
 from bench.precision.converted import tensors_as_stored
 from bench.runtimes.language_route import Generation
 from bench.runtimes.route import Ran
@@ -54,6 +54,7 @@ class TorchRoute:
         self.cache = "dynamic" if case.mode == "eager" else "static"
         self._case = case
         self._workspace = workspace
+        self._parts: dict[int, list[Part]] = {}
         self._arguments = cache_arguments(self.subject, case, workspace)
 
     def generate(self, prompts: Tensor, new_tokens: int, at_first: Callable[[], None] | None = None) -> Generation:
@@ -88,16 +89,29 @@ class TorchRoute:
         )
 
     def python_share(self, prompts: Tensor, timed: Sequence[Generation]) -> Share:
-        """Everything outside of operators and compiled graphs, from two untimed generations with a profiler.
+        """All time outside of operators and compiled graphs, from an untimed generation with a profiler.
 
         The profiler lengthens operators that call others, by 1 us each or so: the share is a little too small.
         """
         if self.device.type != "cpu":
             return Share(problem="measured on a CPU only: elsewhere operators return before their kernels end")
-        steps = len(timed[0].gaps)
-        inside = self._operator_seconds(prompts, steps + 1) - self._operator_seconds(prompts, 1)
+        inside = sum(part.seconds for part in self.parts(prompts, len(timed[0].gaps) + 1))
         step = statistics.median(gap for each in timed for gap in each.gaps)
-        return Share(value=min(1.0, max(0.0, 1 - inside / steps / step)))
+        return Share(value=min(1.0, max(0.0, 1 - inside / step)))
+
+    def parts(self, prompts: Tensor, new_tokens: int) -> list[Part]:
+        if new_tokens in self._parts:
+            return self._parts[new_tokens]
+        shapes = [tuple(tensor.shape) for tensor in tensors_as_stored(self.subject.model)]
+
+        def generation(at_first: Callable[[], None]) -> int:
+            return len(self.generate(prompts, new_tokens, at_first).gaps)
+
+        if new_tokens == 1:
+            self._parts[1] = parts_of(lambda: self.generate(prompts, 1), self.device, shapes)
+        else:
+            self._parts[new_tokens] = parts_after_first(generation, self.device, shapes)
+        return self._parts[new_tokens]
 
     def one_token(self, prompts: Tensor) -> Callable[[], object] | None:
         if self._case.mode in COMPILED_MODES:  # its step runs only inside of `generate`
@@ -134,13 +148,6 @@ class TorchRoute:
 
     def close(self) -> None:
         """Nothing is held outside of torch."""
-
-    def _operator_seconds(self, prompts: Tensor, new_tokens: int) -> float:
-        """Seconds of one generation inside operators and compiled graphs that no other one called."""
-        with profile(activities=[ProfilerActivity.CPU]) as recorded:
-            self.generate(prompts, new_tokens)
-        outermost = (event for event in recorded.events() or () if event.cpu_parent is None)
-        return sum(float(event.time_range.elapsed_us()) for event in outermost) / 1e6
 
 
 def bytes_per_step(model: Any, config: Any, sequences: int, context: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.core.margins import layers_in
 from bench.core.reasons import TEXT as TEXT_OF_REASON
 from bench.core.reasons import Reason
 from bench.core.route_code import RouteName, lines_for
@@ -131,6 +132,7 @@ def _code(content: Content) -> list[Part]:
                 batch_size=case.batch_size,
                 threads=case.threads,
                 corrected=bool(result.first.flags.get("runtime_bias_correction", True)),
+                spared=[layer.name for layer in layers_in(result.first.texts) if layer.spared],
             )
         except KeyError:
             continue

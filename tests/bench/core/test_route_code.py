@@ -69,6 +69,7 @@ def measured(route: RouteName, folder: Path, images: torch.Tensor) -> tuple[np.n
         workspace=Workspace(results=folder, data_dir=folder),
         network=network(),
         calibration=lambda: iter(batches()),
+        held_out=lambda: iter(batches()),
     )
     prepared = preparer_of(order.case)(order)
     prepared.start()

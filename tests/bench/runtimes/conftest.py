@@ -53,6 +53,6 @@ def order(tmp_path: Path) -> Callable[..., Order]:
             **fields,
         )
         workspace = Workspace(results=tmp_path / "results", data_dir=tmp_path)
-        return Order(case=case, workspace=workspace, network=network, calibration=calibration)
+        return Order(case=case, workspace=workspace, network=network, calibration=calibration, held_out=calibration)
 
     return make
