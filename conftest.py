@@ -14,6 +14,7 @@ import pytest
 
 from bench.core.errors import InputError
 from bench.core.records import Case, Measurement
+from bench.plan.inference_cases import why_sweep_ended
 from bench.plan.options import add_options
 from bench.plan.plan import Plan
 from bench.run.session import BenchSession, cases_requested
@@ -103,6 +104,8 @@ def measure(pytestconfig: pytest.Config, benchmark: Any) -> Measure:
 
     def measure(case: Case, needs: Case | None = None) -> Measurement:
         late = session.why_left_out(benchmark.fullname)
+        if session.plan.sweeps:
+            late = late or why_sweep_ended(case, session.engine.outcomes.values())
         if late:
             pytest.skip(late)
         outcome = session.run(benchmark, case, needs)

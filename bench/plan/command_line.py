@@ -25,7 +25,7 @@ from bench.core.text import load_text
 from bench.core.workspace import TRACKERS
 from bench.plan.options import read
 from bench.plan.plan import ImageNetWeights, Plan, PromptText, UserNetwork, file_digest
-from bench.plan.values import split
+from bench.plan.values import SWEEP, split
 
 DEFAULT_BUDGET = {"cpu": "quick", "cuda": "gpu"}
 DATA_DIR = Path(__file__).resolve().parents[2] / "data"
@@ -58,6 +58,8 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
     named = values["models"]
     trained, untrained = _models(named, budget, user)
     asked = {name: values[name] for name in ("precisions", "modes", "batch_sizes") if values[name]}
+    sweeps = asked.get("batch_sizes") == SWEEP
+    others = {name: value for name, value in asked.items() if not (sweeps and name == "batch_sizes")}
     margins = None if values["max_drop"] is None else margins_from("--max-drop", values["max_drop"])
     if named:
         asked["models"] = None  # what is named is measured in every row, whichever networks the budget chose for it
@@ -70,8 +72,8 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         trained=trained,
         untrained=untrained,
         rows=chosen_rows(budget.rows, "classifiers", runtimes, asked, mixed=margins is not None),
-        layers=None if named else dataclasses.replace(budget.layers, **asked),
-        language=_language(values, budget, asked),
+        layers=None if named else dataclasses.replace(budget.layers, **others),
+        language=_language(values, budget, {**others, **({"models": None} if named else {})}),
         text=_text(values["text"], data_dir),
         seeds=values["seeds"] or budget.seeds,
         seeds_asked=values["seeds"] is not None,
@@ -82,6 +84,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         user=user,
         train_images=values["train_images"],
         test_images=values["test_images"],
+        sweeps=sweeps,
         max_drop=(margins or Margins()).accuracy,
         case_timeout=values["case_timeout"],
         minutes=values["minutes"],

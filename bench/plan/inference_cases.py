@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import models
@@ -12,12 +13,15 @@ from bench.core.budgets import FEATURE_SIDE
 from bench.core.experiments import EXPERIMENTS, LANGUAGE_EXPERIMENTS
 from bench.core.margins import MOST_DROP
 from bench.core.precisions import BASELINE, MIXED
-from bench.core.records import Case, Scalar
+from bench.core.records import Case, Measurement, Outcome, Scalar
 from bench.core.runtimes import REFERENCE, precisions_of
 from bench.core.turns import TWIN
 from bench.plan.cases import NO_DATA, make_case, recipes_of
 from bench.plan.plan import Plan
 from bench.plan.training_cases import largest_compared
+
+GAIN = 1.03
+"""Images a second over those at half the batch size, from which on a sweep goes on."""
 
 
 def inference_rows(plan: Plan) -> Iterator[dict[str, Any]]:
@@ -53,7 +57,31 @@ def rows_of(plan: Plan, model: str) -> list[tuple[str, str, int, str]]:
         if precision in precisions_of(rows.runtime, "classifiers")
     }
     modes = list(dict.fromkeys((runtime, mode) for runtime, mode, _, _ in places))
-    return sorted(places, key=lambda row: (-row[2], modes.index((row[0], row[1]))))
+    rising = 1 if plan.sweeps else -1  # a sweep ends by what smaller batches gave
+    return sorted(places, key=lambda row: (rising * row[2], modes.index((row[0], row[1]))))
+
+
+def why_sweep_ended(case: Case, outcomes: Iterable[Outcome]) -> str | None:
+    """Reason why a sweep does not come to the batch size of ``case``; None if it does.
+
+    Args:
+        outcomes: of the smaller batch sizes, among others.
+    """
+    half = case.batch_size // 2
+    if case.experiment != "inference" or not half:
+        return None
+    rates: dict[int, dict[tuple[str, str, str], float]] = {}
+    for one in outcomes:
+        of_it = (one.case.experiment, one.case.model, one.case.image_size) == ("inference", case.model, case.image_size)
+        if of_it and isinstance(one, Measurement):
+            route = (one.case.runtime, one.case.precision, one.case.mode)
+            rates.setdefault(one.case.batch_size, {})[route] = one.case.batch_size / statistics.median(one.seconds)
+    before, last = rates.get(half // 2, {}), rates.get(half, {})
+    if not last:
+        return f"the sweep ended: no route ran at batch {half}"
+    if half > 1 and all(rate < GAIN * before.get(route, 0.0) for route, rate in last.items()):
+        return f"the sweep ended: batch {half} gave no route more images a second than batch {half // 2}"
+    return None
 
 
 def image_sizes(plan: Plan, model: str) -> tuple[int, ...]:

@@ -12,7 +12,20 @@ from typing import Any
 from bench.core.precisions import COMPILED_MODES, PRECISIONS
 from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import TRACKERS
-from bench.plan.values import Parse, at_least, file, margin, minutes, names, numbers, path, seconds, statistics, weights
+from bench.plan.values import (
+    Parse,
+    at_least,
+    batch_sizes,
+    file,
+    margin,
+    minutes,
+    names,
+    numbers,
+    path,
+    seconds,
+    statistics,
+    weights,
+)
 
 MODES = ("eager", *COMPILED_MODES)
 FEWEST_NEW_TOKENS = 2
@@ -184,10 +197,10 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         name="--batch-sizes",
-        values="whole numbers, commas between",
+        values="whole numbers, commas between; sweep (classifiers: doubled until no route gains, or memory ends)",
         help="images or prompts of one call",
         shown=BUDGETS_OWN,
-        parse=numbers(1, falling=True),
+        parse=batch_sizes,
     ),
     Option(
         name="--seeds",

@@ -105,6 +105,8 @@ class Plan:
     """Images that each training sees, in place of the budget's number."""
     test_images: int | None = None
     """Images that judge accuracy, however long that takes, in place of what the budget allows."""
+    sweeps: bool = False
+    """True if batch sizes are doubled until no route gains any more."""
     max_drop: float = Margins().accuracy
     """Share of held-out labels that mixed precision may change, from 0 to 1."""
     case_timeout: float | None = None

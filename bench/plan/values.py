@@ -13,6 +13,8 @@ import models
 from bench.core.errors import InputError, unknown_name
 from bench.core.margins import margins_from
 
+SWEEP = tuple(2**power for power in range(17))
+"""Batch sizes of a sweep, which ends where no route gains any more."""
 Parse = Callable[[str, Any], Any]
 """From an option's name and its value to the value that the plan uses; raises InputError."""
 PUBLISHED = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -56,6 +58,11 @@ def numbers(least: int, *, falling: bool = False) -> Parse:
         return tuple(sorted(each, reverse=falling))
 
     return parse
+
+
+def batch_sizes(option: str, value: str) -> tuple[int, ...]:
+    """Whole numbers with commas between, falling; or the doublings of a sweep, rising."""
+    return SWEEP if value.strip() == "sweep" else numbers(1, falling=True)(option, value)  # type: ignore[no-any-return]
 
 
 def at_least(least: int) -> Parse:

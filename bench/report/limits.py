@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.core.reasons import TEXT, Reason
 from bench.report.beside import Limits
 from bench.report.results import Result
 
@@ -79,3 +80,16 @@ def _bytes(result: Result) -> float | None:
         return result.figure("bytes_per_step")
     rate = result.figure("steps_per_second")
     return None if rate is None or weights is None else UPDATES * weights * rate * result.timing.median
+
+
+def slower(result: Result) -> bool:
+    """True if it is slower than the reference, or where it has none than fp32 in its own mode."""
+    beside = result.beside
+    ratio = beside.ratio.value if beside.ratio else beside.same_mode
+    return ratio is not None and ratio < 1
+
+
+def why_slower(result: Result) -> str | None:
+    """Named reason of a result that is slower than the reference; None of a faster one, or where none was found."""
+    reason = Reason.read(result.first.texts.get(TEXT, "")) if slower(result) else None
+    return reason.words if reason else None

@@ -26,18 +26,20 @@ from bench.report.sections.comparisons import (
     steps_section,
     transfer_section,
 )
+from bench.report.sections.crossover import crossover_section
 from bench.report.sections.ladder import ladder_section
 from bench.report.sections.languages import languages_section
 from bench.report.sections.machine import machine_section
 from bench.report.sections.method import method_section
 from bench.report.sections.pictures import curves_section, pictures_section
 from bench.report.sections.rest import claims_section, failures_section, layers_section, profiles_section
+from bench.report.sections.sensitivity import sensitivity_section
 from bench.report.sections.training import training_section
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FIGURES = "figures"
 KINDS = (
-    *("answer-", "augmented-", "decoding-", "learning-curves-", "memory-"),
+    *("answer-", "augmented-", "crossover-", "decoding-", "learning-curves-", "memory-", "sensitivity-"),
     *("accuracy-", "language-", "latencies-", "layers-"),
 )
 """Begins of the names of our pictures, those of earlier versions too: nothing else in their folder is ours."""
@@ -124,6 +126,8 @@ def sections_of(content: Content) -> list[Section]:
     others: list[Part | None] = [
         pictures_section(content),
         classifiers_section(content),
+        crossover_section(content),
+        sensitivity_section(content),
         languages_section(content),
         training_section(content, learning),
         claims_section(content),

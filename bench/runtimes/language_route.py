@@ -119,7 +119,7 @@ class LanguageRuntime(Protocol):
         """
 
     def parts(self, prompt: Sequence[int], new_tokens: int) -> list[Part]:
-        """Operators of a decode step, or of prefill where ``new_tokens`` is 1, untimed; empty where nothing tells them."""
+        """Operators of a decode step, or of prefill if ``new_tokens`` is 1, untimed; empty where nothing tells them."""
 
     def stored(self) -> Stored:
         """Weights and arithmetic, as files and the runtime's own graph tell them."""

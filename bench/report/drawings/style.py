@@ -47,6 +47,7 @@ LOOKS: dict[str, tuple[Colour, str]] = {
     "fp8_dynamic": (GREEN, "o"),
     "fp8_weights": (GREEN, "s"),
     "int8_static": (ORANGE, "D"),
+    "int8_mixed": (ORANGE, "d"),
     "int8_dynamic": (ORANGE, "s"),
     "int8_weights": (ORANGE, "^"),
     "int8_packed": (ORANGE, "v"),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.core.margins import layers_in
-from bench.core.reasons import TEXT as TEXT_OF_REASON
-from bench.core.reasons import Reason
 from bench.core.route_code import RouteName, lines_for
 from bench.report.choosing import Candidate, Choice
 from bench.report.columns import (
@@ -37,6 +35,7 @@ from bench.report.columns import (
 )
 from bench.report.content import MOST_ROWS, Content
 from bench.report.formats import listing
+from bench.report.limits import why_slower
 from bench.report.parts import Column, Commands, Fold, Part, Section, Table, paragraph
 from bench.report.results import Result, grouped
 
@@ -102,9 +101,9 @@ def _network(content: Content, choices: Sequence[Choice]) -> Section:
     if any(_diverges(one.result) for one in once):
         folded.append(_table(once, (_route(), lifted(ACCURACY, _result), lifted(SAME_TOP, _result)), picks))
     folded.append(_table(once, (_route(), *(lifted(one, _result) for one in STORED)), picks))
-    slower = [one for one in candidates if _why_slower(one)]
+    slower = [one for one in candidates if why_slower(one.result)]
     if slower:
-        why = words("its time goes to", _why_slower)
+        why: Column[Candidate] = words("its time goes to", lambda one: why_slower(one.result))
         folded.append(_table(slower, (lifted(BATCH, _result), _route(), lifted(RATIO, _result), why), picks))
     case = choices[0].first.case
     return Section(
@@ -140,15 +139,6 @@ def _code(content: Content) -> list[Part]:
         folds.append(Fold(title=f"Code of {where}", parts=(Commands(lines),)))
     text = "From a trained network to calls, for each route that was picked; python -m bench.export writes its files."
     return [] if content.smoke or not folds else [Section(title="How to apply them", parts=(paragraph(text), *folds))]
-
-
-def _why_slower(one: Candidate) -> str | None:
-    """Named reason of a route that is slower than the reference; None of a faster one, or where none was found."""
-    ratio = one.result.beside.ratio
-    if ratio is None or ratio.estimate.value >= 1:
-        return None
-    reason = Reason.read(one.result.first.texts.get(TEXT_OF_REASON, ""))
-    return reason.words if reason else None
 
 
 def _title(content: Content, choice: Choice) -> str:

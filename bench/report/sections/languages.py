@@ -26,6 +26,7 @@ from bench.report.columns import (
 from bench.report.content import Content
 from bench.report.formats import counted, number
 from bench.report.language import Line, Parting, Speech, parting, setting
+from bench.report.limits import why_slower
 from bench.report.load import LanguageModelFacts
 from bench.report.parts import Column, Fold, Part, Quantity, Section, Table, paragraph
 from bench.report.results import REFERENCE, Result
@@ -56,7 +57,7 @@ def _model(content: Content, speech: Speech, choice: Choice | None, facts: Seque
     if choice is not None:
         parts.append(_speeds(choice))
     folded: list[Part] = [_quality(speech)] if any(line.one("perplexity") for line in speech.lines) else []
-    folded += [_memory(speech), *_settings(speech)]
+    folded += [_memory(speech), *_settings(speech), *_slower(speech)]
     parts.append(Fold(title=f"Quality, memory and other lengths of {speech.model} in detail", parts=tuple(folded)))
     parts += _conversations(speech, choice)
     same = [one for one in content.speeches if one.model == speech.model]
@@ -180,6 +181,22 @@ def _settings(speech: Speech) -> list[Part]:
         rows=tuple(rows[:1000]),
     )
     return [table]
+
+
+def _slower(speech: Speech) -> list[Part]:
+    """Named reasons of decoding and prefill that are slower than the reference's; nothing where none is."""
+    rows = [one for one in speech.results if one.case.experiment in ("prefill", "decode") and why_slower(one)]
+    table: Table[Result] = Table(
+        columns=(
+            words("experiment", lambda one: one.case.experiment),
+            words("route", lambda one: one.route.short),
+            P50,
+            RATIO,
+            words("its time goes to", why_slower),
+        ),
+        rows=tuple(rows),
+    )
+    return [table] if rows else []
 
 
 def _conversations(speech: Speech, choice: Choice | None) -> list[Part]:

@@ -24,11 +24,13 @@ def pictures_section(content: Content) -> Section | None:
     if content.smoke:
         return None
     decoding = (
-        _picture(f"decoding-{_word(one.model)}-{place + 1}.svg", decoding_picture(one), f"decoding of {one.model}")
+        picture_of(f"decoding-{word_of(one.model)}-{place + 1}.svg", decoding_picture(one), f"decoding of {one.model}")
         for place, (_, one) in enumerate(content.languages)
     )
     memory = (
-        _picture(f"memory-{_word(one[0].model)}-{place + 1}.svg", memory_picture(one[-1]), f"memory of {one[0].model}")
+        picture_of(
+            f"memory-{word_of(one[0].model)}-{place + 1}.svg", memory_picture(one[-1]), f"memory of {one[0].model}"
+        )
         for place, one in enumerate(content.networks)
     )
     limit = "Decoding, fastest first: | is what the memory's bandwidth allows for the bytes of that route."
@@ -52,8 +54,8 @@ def curves_section(content: Content) -> Section | None:
     """Learning curves by data set."""
     groups = training_groups(content.of("training"), content.datasets)
     drawn = [
-        _picture(
-            f"learning-curves-{_word(str(name))}-{place + 1}.svg", learning_curves(some), f"learning curves on {name}"
+        picture_of(
+            f"learning-curves-{word_of(str(name))}-{place + 1}.svg", learning_curves(some), f"learning curves on {name}"
         )
         for place, (name, some) in enumerate(grouped(groups, lambda group: group.first.dataset).items())
     ]
@@ -69,7 +71,7 @@ def _answer(content: Content, choices: Sequence[Choice], place: int) -> Picture 
     """At the batch size with most routes, the smallest of several."""
     choice = max(choices, key=lambda one: (len(one.candidates), -one.batch))
     text = f"accuracy against speed of {choice.model} at batch {choice.batch}"
-    return _picture(f"answer-{_word(choice.model)}-{place + 1}.svg", answer_picture(choice, content.margins), text)
+    return picture_of(f"answer-{word_of(choice.model)}-{place + 1}.svg", answer_picture(choice, content.margins), text)
 
 
 def _row(text: str, drawn: Iterable[Picture | None]) -> list[Part]:
@@ -78,10 +80,11 @@ def _row(text: str, drawn: Iterable[Picture | None]) -> list[Part]:
     return [paragraph(text), Pictures(tuple(known))] if known else []
 
 
-def _picture(file: str, content: bytes | None, text: str) -> Picture | None:
+def picture_of(file: str, content: bytes | None, text: str) -> Picture | None:
+    """A picture, if it could be drawn."""
     return Picture(file=file, content=content, text=text) if content else None
 
 
-def _word(name: str) -> str:
+def word_of(name: str) -> str:
     """A name that any system takes as part of a file's."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")[:60] or "data"

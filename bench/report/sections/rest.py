@@ -11,6 +11,7 @@ from bench.report.claims import Claim, judged_claims
 from bench.report.columns import words
 from bench.report.content import MOST_ROWS, Content
 from bench.report.formats import counted, listing, shortened
+from bench.report.limits import why_slower
 from bench.report.parts import Column, Fold, Part, Quantity, Section, Table, Value, paragraph
 from bench.report.results import Result, Route, grouped
 
@@ -69,6 +70,12 @@ class Layer:
         return found.beside.same_mode if found else None
 
     @property
+    def why_slower(self) -> str | None:
+        """Named reason at the smallest batch size at which it is slower."""
+        ordered = sorted(self.results, key=lambda one: one.case.batch_size)
+        return next((reason for one in ordered if (reason := why_slower(one))), None)
+
+    @property
     def wins(self) -> str | None:
         """Smallest batch size from which on it is faster at every larger one measured."""
         if any(one.hardly_converted for one in self.results):
@@ -104,6 +111,7 @@ def layers_section(content: Content) -> Section | None:
                 for size in sizes[:5]
             ),
             words("wins from batch", lambda one: one.wins),
+            words("where it is slower, its time goes to", lambda one: one.why_slower),
             Column(quantity=Quantity(name="error", unit="%", scale=100, better="lower", digits=2), value=_error),
         )
         title = f"{model}, {members[0].machine}" if len({one.place for one in rows}) > 1 else str(model)
