@@ -23,9 +23,8 @@ EAGER_STATIC = (
     "static int8 runs in int8 only when it is compiled: run eagerly, its graph computes in fp32 between rounding steps"
 )
 CUDA_STATIC = (
-    "no kept route to int8 convolutions on CUDA is used: PyTorch's convolution takes no int8 tensors there, and its "
-    "cuDNN kernel for the older quantised tensors is experimental; floating point between rounding steps would "
-    "simulate int8 arithmetic, not time it"
+    "no kept route to int8 convolutions on CUDA is used: PyTorch's convolution takes no int8 tensors there, its cuDNN "
+    "kernel for older quantised tensors is experimental, and rounding steps would simulate int8 arithmetic, not time it"
 )
 EAGER_DYNAMIC = (
     "run eagerly on CUDA, torchao formats the operands of each int8 product as text, which would be timed: compile it"
@@ -369,9 +368,8 @@ PRECISIONS: dict[str, Precision] = {
 }
 """Every precision by its name. Linear-only ones leave convolutions as they are: coverage shows how much that is.
 
-Of language models, 4 bit with products in float32 and LLM.int8() with a threshold of 6 are what ``load_in_4bit=True``
-and ``load_in_8bit=True`` alone mean (``fp4``, ``int8_bnb_outliers``): a note's own settings. What is not quantised
-(embedding, output head, normalisations) is held in 16 bits there, as in the checkpoints that users load."""
+Of language models, ``fp4`` and ``int8_bnb_outliers`` are what ``load_in_4bit=True`` and ``load_in_8bit=True`` alone
+mean: a note's own settings. What is not quantised there is held in 16 bits, as in the checkpoints that users load."""
 PRECISIONS[MIXED] = dataclasses.replace(
     PRECISIONS["int8_static"],
     name=MIXED,

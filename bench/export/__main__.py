@@ -53,7 +53,7 @@ def _language(given: argparse.Namespace) -> Exported:
     out = _new_folder(given.out)
     from bench.export.languages import export
 
-    return export(given.models, route, out, threads=given.threads)
+    return export(given.models, route, out, threads=given.threads, data_dir=given.data_dir)
 
 
 def _case(given: argparse.Namespace) -> Case:

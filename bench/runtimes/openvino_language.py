@@ -66,12 +66,7 @@ def prepare(order: LanguageOrder) -> OpenvinoLanguage:
     Raises:
         Unsupported: OpenVINO does not take the model, or the processor lacks the number format.
     """
-    core = openvino.Core()
-    hint = HINTS[order.precision.name]
-    if hint == "bf16" and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
-        if order.precision.name == "bf16":
-            raise Unsupported(f"{TITLE} has no bfloat16 kernels for this processor: it would compute in float32")
-        hint = "f32"
+    hint = hint_for(order.precision)
     with faults_named(TITLE):
         folder = _base(order)
         if order.precision.name in ("int8_weights", "int4_weights"):
@@ -81,6 +76,20 @@ def prepare(order: LanguageOrder) -> OpenvinoLanguage:
         seconds = time.perf_counter() - begin
     check_threads(TITLE, compiled.get_property("INFERENCE_NUM_THREADS"), order.threads)
     return OpenvinoLanguage(order.precision, folder, compiled, load_seconds=seconds)
+
+
+def hint_for(precision: Precision) -> str:
+    """Number format of what is not compressed, on this processor.
+
+    Raises:
+        Unsupported: ``precision`` is bfloat16, and the processor lacks it.
+    """
+    hint = HINTS[precision.name]
+    if hint == "bf16" and "BF16" not in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+        if precision.name == "bf16":
+            raise Unsupported(f"{TITLE} has no bfloat16 kernels for this processor: it would compute in float32")
+        return "f32"
+    return hint
 
 
 def _compile(folder: Path, hint: str, threads: int, **further: bool) -> openvino.CompiledModel:

@@ -67,7 +67,7 @@ def courses_of(choices: Sequence[Choice]) -> list[Course]:
     for choice in sorted(choices, key=lambda one: one.batch):
         for one in choice.candidates:
             found.setdefault(one.route, {})[choice.batch] = choice.batch * one.speed
-            if not any(clearly_slower(one.result, other.result) for other in choice.candidates if other is not one):
+            if not any(clearly_slower(other.result, one.result) for other in choice.candidates if other is not one):
                 wins.setdefault(one.route, []).append(choice.batch)
     courses = [Course(route=route, rates=rates, wins=tuple(wins.get(route, ()))) for route, rates in found.items()]
     return sorted(courses, key=lambda one: (-len(one.wins), -max(one.rates.values())))

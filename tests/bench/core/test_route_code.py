@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import torch
 from torch import nn
 
 from bench.core.errors import InputError
+from bench.core.margins import layers_in
 from bench.core.precisions import PRECISIONS
 from bench.core.records import Case
 from bench.core.route_code import NATIVE_CODE, TORCH_CODE, RouteName, code_for, lines_for
 from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import Workspace
 from bench.runtimes.quiet import keep_quiet
-from bench.runtimes.route import Order, preparer_of
+from bench.runtimes.route import Order, Route, preparer_of
 
 SIDE, BATCH, THREADS = 16, 4, 1
 
@@ -153,3 +155,56 @@ def test_a_route_is_read_from_text() -> None:
 def test_a_wrong_route_is_refused_with_what_is_allowed(text: str, part: str) -> None:
     with pytest.raises(InputError, match=part):
         RouteName.parse(text, "classifiers")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "spared", "said"),
+    [
+        ("torch", ["layer1.0"], "set_module_name_qconfig"),
+        ("onnxruntime", ["node_conv2d"], "nodes_to_exclude=['node_conv2d']"),
+        ("openvino", ["MatMul 3"], "ignored_scope"),
+    ],
+)
+def test_lines_of_mixed_precision_name_what_is_spared(runtime: str, spared: list[str], said: str) -> None:
+    mode = "compiled" if runtime == "torch" else "native"
+    mixed, plain = (
+        RouteName(runtime=runtime, precision=precision, mode=mode) for precision in ("int8_mixed", "int8_static")
+    )
+    sizes = {"side": SIDE, "batch_size": BATCH, "threads": THREADS}
+    lines = "\n".join(lines_for(mixed, **sizes, spared=spared))
+    assert said in lines
+    assert spared[0] in lines
+    assert "<" not in lines.replace("<module", "")
+    assert lines_for(mixed, **sizes) == lines_for(plain, **sizes)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_lines_of_mixed_precision_give_what_the_route_gives(
+    runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mode = "compiled" if runtime == "torch" else "native"
+    route = RouteName(runtime=runtime, precision="int8_mixed", mode=mode)
+    images = batches()[0][:BATCH]
+    prepared, expected = measured_mixed(route, tmp_path / "results", images)
+    spared = [layer.name for layer in layers_in(prepared.texts()) if layer.spared]
+    assert spared
+    corrected = bool(prepared.flags().get("runtime_bias_correction", True))
+    monkeypatch.chdir(tmp_path)
+    lines = lines_for(route, side=SIDE, batch_size=BATCH, threads=THREADS, corrected=corrected, spared=spared)
+    found = run_lines(lines, images, batches())
+    np.testing.assert_allclose(found, expected, atol=0.02 * float(np.abs(expected).max()))
+
+
+def measured_mixed(route: RouteName, folder: Path, images: torch.Tensor) -> tuple[Route, np.ndarray[Any, Any]]:
+    """A route that may change no label of noise, and its outputs."""
+    order = Order(
+        case=replace(case_of(route), options=(("max_drop", 0.0),)),
+        workspace=Workspace(results=folder, data_dir=folder),
+        network=network(),
+        calibration=lambda: iter(batches()),
+        held_out=lambda: iter(batches()),
+    )
+    prepared = preparer_of(order.case)(order)
+    prepared.start()
+    with torch.inference_mode():
+        return prepared, prepared.run(images).float().numpy().copy()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import sysconfig
 import venv
 from importlib import metadata
@@ -167,31 +166,24 @@ def test_wrong_files_are_refused_in_one_line(
     assert "resnet14_cifar" in capsys.readouterr().err
 
 
-def test_a_gguf_file_is_exported_with_llama_cpp_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("route", "others"),
+    [
+        ("llama_cpp:q8_0", ("torch", "gguf", "bench")),
+        pytest.param("openvino:int8_weights", ("torch", "nncf", "gguf", "bench"), marks=pytest.mark.slow),
+        pytest.param("onnxruntime:int4_weights", ("torch", "transformers", "bench"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_language_model_runs_with_its_runtime_alone(route: str, others: tuple[str, ...], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    asked = ["--models", "smollm2-2-layers", "--out", str(out), "--threads", "1"]
-    export_in_a_process("llama_cpp:q8_0", *asked)
-    assert sorted(file.name for file in out.iterdir()) == ["example.json", "load.py", "model.gguf", "requirements.txt"]
+    asked = ["--models", "smollm2-2-layers", "--out", str(out), "--threads", "1", "--data-dir", tmp_path / "data"]
+    export_in_a_process(route, *asked)
     python = environment(tmp_path / "venv", out / "requirements.txt")
     done = subprocess.run([python, "load.py"], cwd=out, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    for package in ("torch", "gguf", "bench"):
+    answered = subprocess.run([python, "load.py", "The sea"], cwd=out, capture_output=True, text=True, timeout=120)
+    assert answered.returncode == 0, answered.stderr
+    assert answered.stdout.strip()
+    for package in others:
         absent = subprocess.run([python, "-c", f"import {package}"], cwd=tmp_path, capture_output=True, text=True)
         assert "ModuleNotFoundError" in absent.stderr, package
-
-    example = json.loads((out / "example.json").read_text())
-    example["tokens"][-1] += 1
-    (out / "example.json").write_text(json.dumps(example))
-    other = subprocess.run([python, "load.py"], cwd=out, capture_output=True, text=True, timeout=120)
-    assert other.returncode == 1, "another token is not seen"
-
-    capsys.readouterr()
-    assert main(["openvino:int8_weights", *asked[:2], "--out", str(tmp_path / "other")]) == 2
-    assert "llama_cpp" in capsys.readouterr().err
-
-
-def test_help_imports_no_torch() -> None:
-    code = "import sys; import bench.export.__main__; print('torch' in sys.modules)"
-    root = Path(models.__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
 from bench.core.reasons import Kind, Reason
-from bench.measure.reasons import Part, parts_of, reason_of
+from bench.measure.reasons import Part, parts_after_first, parts_of, reason_of
 
 CPU = torch.device("cpu")
 
@@ -24,6 +26,9 @@ def part(name: str, seconds: float, *, calls: float = 1.0, on_weights: bool = Fa
         (part("aten::_slow_conv2d_forward", 4e-3, on_weights=True), "fallback kernel"),
         (part("Convolution ref_any_f32", 4e-3), "fallback kernel"),
         (part("QuantizeLinear", 4e-3), "rounding between operators"),
+        (part("DynamicQuantizeLinear", 4e-3), "rounding between operators"),
+        (part("bitsandbytes::int8_vectorwise_quant", 4e-3), "rounding between operators"),
+        (part("quantized_decomposed::quantize_per_tensor", 4e-3), "rounding between operators"),
         (part("aten::round", 4e-3), "rounding between operators"),
         (part("Reorder reorder_i8", 4e-3), "conversion of layout or format"),
         (part("aten::copy_", 4e-3), "conversion of layout or format"),
@@ -34,6 +39,11 @@ def test_the_largest_cause_is_named_with_its_operator_and_share(found: Part, kin
     reason = reason_of([part("aten::mkldnn_convolution", 5e-3, on_weights=True), found], 10e-3, weight_bytes=1)
     assert (reason.kind, reason.operator) == (kind, found.name)
     assert reason.share == pytest.approx(0.4)
+
+
+def test_a_product_that_is_called_quantised_rounds_nothing() -> None:
+    for name in ("FullyConnectedQuantizedLegacy brgemm_avx512_i8", "QLinearConv", "onednn::qconv2d_pointwise"):
+        assert part(name, 1e-3).kind is None
 
 
 def test_time_outside_of_operators_is_the_hosts() -> None:
@@ -88,3 +98,19 @@ def test_operators_of_a_real_step_show_expanded_weights() -> None:
     assert {each.name for each in parts if each.on_weights} >= {"aten::mul", "aten::copy_"}
     plain = parts_of(lambda: inputs @ inputs.T, CPU, [(1024, 1024)])
     assert not [each for each in plain if each.kind == "weights converted at each call"]
+
+
+def test_only_operators_after_the_first_token_are_those_of_a_step() -> None:
+    left, right = torch.ones(256, 256), torch.ones(256, 256)
+
+    def generate(at_first: Callable[[], None]) -> int:
+        torch.linalg.inv(left + torch.eye(256))
+        at_first()
+        for _ in range(4):
+            left @ right
+        return 4
+
+    parts = parts_after_first(generate, CPU, [(256, 256)])
+    (product,) = (each for each in parts if each.name == "aten::mm")
+    assert (product.calls, product.on_weights) == (1.0, True)
+    assert not [each for each in parts if "linalg" in each.name]

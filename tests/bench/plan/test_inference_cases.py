@@ -6,9 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bench.core.budgets import BUDGETS, COMPILED_KINDS, COMPILED_LANGUAGE_KINDS
 from bench.core.experiments import LANGUAGE_EXPERIMENTS
-from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS
+from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, MIXED, PRECISIONS
+from bench.core.records import Measurement
 from bench.core.runtimes import RUNTIMES
 from bench.core.turns import reference_of
 from bench.plan.cases import time_limit
@@ -24,6 +27,7 @@ from bench.plan.inference_cases import (
     layer_case,
     rows_of,
     user_cases,
+    why_sweep_ended,
 )
 from bench.plan.plan import Plan
 from bench.plan.training_cases import needed_training, training_case
@@ -119,6 +123,7 @@ def test_smoke_runs_every_precision_and_each_way_to_compile() -> None:
 def test_smoke_runs_every_route_of_every_other_runtime() -> None:
     rows = {(runtime, precision) for runtime, _, _, precision in rows_of(make(budget="smoke"), "cnn_small")}
     expected = {(name, precision) for name, runtime in RUNTIMES.items() for precision in runtime.classifiers}
+    expected = {row for row in expected if row[1] != MIXED}  # searched for where a drop is given
     assert {row for row in rows if row[0] != "torch"} == {row for row in expected if row[0] != "torch"}
 
 
@@ -309,3 +314,55 @@ def test_each_way_to_load_a_language_model_has_a_kind_that_is_compiled() -> None
     assert {load for library, load in every if library == "torch"} == {
         load for library, load in kinds if library == "torch"
     }
+
+
+@pytest.mark.parametrize(("asked", "drop"), [(None, None), ("0.5", 0.005), ("0", 0.0)])
+def test_a_given_drop_adds_mixed_precision_to_static_int8(asked: str | None, drop: float | None) -> None:
+    made = make(models="resnet14_cifar", **({"max_drop": asked} if asked else {}))
+    rows = rows_of(made, "resnet14_cifar")
+    static = {(runtime, mode, size) for runtime, mode, size, precision in rows if precision == "int8_static"}
+    mixed = {(runtime, mode, size) for runtime, mode, size, precision in rows if precision == MIXED}
+    assert mixed == (static if asked else set())
+    cases = [
+        inference_case(
+            made,
+            model="resnet14_cifar",
+            image_size=32,
+            runtime=runtime,
+            mode=mode,
+            batch_size=size,
+            precision=precision,
+        )
+        for runtime, mode, size, precision in rows
+    ]
+    assert {case.option("max_drop") for case in cases if case.precision == MIXED} == ({drop} if asked else set())
+    assert {case.option("max_drop") for case in cases if case.precision != MIXED} == {None}
+
+
+def test_networks_that_a_budget_takes_pretrained_have_no_mixed_precision() -> None:
+    made = make(max_drop="1")
+    assert {model for model in made.models if MIXED in {row[3] for row in rows_of(made, model)}} == set(made.trained)
+
+
+def test_a_sweep_rises_and_leaves_other_experiments_their_batch_sizes() -> None:
+    made, usual = make(batch_sizes="sweep"), make()
+    sizes = [row[2] for row in rows_of(made, "cnn_small")]
+    assert sizes == sorted(sizes)
+    assert set(sizes) == {2**power for power in range(17)}
+    assert made.layers == usual.layers
+    assert made.language == usual.language
+
+
+def swept(batch: int, seconds: float, precision: str = "fp32") -> Measurement:
+    case = inference_case(make(), model="cnn_small", image_size=32, mode="eager", batch_size=batch, precision=precision)
+    return Measurement(case=case, seconds=(seconds,), items_per_step=batch)
+
+
+def test_a_sweep_ends_where_no_route_gains() -> None:
+    at = swept(8, 1.0).case
+    still = [swept(2, 1.0), swept(4, 2.0), swept(2, 1.0, "bf16"), swept(4, 1.9, "bf16")]
+    assert why_sweep_ended(at, still) is None, "bf16 gains 5 %"
+    assert "batch 4" in str(why_sweep_ended(at, still[:2]))
+    assert "no route ran at batch 4" in str(why_sweep_ended(at, still[:1]))
+    assert why_sweep_ended(swept(1, 1.0).case, []) is None
+    assert why_sweep_ended(swept(2, 1.0).case, [swept(1, 1.0)]) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ def calibration() -> Iterator[Tensor]:
 def order(tmp_path: Path) -> Callable[..., Order]:
     """``order(network, runtime, precision, batch_size=4, **fields of the case)``."""
 
-    def make(network: nn.Module, runtime: str, precision: str, batch_size: int = 4, **fields: int) -> Order:
+    def make(network: nn.Module, runtime: str, precision: str, batch_size: int = 4, **fields: Any) -> Order:
         case = Case(
             experiment="inference",
             model="cnn_small",

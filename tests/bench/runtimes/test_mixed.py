@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import models
+from bench.core.errors import Unsupported
+from bench.core.margins import layers_in
+from bench.core.precisions import MIXED
 from bench.export.__main__ import main
-from bench.export.mixed import Tried, find_mixed
-from tests.processes import export_in_a_process
+from bench.runtimes.mixed import Mixed, Tried, find_mixed, in_batches
+from bench.runtimes.route import CORRECTION, Order, preparer_of
 
 IMAGES = 100
 COSTS = {"a": 3, "b": 40, "c": 10, "d": 0}
@@ -44,7 +48,22 @@ def test_the_fewest_worst_layers_are_spared(most_drop: float, spared: tuple[str,
     assert [layer.name for layer in mixed.layers] == ["b", "c", "a", "d"]
     assert mixed.spared == spared
     assert (mixed.drop, mixed.drop_of_all) == (pytest.approx(drop), pytest.approx(0.53))
-    assert mixed.weight_bytes == 4 * BYTES - 75 * (4 - len(spared))
+    assert mixed.images == IMAGES
+    assert layers_in(mixed.texts) == mixed.layers
+
+
+def test_a_search_is_read_as_it_was_written(tmp_path: Path) -> None:
+    mixed = find_mixed(list(COSTS), attempt, EXPECTED, 0.05)
+    assert Mixed.read(tmp_path) is None
+    mixed.write(tmp_path)
+    assert Mixed.read(tmp_path) == mixed
+
+
+def test_batches_have_one_size() -> None:
+    batches = in_batches(iter(torch.arange(70.0).split(32)), 30)
+    assert [len(batch) for batch in batches] == [30, 30]
+    assert torch.equal(torch.cat(batches), torch.arange(60.0))
+    assert [len(batch) for batch in in_batches(iter([torch.zeros(7)]), 30)] == [7]
 
 
 def test_each_layer_alone_has_its_divergence_changes_and_bytes() -> None:
@@ -55,44 +74,51 @@ def test_each_layer_alone_has_its_divergence_changes_and_bytes() -> None:
 
 
 def test_no_layers_are_refused() -> None:
-    with pytest.raises(ValueError, match="without layers"):
+    with pytest.raises(Unsupported, match="no convolution or linear layer"):
         find_mixed([], attempt, EXPECTED, 0.1)
 
 
-NETWORK = """
-import torch
-from torch import nn
-
-def outlier():
+@pytest.fixture
+def outlier() -> nn.Module:
+    """One channel is so large that the others vanish where all share a scale: the linear layer cannot be quantised."""
+    torch.manual_seed(2)
     conv, linear = nn.Conv2d(3, 8, 5, stride=4), nn.Linear(8 * 7 * 7, 10)
     with torch.no_grad():
         conv.weight[0] *= 1e5
         linear.weight[:, : 7 * 7] /= 1e5
-    return nn.Sequential(conv, nn.ReLU(), nn.Flatten(), linear)
-"""
-"""One channel is so large that the others vanish where all share a scale: the linear layer cannot be quantised."""
+    return nn.Sequential(conv, nn.ReLU(), nn.Flatten(), linear).eval()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_a_runtime_leaves_out_the_layers_by_its_own_means(runtime: str, tmp_path: Path) -> None:
-    torch.manual_seed(2)
-    model = f"{tmp_path / 'own.py'}:outlier"
-    (tmp_path / "own.py").write_text(NETWORK)
-    torch.save(models.classifier(model).build(10).state_dict(), tmp_path / "weights.pt")
-    asked = ["--models", model, "--weights", str(tmp_path / "weights.pt"), "--threads", "1"]
-    data = ["--dataset", "mnist5k", "--data-dir", str(tmp_path / "data")]
-    out = tmp_path / "out"
-    export_in_a_process(f"{runtime}:int8_static", *asked, *data, "--out", out, "--max-drop", "5")
-    with (out / "sensitivity.csv").open() as file:
-        worst, other = csv.DictReader(file)
-    assert worst["spared"] == "yes"
-    assert float(worst["changed_share"]) > 0.05
-    assert float(worst["kl_nats"]) > float(other["kl_nats"])
-    assert int(worst["bytes_saved"]) > int(other["bytes_saved"]) > 0, "the linear layer is the larger one"
-    notes = json.loads((out / "about.json").read_text())["notes"]
-    spared = ", ".join(layer["layer"] for layer in (worst, other) if layer["spared"] == "yes")
-    assert f"kept in floating point: {spared}" in notes
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
+def test_a_runtime_leaves_out_the_layers_by_its_own_means(
+    runtime: str, outlier: nn.Module, order: Callable[..., Order]
+) -> None:
+    images = torch.randn(64, 3, 32, 32)
+    asked = order(outlier, runtime, MIXED, options=(("max_drop", 0.05),))
+    asked = replace(asked, calibration=lambda: iter(images.split(32)), held_out=lambda: iter(images.flip(0).split(32)))
+    route = preparer_of(asked.case)(asked)
+    worst, other = layers_in(route.texts())
+    assert worst.spared
+    assert worst.changed > 0.05
+    assert worst.kl > other.kl
+    assert worst.bytes_saved > other.bytes_saved > 0, "the linear layer is the larger one"
+    with torch.inference_mode():
+        expected = outlier(images[:4])
+        found = route.network(images[:4]) if runtime == "torch" else route.run(images[:4])
+    assert torch.equal(expected.argmax(1), found.argmax(1))
+    plain = replace(asked, case=replace(asked.case, precision="int8_static", options=()))
+    small = preparer_of(plain.case)(plain)
+    assert route.weight_bytes() - small.weight_bytes() >= worst.bytes_saved * 0.9
+    again = replace(asked, workspace=replace(asked.workspace, set_number=1), held_out=lambda: iter(()))
+    assert layers_in(preparer_of(again.case)(again).texts()) == (worst, other), "a later process reads the search"
+
+
+def test_forced_bias_correction_is_kept(outlier: nn.Module, order: Callable[..., Order]) -> None:
+    for forced in (True, False):
+        asked = order(outlier, "openvino", "int8_static", options=((CORRECTION, forced),))
+        route = preparer_of(asked.case)(asked)
+        assert route.flags()["runtime_bias_correction"] is forced
+        assert "as it was asked for" in route.notes[0]
 
 
 def test_a_route_that_quantises_no_layers_by_name_is_refused(
@@ -102,6 +128,6 @@ def test_a_route_that_quantises_no_layers_by_name_is_refused(
     asked = ["--models", "cnn_small", "--weights", str(tmp_path / "weights.pt"), "--out", str(tmp_path / "out")]
     data = ["--dataset", "mnist5k", "--data-dir", str(tmp_path / "data")]
     assert main(["torch:fp32", *asked, *data, "--max-drop", "1"]) == 2
-    assert "onnxruntime:int8_static" in capsys.readouterr().err
+    assert "onnxruntime:int8_mixed" in capsys.readouterr().err
     assert main(["openvino:int8_static", *asked, *data, "--max-drop", "101"]) == 2
     assert "0 to 100" in capsys.readouterr().err
