@@ -29,9 +29,9 @@ from bench.report.seeds import (
 )
 
 TEXT = f"""\
-From the notes' loop up, each rung with one thing more than the fastest rung that has the rest. The rungs of a seed \
-train in turns of an epoch, and speeds are compared within rounds. Ratios and changes of accuracy are paired by \
-seed: mean and 95 % interval (Student's t; of logarithms for ratios). Fewer than {FEW} seeds leave it wide."""
+From the notes' loop up, each rung with one thing more than the fastest rung that has the rest. Where the rungs of a \
+seed took turns, an epoch each, speeds are compared within rounds. Ratios and changes of accuracy are paired by seed: \
+mean and 95 % interval (Student's t; of logarithms for ratios). Fewer than {FEW} seeds leave it wide."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
