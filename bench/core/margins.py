@@ -66,7 +66,7 @@ class Layer:
     def __str__(self) -> str:
         name = " ".join(self.name.replace("|", "/").split())
         kept = "spared" if self.spared else "quantised"
-        return f"{name} | {self.kl:.9g} | {self.changed:.6f} | {self.bytes_saved} | {kept}"
+        return f"{name} | {self.kl!r} | {self.changed!r} | {self.bytes_saved} | {kept}"
 
     @staticmethod
     def read(text: str) -> Layer:
