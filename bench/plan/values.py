@@ -62,7 +62,8 @@ def numbers(least: int, *, falling: bool = False) -> Parse:
 
 def batch_sizes(option: str, value: str) -> tuple[int, ...]:
     """Whole numbers with commas between, falling; or the doublings of a sweep, rising."""
-    return SWEEP if value.strip() == "sweep" else numbers(1, falling=True)(option, value)  # type: ignore[no-any-return]
+    sizes: tuple[int, ...] = SWEEP if value.strip() == "sweep" else numbers(1, falling=True)(option, value)
+    return sizes
 
 
 def at_least(least: int) -> Parse:

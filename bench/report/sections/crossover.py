@@ -10,7 +10,7 @@ from bench.report.columns import words
 from bench.report.content import Content
 from bench.report.drawings.crossover import crossover_picture
 from bench.report.pairing import clearly_slower
-from bench.report.parts import Column, Part, Pictures, Quantity, Section, Table, paragraph
+from bench.report.parts import Column, Part, Picture, Pictures, Quantity, Section, Table, paragraph
 from bench.report.results import Route
 from bench.report.sections.pictures import MOST, picture_of, word_of
 
@@ -48,7 +48,7 @@ def crossover_section(content: Content) -> Section | None:
     if not networks or content.smoke:
         return None
     parts: list[Part] = [paragraph(TEXT)]
-    drawn = []
+    drawn: list[Picture] = []
     for place, choices in enumerate(networks, start=1):
         courses = courses_of(choices)
         parts.append(Section(title=choices[0].model, parts=(_table(courses),)))
