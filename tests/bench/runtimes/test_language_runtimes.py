@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -219,6 +220,27 @@ def test_a_model_without_a_gguf_file_is_refused_in_one_line(order: LanguageOrder
         without = replace(order, gguf=None, precision=PRECISIONS[precision], files=tmp_path)
         with pytest.raises(Unsupported, match="smollm2-2-layers has no GGUF file: "):
             prepared(runtime, without)
+
+
+def test_a_server_answers_before_it_is_ended(order: LanguageOrder, tmp_path: Path) -> None:
+    """llama.cpp's waits for ever for its thread if that has not begun its loop."""
+    from bench.runtimes.llama_cpp import LlamaCpp
+
+    class Server:
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+
+        def handle_completions(self, request: dict[str, Any]) -> dict[str, Any]:
+            self.asked.append(request["n_predict"])
+            return {"choices": [{"logprobs": {"content": [{"id": 7}]}}]}
+
+    for answers, expected in ((0, [1]), (1, [5])):
+        server = Server()
+        model = LlamaCpp(order, tmp_path, server, convert_seconds=None, load_seconds=1.0)
+        for _ in range(answers):
+            assert model.answer(PROMPT, 5, ()) == [7]
+        model.close()
+        assert server.asked == expected
 
 
 def test_a_full_disk_is_named(order: LanguageOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
