@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,25 +28,17 @@ FILES = {"openvino": "openvino-int8_weights", "onnxruntime": "onnx-int4_weights"
 @pytest.fixture(scope="module", autouse=True)
 def _every_runtime_is_installed() -> None:
     for runtime, precision in ROUTES:
-        reason = why_not(runtime, precision, "native", "cpu")
+        reason = why_not(runtime, precision, "native", "cpu", kind="languages")
         if reason:
             pytest.skip(reason)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data folder with the expanded model."""
-    folder = tmp_path_factory.mktemp("data")
-    folder_of(SPEC, folder / "cache", lambda line: None)
-    return folder
-
-
 @pytest.fixture
-def command(cache: Path, tmp_path: Path) -> list[str]:
+def command(language_data: Path, tmp_path: Path) -> list[str]:
     """Loads of one route of each runtime, in the order of `ROUTES`."""
     routes = ["--runtimes", ",".join(runtime for runtime, _ in ROUTES)]
     precisions = ["--precisions", ",".join(precision for _, precision in ROUTES)]
-    model = ["--llm", SPEC.name, "--budget", "smoke", "--device", "cpu", "--data-dir", str(cache)]
+    model = ["--llm", SPEC.name, "--budget", "smoke", "--device", "cpu", "--data-dir", str(language_data)]
     files = ["--benchmark-json", str(tmp_path / "results" / "run.json"), "-p", "no:cacheprovider"]
     chosen = ["-k", "load and not (openvino and int4_weights)"]
     return [sys.executable, "-m", "pytest", "bench/test_language.py", *model, *routes, *precisions, *files, *chosen]
@@ -57,7 +49,7 @@ def test_a_run_that_is_killed_while_it_converts_goes_on(command: list[str], tmp_
     results = tmp_path / "results"
     journal = results / "journal.jsonl"
     kill_when(command, lambda: any(results.rglob("*.partial")))
-    assert Journal(journal).read().entries == []
+    assert not Journal(journal).read().entries
     [left] = results.rglob("*.partial")
     for name in FILES.values():
         partial = left.with_name(f"{name}.partial")
@@ -84,10 +76,10 @@ def kill_when(command: list[str], condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def order(cache: Path, tmp_path: Path) -> LanguageOrder:
+def order(language_data: Path, tmp_path: Path) -> LanguageOrder:
     return LanguageOrder(
         name=SPEC.name,
-        checkpoint=folder_of(SPEC, cache / "cache", lambda line: None),
+        checkpoint=folder_of(SPEC, language_data / "cache", lambda line: None),
         gguf=packaged_file(SPEC.location),
         layers=SPEC.layers,
         precision=PRECISIONS["fp32"],
@@ -98,17 +90,12 @@ def order(cache: Path, tmp_path: Path) -> LanguageOrder:
     )
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk with room for the first part of every conversion."""
-    with small_disk_at(tmp_path / "disk", "20m") as disk:
-        yield disk
-
-
 @pytest.mark.parametrize(("runtime", "precision"), ROUTES)
-def test_a_full_disk_is_named_and_leaves_nothing(
-    order: LanguageOrder, disk: Path, runtime: str, precision: str
+def test_a_full_disk_is_no_fault_of_the_model(
+    order: LanguageOrder, tmp_path: Path, runtime: str, precision: str
 ) -> None:
-    with pytest.raises(OSError, match="No space left"):
-        prepared(runtime, replace(order, precision=PRECISIONS[precision]))
-    assert [file for file in disk.rglob("*") if file.is_file()] == []
+    """OpenVINO's has room for the GGUF files that Python writes: the model's weights are then written in C++."""
+    with small_disk_at(tmp_path / "disk", "180m" if runtime == "openvino" else "20m") as disk:
+        with pytest.raises(OSError, match=r"No space left|Not enough free space"):
+            prepared(runtime, replace(order, precision=PRECISIONS[precision]))
+        assert not list(disk.rglob("*.partial"))

@@ -25,8 +25,9 @@ from bench.experiments.language.routes import prepared_model
 from bench.runtimes.gguf_files import held_in
 from bench.runtimes.language_route import Generation, LanguageOrder, LanguageRuntime, StepClock, coverage_of
 from models.language_files import folder_of, packaged_file
+from tests.bench.runtimes.conftest import LANGUAGE_MODEL
 
-SPEC = models.language_model("smollm2-2-layers")
+SPEC = models.language_model(LANGUAGE_MODEL)
 PROMPT = list(range(300, 340))
 ROUTES = (("openvino", "int8_weights"), ("onnxruntime", "int4_weights"), ("llama_cpp", "q8_0"))
 FAITHFUL = (("openvino", "fp32"), ("onnxruntime", "fp32"), ("llama_cpp", "q8_0"))
@@ -37,17 +38,16 @@ Load = Callable[[str, str], LanguageRuntime]
 
 
 @pytest.fixture(scope="module")
-def order(tmp_path_factory: pytest.TempPathFactory) -> LanguageOrder:
-    cache = tmp_path_factory.mktemp("cache")
+def order(language_data: Path) -> LanguageOrder:
     return LanguageOrder(
         name=SPEC.name,
-        checkpoint=folder_of(SPEC, cache, lambda line: None),
+        checkpoint=folder_of(SPEC, language_data / "cache", lambda line: None),
         gguf=packaged_file(SPEC.location),
         layers=SPEC.layers,
         precision=PRECISIONS["fp32"],
         threads=2,
         room=256,
-        files=cache / "converted",
+        files=language_data / "converted",
         fresh=False,
     )
 
