@@ -142,7 +142,7 @@ def openvino_language(case: Case, folder: Path) -> Turn:
     base = "openvino-f16"  # the compressed ones have no tokenizer of their own
     model = folder / (f"openvino-{case.precision}" if case.precision.endswith("weights") else base)
     tokenizer = openvino_genai.Tokenizer(str(folder / base))
-    pipeline = openvino_genai.LLMPipeline(str(model), tokenizer, "CPU", _settings(case))
+    pipeline = openvino_genai.LLMPipeline(str(model), tokenizer, "CPU", **_settings(case))
     wanted = openvino_genai.GenerationConfig(max_new_tokens=NEW_TOKENS, ignore_eos=True, do_sample=False)
 
     def turn() -> list[float]:
