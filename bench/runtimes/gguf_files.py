@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,11 @@ def rewrite(source: Path, target: Path, kind: str, layers: int | None = None) ->
 def _rewrite(source: Path, target: Path, kind: str, layers: int | None) -> None:
     reader = PlainReader(source)
     architecture = str(reader.fields["general.architecture"].contents())
-    writer = GGUFWriter(target, architecture)
+    with closing(GGUFWriter(target, architecture)) as writer:  # also where the disk is full
+        _copy(reader, writer, architecture, kind, layers)
+
+
+def _copy(reader: GGUFReader, writer: Any, architecture: str, kind: str, layers: int | None) -> None:
     for name, entry in reader.fields.items():
         if name.startswith("GGUF.") or name == "general.architecture":
             continue
@@ -110,7 +115,6 @@ def _rewrite(source: Path, target: Path, kind: str, layers: int | None) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
-    writer.close()
 
 
 def held_in(file: Path) -> Held:

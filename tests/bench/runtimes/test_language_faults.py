@@ -50,7 +50,7 @@ def test_a_run_that_is_killed_while_it_converts_goes_on(command: list[str], tmp_
     journal = results / "journal.jsonl"
     kill_when(command, lambda: any(results.rglob("*.partial")))
     assert not Journal(journal).read().entries
-    [left] = results.rglob("*.partial")
+    left = next(results.rglob("*.partial"))
     for name in FILES.values():
         partial = left.with_name(f"{name}.partial")
         partial.mkdir(exist_ok=True)
