@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.core.artefacts import recipe_of
 from bench.core.errors import Unsupported
 from bench.core.records import Case, Figure, Measurement, Peak, from_json, to_json
-from bench.core.workspace import Workspace
+from bench.core.workspace import Workspace, recipe_of
 from bench.experiments.training import dataset_for
 from bench.experiments.training_record import exact, fraction, option_count
 from bench.measure import memory

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.core.labels import digest, pack, unpack
+from bench.core.quality import digest, pack, unpack
 from bench.core.records import Divergence, Predictions, Quality
 
 CALIBRATION_BINS = 15

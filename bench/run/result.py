@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError
-from bench.core.labels import digest, unpack
+from bench.core.quality import digest, unpack
 from bench.core.records import Failure, Measurement, Outcome, Predictions, to_json
 
 if sys.platform != "win32":

@@ -17,15 +17,13 @@ from typing import Any
 import pytest
 
 from bench.core import datasets
-from bench.core.artefacts import artefact_name, training_code
 from bench.core.errors import CodeChanged, InputError
 from bench.core.experiments import CASE_MODULES, EXPERIMENTS, LANGUAGE_EXPERIMENTS, group_of
 from bench.core.records import SCHEMA, Case, Failure, Measurement, Outcome, to_json
-from bench.core.workspace import Workspace
-from bench.plan.cases import Requested, time_limit
+from bench.core.workspace import Workspace, artefact_name, training_code
 from bench.plan.command_line import make_plan
 from bench.plan.inference_cases import largest_case, user_cases
-from bench.plan.plan import Plan
+from bench.plan.plan import Plan, Requested, time_limit
 from bench.run.cluster import ClusterRunner
 from bench.run.engine import Engine
 from bench.run.journal import Journal

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.core.reasons import TEXT as TEXT_OF_REASON
-from bench.core.reasons import Reason
 from bench.core.route_code import RouteName, lines_for
+from bench.core.runtimes import REASON_KEY, Reason
 from bench.report.choosing import Candidate, Choice
 from bench.report.columns import (
     ACCURACY,
@@ -145,7 +144,7 @@ def _why_slower(one: Candidate) -> str | None:
     ratio = one.result.beside.ratio
     if ratio is None or ratio.estimate.value >= 1:
         return None
-    reason = Reason.read(one.result.first.texts.get(TEXT_OF_REASON, ""))
+    reason = Reason.read(one.result.first.texts.get(REASON_KEY, ""))
     return reason.words if reason else None
 
 
