@@ -115,8 +115,8 @@ def _launched(case: Case, workspace: Workspace, processes: int) -> Mapping[str, 
             elastic_launch(config, sys.executable)("-m", PROCESS, str(request))
         except ChildFailedError as error:
             reason = Path(f"{result}.failed")
-            told = reason.read_text() if reason.exists() else f"exit status {error.get_first_failure()[1].exitcode}"
-            raise RuntimeError(f"a process of the training failed ({told})") from error
+            cause = reason.read_text() if reason.exists() else f"exit status {error.get_first_failure()[1].exitcode}"
+            raise RuntimeError(f"a process of the training failed ({cause})") from error
         found: dict[str, Any] = json.loads(result.read_text())
         return found
 

@@ -151,14 +151,14 @@ def _why_slower(one: Candidate) -> str | None:
 def _title(content: Content, choice: Choice) -> str:
     case = choice.first.case
     same = [choices[0].first for choices in content.networks if choices[0].model == case.model]
-    told = [case.model]
-    told += [f"{case.image_size} px"] if len({one.case.image_size for one in same}) > 1 else []
-    told += [choice.first.dataset] if len({one.dataset for one in same}) > 1 else []
-    told += [f"seed {case.seed}"] if len({one.case.seed for one in same}) > 1 else []
-    told += [choice.first.machine] if len({one.machine for one in same}) > 1 else []
-    told += [f"code {choice.first.code}"] if len({one.code for one in same}) > 1 else []
-    told += [case.device] if len({one.case.device for one in same}) > 1 else []
-    return ", ".join(told)
+    words = [case.model]
+    words += [f"{case.image_size} px"] if len({one.case.image_size for one in same}) > 1 else []
+    words += [choice.first.dataset] if len({one.dataset for one in same}) > 1 else []
+    words += [f"seed {case.seed}"] if len({one.case.seed for one in same}) > 1 else []
+    words += [choice.first.machine] if len({one.machine for one in same}) > 1 else []
+    words += [f"code {choice.first.code}"] if len({one.code for one in same}) > 1 else []
+    words += [case.device] if len({one.case.device for one in same}) > 1 else []
+    return ", ".join(words)
 
 
 def _about(choices: Sequence[Choice]) -> str:
