@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import itertools
 import json
 import subprocess
@@ -57,27 +58,18 @@ def slowed_main(route: Route, connection: Any, request: dict[str, Any]) -> None:
     """Entry point of a worker whose steps are slowed if its case is of ``route``."""
     from bench.run.worker import main
 
-    if "case" in request and is_of(from_json(Case, request["case"]), route):
-        slow_down()
+    case = from_json(Case, request["case"]) if "case" in request else None
+    if case and case.experiment in TIMED and is_of(case, route):
+        slow_down(case.experiment)
     main(connection, request)
 
 
-def slow_down() -> None:
-    """Let every step that this process times take longer. The experiments have both functions by name."""
-    from bench.experiments import inference, layers
-    from bench.experiments.language import decode, generation
-
-    for module in (inference, layers):
-        module.timed = functools.partial(_with_longer_step, module.timed, longer)  # type: ignore[attr-defined]
-    for language in (generation, decode):
-        kept = language.samples_of  # type: ignore[attr-defined]
-        language.samples_of = functools.partial(_with_longer_step, kept, longer_samples)  # type: ignore[attr-defined]
-
-
-def _with_longer_step(
-    timing: Callable[..., Any], lengthen: Callable[..., Any], step: Any, *rest: Any, **named: Any
-) -> Any:
-    return timing(lengthen(step), *rest, **named)
+def slow_down(experiment: str) -> None:
+    """Let every step of ``experiment`` that this process times take longer. No other experiment is imported for it."""
+    name, timing, lengthen = TIMED[experiment]
+    module = importlib.import_module(f"bench.experiments.{name}")
+    timed = getattr(module, timing)
+    setattr(module, timing, lambda step, *rest, **named: timed(lengthen(step), *rest, **named))
 
 
 def longer(step: Callable[[], Any]) -> Callable[[], Any]:
@@ -107,6 +99,15 @@ def _work(seconds: float) -> None:
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass
+
+
+TIMED: dict[str, tuple[str, str, Callable[..., Any]]] = {
+    "inference": ("inference", "timed", longer),
+    "layers": ("layers", "timed", longer),
+    "prefill": ("language.generation", "samples_of", longer_samples),
+    "decode": ("language.decode", "samples_of", longer_samples),
+}
+"""Experiment -> its module, the function by which it times a step, and what makes such a step longer."""
 
 
 def route_of(text: str) -> Route:
@@ -173,7 +174,8 @@ def compared(old: Path, new: Path, route: Route | None = None) -> Found:
         *(f"{item.pair.case.name}: quality" for item in comparison.quality if item.outcome == "worse"),
         *(f"{one.pair.case.name}: fails" for one in comparison.transitions if one.change == "newly failing"),
     ]
-    slowed = [item.pair.case for item in speeds if route and is_of(item.pair.case, route)]
+    cases = [item.pair.case for item in speeds if item.pair.case.experiment in TIMED]
+    slowed = [case for case in cases if route and is_of(case, route)]
     return Found(
         name=f"{old.parent.name} and {new.parent.name}",
         verdict=comparison.verdict,
