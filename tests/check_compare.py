@@ -51,7 +51,7 @@ def pytest_configure(config: Any) -> None:
 
     route = config.getoption(OPTION)
     if route:
-        worker.main = functools.partial(slowed_main, route_of(route))  # type: ignore[assignment]
+        worker.main = functools.partial(slowed_main, route_of(route))
 
 
 def slowed_main(route: Route, connection: Any, request: dict[str, Any]) -> None:
@@ -162,11 +162,13 @@ class Found:
 def compared(old: Path, new: Path, route: Route | None = None) -> Found:
     """Result of `compare`; with the rows of ``route``, if that was slowed in ``new``."""
     from bench.report.compare.comparison import compare
+    from bench.report.compare.ratios import RatioChange
+    from bench.report.compare.times import TimeChange
 
     comparison = compare(old, new)
     if comparison.refused:
         raise SystemExit(f"{old} and {new}: {comparison.verdict}")
-    speeds = [*comparison.ratios, *comparison.judged_times]
+    speeds: list[RatioChange | TimeChange] = [*comparison.ratios, *comparison.judged_times]
     named = frozenset(item.pair.case.name for item in speeds if item.outcome == "worse")
     others = [
         *(f"{item.pair.case.name}: {item.name}" for item in comparison.peaks if item.outcome == "worse"),
