@@ -197,6 +197,16 @@ PRECISIONS: dict[str, Precision] = {
         layers="convolutions and linear layers",
         convert="torchao_layers:int8_weights",
     ),
+    "int8_weights_bf16": Precision(
+        name="int8_weights_bf16",
+        library="torchao",
+        summary="int8 weights with a scale for each output channel, expanded to bfloat16 and multiplied in it",
+        weight_bits=8,
+        activation_bits=16,
+        layers="convolutions and linear layers",
+        convert="torchao_layers:int8_weights",
+        settings={"dtype": "bfloat16"},
+    ),
     "nf4_weights": Precision(
         name="nf4_weights",
         library="bitsandbytes",
@@ -206,6 +216,16 @@ PRECISIONS: dict[str, Precision] = {
         layers="convolutions and linear layers",
         convert="bitsandbytes_layers:four_bit_weights",
         settings={"quant_type": "nf4"},
+    ),
+    "nf4_weights_bf16": Precision(
+        name="nf4_weights_bf16",
+        library="bitsandbytes",
+        summary="NF4 weights in blocks of 64, expanded to bfloat16 and multiplied in it",
+        weight_bits=4,
+        activation_bits=16,
+        layers="convolutions and linear layers",
+        convert="bitsandbytes_layers:four_bit_weights",
+        settings={"quant_type": "nf4", "dtype": "bfloat16"},
     ),
     "fp4_weights": Precision(
         name="fp4_weights",

@@ -99,6 +99,10 @@ CONVERTED_SECONDS: dict[str, float] = {
 """Seconds by which conversion and compilation of a mode add to that, once."""
 SET_SECONDS = 1.5
 """Seconds to start and prepare a process of each further set."""
+GPU_SECONDS = {"inference": 8.0, "decode": 8.0, "layers": 2.0, "prefill": 2.0, "perplexity": 2.0, "load": 2.0}
+"""Seconds that a case takes more on a GPU: its context, and where energy is metered five seconds of that."""
+LOAD_SECONDS = {"llama3-8b-shape": 10.0}
+"""Seconds that each process takes more to load a large model, by its name."""
 WHOLE_TRAINING_SECONDS = 3600.0
 """Seconds of a training whose images a budget does not limit: no estimate, but more than a run of minutes has."""
 UNKNOWN = 1.25
@@ -166,11 +170,12 @@ class Choice:
     left_out: tuple[LeftOut, ...]
 
 
-def estimate(experiment: str, params: Mapping[str, Scalar], budget: Budget, sets: int) -> float:
+def estimate(experiment: str, params: Mapping[str, Scalar], budget: Budget, sets: int, device: str = "cpu") -> float:
     """Expected seconds of a case of which this machine's journal knows nothing.
 
     Args:
         sets: fresh processes in which a case that takes turns is timed.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
     """
     kind = EXPERIMENTS[experiment]
     if kind.kind == "training" and kind.sampling is None and budget.train_images is None:
@@ -178,7 +183,9 @@ def estimate(experiment: str, params: Mapping[str, Scalar], budget: Budget, sets
     sampled = kind.sampling(budget).max_seconds if kind.sampling else 0.0
     again = SET_SECONDS * (sets - 1) if kind.takes_turns else 0.0
     converted = CONVERTED_SECONDS.get(str(params.get("mode", "eager")), 0.0) if kind.kind != "training" else 0.0
-    return UNKNOWN * (FIXED_SECONDS[experiment] + converted + sampled + again)
+    loaded = LOAD_SECONDS.get(str(params.get("model")), 0.0) * (sets if kind.takes_turns else 1)
+    on_gpu = 0.0 if device == "cpu" else GPU_SECONDS.get(experiment, 0.0)
+    return UNKNOWN * (FIXED_SECONDS[experiment] + converted + sampled + again + loaded + on_gpu)
 
 
 def choose(wanted: Sequence[Wanted], seconds: float, device: str) -> Choice:

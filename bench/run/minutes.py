@@ -131,7 +131,7 @@ class Minutes:
         experiment = str(params.get("experiment") or _experiment_of(item.path.stem))
         seconds = known.of_test(item.nodeid, self.plan)
         if seconds is None:
-            seconds = estimate(experiment, params, self.plan.budget, self.plan.sets)
+            seconds = estimate(experiment, params, self.plan.budget, self.plan.sets, self.plan.device)
         training = self._training_of(experiment, params)
         ready = training is None or known.has_weights(training)
         trained = estimate("training", {}, self.plan.budget, 1) if training else 0.0

@@ -55,9 +55,15 @@ def pack() -> None:
     fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", *TARGET]
     subprocess.run([*fetch, "--dest", str(CARRIED), *WHEELS], check=True)
     for wheel in CARRIED.glob("bitsandbytes-*.whl"):
-        cut(wheel, lambda name: (found := LIBRARY.fullmatch(name)) is None or found[1] in KEPT_LIBRARIES)
+        cut(wheel, wanted_library)
     if not SMALL_MODEL.is_dir():
         make_small_model(SMALL_MODEL)
+
+
+def wanted_library(name: str) -> bool:
+    """True unless ``name`` is a library of bitsandbytes for another CUDA."""
+    found = LIBRARY.fullmatch(name)
+    return found is None or found[1] in KEPT_LIBRARIES
 
 
 def cut(wheel: Path, wanted: Callable[[str], bool]) -> None:

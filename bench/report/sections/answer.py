@@ -26,7 +26,7 @@ from bench.report.formats import counted, listing, number, per_cent, times
 from bench.report.language import Speech
 from bench.report.pairing import noise_ratios
 from bench.report.parts import Commands, Part, Section, Table, Verdict, Warned, bullets, paragraph
-from bench.report.results import COMPILED, EAGER, TITLES, Result, Route, grouped
+from bench.report.results import NATIVE, TF32, TITLES, Result, Route, grouped
 from bench.report.sections.ladder import ladder_verdicts
 from bench.report.sections.pictures import answer_pictures
 
@@ -121,6 +121,8 @@ def _verdict(subject: str, choice: Choice) -> Verdict:
     else:
         known = pick.result.beside.ratio is not None
         facts += [f"{times(_ratio(pick))} fp32 eager{_doubt(pick)}" if known else "fp32 eager not measured"]
+        tf32 = pick.result.beside.tf32
+        facts += [f"{times(tf32)} TF32 eager"] if tf32 is not None and pick.route != TF32 else []
         facts += _bytes(pick)
     if choice.judged and not pick.route.is_reference:
         facts += _quality(pick)
@@ -342,7 +344,7 @@ def routes_words(routes: Sequence[Route]) -> str:
     """``OpenVINO bf16, int8_static; PyTorch bf16 compiled``."""
     told = []
     for runtime, members in grouped(routes, lambda route: route.runtime).items():
-        shown = [route.precision + (f" {route.mode}" if route.mode in (EAGER, COMPILED) else "") for route in members]
+        shown = [route.precision + (f" {route.mode}" if route.mode != NATIVE else "") for route in members]
         told.append(f"{TITLES.get(str(runtime), str(runtime))} {', '.join(shown)}")
     return "; ".join(told)
 
