@@ -25,18 +25,6 @@ KINDS = (
     "nf4_weights_bf16",
     "fp4",
 )
-    "bf16",
-    "int8_dynamic",
-    "int8_linear",
-    "int4_linear",
-    "int8_weights",
-    "int8_bnb",
-    "nf4",
-    "nf4_double",
-    "fp4",
-    "int8_weights_bf16",
-    "nf4_weights_bf16",
-)
 
 
 def network(seed: int) -> nn.Module:
