@@ -50,7 +50,7 @@ FIRST_ROUTES: dict[tuple[str, str], tuple[Route, ...]] = {
         ("torch", "bf16", "reduce-overhead"),
         ("torch", "bf16", "compiled"),
         ("torch", "bf16", "eager"),
-        ("torch", "int4_linear", "compiled"),
+        ("torch", "int4_linear", "reduce-overhead"),
         ("torch", "int8_packed", "compiled"),
         ("torch", "nf4_bf16", "eager"),
     ),

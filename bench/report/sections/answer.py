@@ -33,6 +33,7 @@ from bench.report.sections.pictures import answer_pictures
 FEATURES = {"avx512f": "AVX-512", "avx512_vnni": "VNNI", "avx512_bf16": "BF16", "amx_int8": "AMX", "avx2": "AVX2"}
 """Features of a processor that decide which precisions pay, as people write them."""
 TITLE = "How to run it on this machine"
+NOT_ON_GPUS = "This suite does not measure ONNX Runtime and TensorRT on CUDA yet: either may be faster."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -291,6 +292,8 @@ def _classifiers(content: Content) -> list[Part]:
     command = command_for([choice for choices in content.networks for choice in choices], "inference")
     parts: list[Part] = [table, *_one_process([row.result for row in rows])]
     parts += [paragraph("What was not tested, tested by:"), Commands((command,))] if command else []
+    on_gpu = any(row.choice.first.case.device != "cpu" for row in rows)
+    parts += [paragraph(NOT_ON_GPUS)] if on_gpu else []
     return [Section(title="Which route for each classifier?", parts=tuple(parts))]
 
 
