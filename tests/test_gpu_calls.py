@@ -42,7 +42,7 @@ def run_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, limit: fl
 
 WRITE = """
 import pathlib, sys
-folder = pathlib.Path(sys.argv[1], "results")
+folder = pathlib.Path(sys.argv[1], "run")
 (folder / "logs").mkdir(parents=True)
 (folder / "logs" / "case.txt").write_text("log")
 print("said")
@@ -56,7 +56,7 @@ def test_what_comes_back_is_the_json_and_one_archive(tmp_path: Path, monkeypatch
     assert sorted(path.name for path in out.iterdir()) == ["one.json", "rest.tar.gz"]
     assert json.loads((out / "one.json").read_text()) == {}
     with tarfile.open(out / "rest.tar.gz") as archive:
-        assert sorted(archive.getnames()) == ["one/printed.txt", "one/results/logs/case.txt"]
+        assert sorted(archive.getnames()) == ["one/printed.txt", "one/run/logs/case.txt"]
 
 
 def test_a_shard_past_its_limit_is_interrupted_and_keeps_what_it_wrote(

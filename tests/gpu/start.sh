@@ -7,4 +7,4 @@ if ls .gpu/*.whl >/dev/null 2>&1; then
     export PYTHONPATH="$PWD/.site${PYTHONPATH:+:$PYTHONPATH}"
 fi
 export PYTHONUNBUFFERED=1
-exec "${PYTHON:-python3}" -m tests.gpu.calls "$@"
+exec "${PYTHON:-python3}" tests/gpu/calls.py "$@"
