@@ -20,12 +20,11 @@ from torchao.quantization import (
 )
 
 from bench.core.errors import Unsupported
+from bench.measure.ceilings import FP8_CAPABILITY
 from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of
 from bench.precision.native import held_in
 
 INT4_GROUP = 128
-FP8_CAPABILITY = (8, 9)
-"""First compute capability whose tensor cores multiply float8: Ada, then Hopper (torch._scaled_mm)."""
 FP8_MULTIPLE = 16
 """torch._scaled_mm takes inputs and outputs in multiples of it only."""
 IN_BFLOAT16 = ("int4_weight_only", "fp8_dynamic", "fp8_weight_only")
