@@ -181,7 +181,7 @@ def estimate(experiment: str, params: Mapping[str, Scalar], budget: Budget, sets
     if kind.kind == "training" and kind.sampling is None and budget.train_images is None:
         return WHOLE_TRAINING_SECONDS
     sampled = kind.sampling(budget).max_seconds if kind.sampling else 0.0
-    again = SET_SECONDS * (sets - 1) if kind.takes_turns else 0.0
+    again = SET_SECONDS * (sets - 1) if kind.takes_turns and kind.sampling else 0.0
     converted = CONVERTED_SECONDS.get(str(params.get("mode", "eager")), 0.0) if kind.kind != "training" else 0.0
     loaded = LOAD_SECONDS.get(str(params.get("model")), 0.0) * (sets if kind.takes_turns else 1)
     on_gpu = 0.0 if device == "cpu" else GPU_SECONDS.get(experiment, 0.0)
