@@ -91,8 +91,9 @@ class BenchSession:
             progress=self.show,
             artefact_of=self._artefact_of,
         )
-        asked = self.plan.minutes
-        self.minutes = Minutes(asked=asked, plan=self.plan, engine=self.engine) if asked else None
+        self.minutes = (
+            Minutes(asked=asked, plan=self.plan, engine=self.engine) if (asked := self.plan.minutes) else None
+        )
         if not self.listing:
             self._json.check()
             self._json.lock()
@@ -221,12 +222,13 @@ class BenchSession:
             "params": benchmark.params,
         }
         try:
+            if self.minutes and self.minutes.untrained(benchmark.fullname, needs):
+                pytest.skip(self.minutes.why_not(benchmark.fullname) or "")
             outcome = self.engine.run(case, needs, test, lambda outcome: self._replay(benchmark, outcome))
         except CodeChanged as error:
             pytest.exit(str(error), returncode=CODE_CHANGED)
         if self.minutes and self.minutes.cut_off(benchmark.fullname, outcome):
-            del self.engine.outcomes[case.id]
-            pytest.skip(f"left out: {self.minutes.left_out[benchmark.fullname].reason}")
+            pytest.skip(self.minutes.why_not(benchmark.fullname) or "")
         return outcome
 
     def facts(self) -> dict[str, Any]:
