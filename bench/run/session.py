@@ -91,9 +91,8 @@ class BenchSession:
             progress=self.show,
             artefact_of=self._artefact_of,
         )
-        self.minutes = (
-            Minutes(asked=asked, plan=self.plan, engine=self.engine) if (asked := self.plan.minutes) else None
-        )
+        asked = self.plan.minutes
+        self.minutes = Minutes(asked=asked, plan=self.plan, engine=self.engine) if asked else None
         if not self.listing:
             self._json.check()
             self._json.lock()
@@ -214,13 +213,8 @@ class BenchSession:
 
     def run(self, benchmark: Any, case: Case, needs: Case | None) -> Outcome:
         """The outcome of ``case`` for the test that ``benchmark`` is of, whose result a measurement then is."""
-        test = {
-            "name": benchmark.name,
-            "fullname": benchmark.fullname,
-            "group": group_of(case),
-            "param": benchmark.param,
-            "params": benchmark.params,
-        }
+        names = ("name", "fullname", "param", "params")
+        test = {**{name: getattr(benchmark, name) for name in names}, "group": group_of(case)}
         try:
             if self.minutes and self.minutes.untrained(benchmark.fullname, needs):
                 pytest.skip(self.minutes.why_not(benchmark.fullname) or "")
