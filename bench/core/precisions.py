@@ -16,7 +16,7 @@ GRAPH_MODES = ("reduce-overhead", "max-autotune")
 COMPILED_MODES = ("compiled", *GRAPH_MODES)
 """Modes of torch's networks besides ``eager``. What compiles by default may be compiled in each of them."""
 Library = Literal["torch", "bitsandbytes", "torchao", "nncf", "gguf"]
-EAGER_STATIC = (
+EAGER_STATIC = "static int8 runs in int8 only when it is compiled: eagerly, its graph computes in fp32 between steps"
     "static int8 runs in int8 only when it is compiled: run eagerly, its graph computes in fp32 between steps"
 )
 CUDA_STATIC = (

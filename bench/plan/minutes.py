@@ -156,7 +156,7 @@ class Wanted:
     @property
     def subject(self) -> tuple[Scalar, ...]:
         """Cases of one subject are compared with one another, and run together."""
-        named = ("model", "kind", "width", "image_size", "batch_size", "prompt")
+        named = ("model", "kind", "width", "image_size", "batch_size", "prompt", "seed")
         return (self.experiment, *(self.params.get(name) for name in named))
 
 
