@@ -17,8 +17,6 @@ COMPILED_MODES = ("compiled", *GRAPH_MODES)
 """Modes of torch's networks besides ``eager``. What compiles by default may be compiled in each of them."""
 Library = Literal["torch", "bitsandbytes", "torchao", "nncf", "gguf"]
 EAGER_STATIC = "static int8 runs in int8 only when it is compiled: eagerly, its graph computes in fp32 between steps"
-    "static int8 runs in int8 only when it is compiled: run eagerly, its graph computes in fp32 between steps"
-)
 CUDA_STATIC = (
     "no kept route to int8 convolutions on CUDA is used: PyTorch's convolution takes no int8 tensors there, and its "
     "cuDNN kernel for older quantised tensors is experimental; rounding in floating point would only simulate int8"
