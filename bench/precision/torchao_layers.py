@@ -71,7 +71,7 @@ def int8_weights(network: nn.Module, setting: Setting, *, dtype: str = "float32"
     Raises:
         Unsupported: the network has neither convolutions nor linear layers, or the GPU no bfloat16.
     """
-    network, chosen = held_in(network, setting, dtype)
+    network = network.to(setting.device)
     # A channel of one weight would have a scale for each weight, which torchao does not take.
     names = [name for name in layers_of(network, WEIGHTED) if _weights_a_channel(network, name) > 1]
     for name, twin in _twins(network, names).items():
@@ -82,6 +82,7 @@ def int8_weights(network: nn.Module, setting: Setting, *, dtype: str = "float32"
         channel = (1, *layer.weight.shape[1:])
         stored = IntxUnpackedToInt8Tensor.from_hp(layer.weight.data, channel, torch.int8)
         layer.weight = nn.Parameter(stored, requires_grad=False)
+    network, chosen = held_in(network, setting, dtype)  # last: weights are rounded to int8 from float32
     return Converted(network=network, input_dtype=chosen)
 
 
