@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from bench.core.precisions import BASELINE
 from bench.core.records import Case, Cold, Figure, Measurement
 from bench.core.workspace import Workspace
-from bench.experiments.conversion import bits_of, precision_of, whats_converted
-from bench.experiments.modes import prepare_mode
+from bench.experiments.modes import bits_of, precision_of, prepare_mode, whats_converted
 from bench.experiments.subject import size_of
 from bench.experiments.timing import fewest_bytes, timed
 from bench.measure import machine, memory

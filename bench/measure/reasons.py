@@ -17,7 +17,7 @@ import torch
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from bench.core.reasons import Kind, Reason
+from bench.core.runtimes import Cause, Reason
 from bench.measure.ceilings import summing
 from bench.measure.clock import synchronize
 from bench.measure.trace import ATTRIBUTED
@@ -59,7 +59,7 @@ class Part:
     """True if an operand is a weight, or has the shape of one."""
 
     @property
-    def kind(self) -> Kind | None:
+    def kind(self) -> Cause | None:
         """Cause that the operator is an instance of; None where it does the network's own work."""
         if FALLBACK.search(self.name):
             return "fallback kernel"
@@ -90,7 +90,7 @@ def reason_of(
         raise ValueError("a step without operators has no reason")
     inside = sum(part.seconds for part in parts)
     whole = max(inside, step_seconds)
-    shares: dict[Kind, list[Part]] = {}
+    shares: dict[Cause, list[Part]] = {}
     for part in parts:
         kind = part.kind or ("too small a batch" if part.seconds / part.calls < SHORT_SECONDS else None)
         if kind:
@@ -110,7 +110,7 @@ def reason_of(
     return Reason(kind="arithmetic", operator=top.name, share=top.seconds / whole)
 
 
-def _reason(kind: Kind, parts: Sequence[Part], whole: float) -> Reason:
+def _reason(kind: Cause, parts: Sequence[Part], whole: float) -> Reason:
     top = max(parts, key=lambda part: part.seconds)
     return Reason(kind=kind, operator=top.name, share=sum(part.seconds for part in parts) / whole)
 

@@ -13,13 +13,12 @@ from typing import Any
 
 import models
 from bench.core import datasets
-from bench.core.amounts import Budget, Language, Rows
+from bench.core.amounts import COMPARISONS, Budget, Language, Rows
 from bench.core.budgets import BUDGETS
-from bench.core.comparisons import COMPARISONS
+from bench.core.datasets import load_text
 from bench.core.errors import InputError, unknown_name
 from bench.core.records import Scalar
 from bench.core.runtimes import REFERENCE, RUNTIMES, Kind, precisions_of
-from bench.core.text import load_text
 from bench.core.workspace import TRACKERS
 from bench.plan.options import read
 from bench.plan.plan import ImageNetWeights, Plan, PromptText, UserNetwork, file_digest

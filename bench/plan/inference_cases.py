@@ -14,8 +14,7 @@ from bench.core.precisions import BASELINE
 from bench.core.records import Case, Scalar
 from bench.core.runtimes import REFERENCE, precisions_of
 from bench.core.turns import TWIN
-from bench.plan.cases import NO_DATA, make_case, recipes_of
-from bench.plan.plan import Plan
+from bench.plan.plan import NO_DATA, Plan, make_case, recipes_of
 from bench.plan.training_cases import largest_compared
 
 

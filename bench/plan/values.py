@@ -11,7 +11,7 @@ from typing import Any
 
 import models
 from bench.core.errors import InputError, unknown_name
-from bench.core.margins import margins_from
+from bench.core.quality import margins_from
 
 Parse = Callable[[str, Any], Any]
 """From an option's name and its value to the value that the plan uses; raises InputError."""

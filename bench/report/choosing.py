@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.core.margins import Margins
+from bench.core.quality import Margins
 from bench.core.records import Failure
 from bench.report.judging import Judgement, judged, judged_perplexity
 from bench.report.language import Speech

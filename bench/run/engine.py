@@ -14,7 +14,7 @@ from typing import Any
 from bench.core.experiments import EXPERIMENTS
 from bench.core.records import Case, Failure, Machine, Measurement, Outcome, Scalar
 from bench.core.workspace import Workspace
-from bench.plan.cases import Requested
+from bench.plan.plan import Requested
 from bench.run.journal import Entry, Journal, Line, RunStart, Taken, Tried, uninterrupted
 from bench.run.requests import LanguageFiles, Performed, Progress, Requests, Runner
 from bench.run.result import packed_labels

@@ -17,10 +17,10 @@ from transformers import AutoTokenizer, CompileConfig, StaticCache
 from transformers.generation.streamers import BaseStreamer
 
 import models
+from bench.core.datasets import Text, load_text
 from bench.core.errors import InputError, Unsupported
 from bench.core.precisions import COMPILED_MODES
 from bench.core.records import Case, Figure, Measurement
-from bench.core.text import Text, load_text
 from bench.core.workspace import Workspace
 from bench.experiments.language.routes import route_of
 from bench.experiments.language.subject import Subject, folder_of, measured, unwatched

@@ -20,8 +20,8 @@ from bench.core.precisions import BASELINE
 from bench.core.records import Case, Cold, Figure, digest_of, word
 from bench.core.runtimes import REFERENCE, RUNTIMES
 from bench.core.workspace import Workspace
-from bench.experiments.conversion import bits_of, precision_of
 from bench.experiments.language.subject import RANDOM, folder_of, quiet, size_of
+from bench.experiments.modes import bits_of, precision_of
 from bench.measure import machine, memory
 from bench.measure.quality import Window, nats_of
 from bench.runtimes.language_route import Generation, LanguageOrder, LanguageRuntime, Logits, Stored, coverage_of

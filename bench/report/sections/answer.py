@@ -201,8 +201,8 @@ def _not_worth(content: Content) -> str:
                 name = f"{TITLES.get(one.route.runtime, one.route.runtime)} {one.route.precision}"
                 lost.setdefault(name, []).append(one.judgement.word == "less accurate")
     worse = [name for name, found in lost.items() if all(found)]
-    told = [*slower, *([f"{listing(worse)} of language models (less accurate)"] if worse else [])]
-    return f"Not worth it here: {'; '.join(told)}." if told else ""
+    losers = [*slower, *([f"{listing(worse)} of language models (less accurate)"] if worse else [])]
+    return f"Not worth it here: {'; '.join(losers)}." if losers else ""
 
 
 def _counts(results: Sequence[Result], why: str, of: str = "classifiers") -> list[str]:
@@ -351,11 +351,11 @@ def _one_process(results: Sequence[Result | None]) -> list[Part]:
 
 def routes_words(routes: Sequence[Route]) -> str:
     """``OpenVINO bf16, int8_static; PyTorch bf16 compiled``."""
-    told = []
+    runtimes = []
     for runtime, members in grouped(routes, lambda route: route.runtime).items():
         shown = [route.precision + (f" {route.mode}" if route.mode != NATIVE else "") for route in members]
-        told.append(f"{TITLES.get(str(runtime), str(runtime))} {', '.join(shown)}")
-    return "; ".join(told)
+        runtimes.append(f"{TITLES.get(str(runtime), str(runtime))} {', '.join(shown)}")
+    return "; ".join(runtimes)
 
 
 def command_for(choices: Sequence[Choice], keyword: str) -> str | None:

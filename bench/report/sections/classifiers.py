@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.core.reasons import TEXT as TEXT_OF_REASON
-from bench.core.reasons import Reason
 from bench.core.route_code import RouteName, lines_for
+from bench.core.runtimes import REASON_KEY, Reason
 from bench.report.choosing import Candidate, Choice
 from bench.report.columns import (
     ACCURACY,
@@ -149,21 +148,21 @@ def _why_slower(one: Candidate) -> str | None:
     ratio = one.result.beside.ratio
     if ratio is None or ratio.estimate.value >= 1:
         return None
-    reason = Reason.read(one.result.first.texts.get(TEXT_OF_REASON, ""))
+    reason = Reason.read(one.result.first.texts.get(REASON_KEY, ""))
     return reason.words if reason else None
 
 
 def _title(content: Content, choice: Choice) -> str:
     case = choice.first.case
     same = [choices[0].first for choices in content.networks if choices[0].model == case.model]
-    told = [case.model]
-    told += [f"{case.image_size} px"] if len({one.case.image_size for one in same}) > 1 else []
-    told += [choice.first.dataset] if len({one.dataset for one in same}) > 1 else []
-    told += [f"seed {case.seed}"] if len({one.case.seed for one in same}) > 1 else []
-    told += [choice.first.machine] if len({one.machine for one in same}) > 1 else []
-    told += [f"code {choice.first.code}"] if len({one.code for one in same}) > 1 else []
-    told += [case.device] if len({one.case.device for one in same}) > 1 else []
-    return ", ".join(told)
+    words = [case.model]
+    words += [f"{case.image_size} px"] if len({one.case.image_size for one in same}) > 1 else []
+    words += [choice.first.dataset] if len({one.dataset for one in same}) > 1 else []
+    words += [f"seed {case.seed}"] if len({one.case.seed for one in same}) > 1 else []
+    words += [choice.first.machine] if len({one.machine for one in same}) > 1 else []
+    words += [f"code {choice.first.code}"] if len({one.code for one in same}) > 1 else []
+    words += [case.device] if len({one.case.device for one in same}) > 1 else []
+    return ", ".join(words)
 
 
 def _about(choices: Sequence[Choice]) -> str:

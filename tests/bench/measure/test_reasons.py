@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch._C._autograd import DeviceType
 
-from bench.core.reasons import Kind, Reason
+from bench.core.runtimes import Cause, Reason
 from bench.measure.reasons import Part, parts_of, reason_of, timed_events
 
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ def part(name: str, seconds: float, *, calls: float = 1.0, on_weights: bool = Fa
         (part("aten::add", 4e-3, calls=400), "too small a batch"),
     ],
 )
-def test_the_largest_cause_is_named_with_its_operator_and_share(found: Part, kind: Kind) -> None:
+def test_the_largest_cause_is_named_with_its_operator_and_share(found: Part, kind: Cause) -> None:
     reason = reason_of([part("aten::mkldnn_convolution", 5e-3, on_weights=True), found], 10e-3, weight_bytes=1)
     assert (reason.kind, reason.operator) == (kind, found.name)
     assert reason.share == pytest.approx(0.4)

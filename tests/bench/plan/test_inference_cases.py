@@ -13,7 +13,6 @@ from bench.core.experiments import LANGUAGE_EXPERIMENTS
 from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS
 from bench.core.runtimes import RUNTIMES
 from bench.core.turns import reference_of
-from bench.plan.cases import time_limit
 from bench.plan.command_line import make_plan
 from bench.plan.inference_cases import (
     ceilings_case,
@@ -29,7 +28,7 @@ from bench.plan.inference_cases import (
     user_cases,
 )
 from bench.plan.minutes import UNKNOWN, estimate
-from bench.plan.plan import Plan
+from bench.plan.plan import Plan, time_limit
 from bench.plan.training_cases import needed_training, training_case
 
 DEFAULTS: dict[str, Any] = {"device": "cpu", "dataset": "mnist5k", "data_dir": "data"}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from bench.core.amounts import COMPARISONS, CUDA_LADDER, LADDER, SCOPES
 from bench.core.budgets import BUDGETS
-from bench.core.comparisons import COMPARISONS, CUDA_LADDER, LADDER, SCOPES
 from bench.core.errors import InputError
 from bench.core.recipes import RECIPES
 from bench.plan.command_line import make_plan
