@@ -49,7 +49,7 @@ class Language:
 
     models: tuple[str, ...]
     rows: tuple[Rows, ...]
-    """Prefill and decode. ``models`` of a row are not looked at."""
+    """Prefill and decode. Loading and perplexity: each precision of a model's rows."""
     prompt_tokens: tuple[int, ...]
     """Lengths of the prompts; decode goes on from the first of them."""
     new_tokens: int
@@ -103,6 +103,8 @@ class Budget:
     """After the first set, routes that take longer than so many times the fastest are left out; None keeps them."""
     large_image_sizes: tuple[int, ...]
     """Further image sides at which torchvision's networks are timed."""
+    large_images_alone: bool = False
+    """True if torchvision's networks are timed at those sides and not at that of small images."""
     seeds: tuple[int, ...]
     repeats: int
     sampling: Sampling
@@ -251,9 +253,9 @@ COMPARISONS: dict[str, Comparisons] = {
         seeds=(0,),
         ladder={},
         steps=("resnet18_cifar",),
-        workers=(0,),
+        workers=(),
         items=(),
-        loading_images=5_000,
+        loading_images=0,
         loading_steps=(),
         pretraining={},
         transfer=0,

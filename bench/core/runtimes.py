@@ -132,7 +132,9 @@ def why_not(runtime: str, precision: str, mode: str, device: str, *, kind: Kind 
     if runtime == REFERENCE:
         return precisions.why_not(PRECISIONS[precision], device, mode)
     if device.partition(":")[0] not in chosen.devices:
-        return f"{chosen.title} runs on {_listed(chosen.devices)} only here"
+        return (
+            f"{chosen.title} is measured on {_listed(chosen.devices)} only: this suite does not measure it on CUDA yet"
+        )
     if mode not in chosen.modes:
         return f"{chosen.title} has the mode {_listed(chosen.modes)} only, not {mode}"
     further = chosen.packages_for.get(precision if kind == "classifiers" else "languages", ())

@@ -109,7 +109,7 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
     prepare = preparer_of(case)
     torch.zeros(1, device=device)  # creates the CUDA context, which is no part of loading
     peaks: list[Peak] = []
-    with peak_of("load", device, peaks), memory_limit():
+    with peak_of("load", device, peaks), memory_limit(device):
         begin = time.perf_counter()
         network, said = _loaded(case, dataset, weights)
         load_seconds = time.perf_counter() - begin

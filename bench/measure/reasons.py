@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from bench.core.runtimes import Cause, Reason
 from bench.measure.ceilings import summing
 from bench.measure.clock import synchronize
+from bench.measure.trace import ATTRIBUTED
 
 CALLS = 3
 SECONDS = 1.0
@@ -135,19 +137,29 @@ def parts_of(step: Callable[[], object], device: torch.device, weights: Iterable
             synchronize(device)
             calls += 1
     totals: dict[tuple[str, bool], list[float]] = {}
-    for event in recorded.events() or ():
-        if device.type == "cuda":
-            seconds = float(event.self_device_time_total) / 1e6
-        else:
-            seconds = float(event.self_cpu_time_total) / 1e6
-        if event.is_user_annotation or seconds <= 0:
-            continue
+    for event, seconds in timed_events(recorded.events() or (), on_gpu=device.type == "cuda"):
         key = (str(event.name), _meets(event, shapes))
         totals.setdefault(key, []).append(seconds)
     return [
         Part(name=name, seconds=sum(each) / calls, calls=len(each) / calls, on_weights=on_weights)
         for (name, on_weights), each in totals.items()
     ]
+
+
+def timed_events(events: Iterable[Any], *, on_gpu: bool) -> list[tuple[Any, float]]:
+    """Events of a profiler with their own seconds, each piece of work once, annotations left out.
+
+    A GPU's time stands twice in a trace: at each kernel, and at the operator that launched it. Operators are taken,
+    whose inputs have shapes; kernels where those of a CUDA graph belong to no operator.
+    """
+    own = [event for event in events if not event.is_user_annotation]
+    if not on_gpu:
+        return [pair for event in own if (pair := (event, float(event.self_cpu_time_total) / 1e6))[1] > 0]
+    timed = [pair for event in own if (pair := (event, float(event.self_device_time_total) / 1e6))[1] > 0]
+    operators = [pair for pair in timed if pair[0].device_type == DeviceType.CPU]
+    kernels = [pair for pair in timed if pair[0].device_type != DeviceType.CPU]
+    attributed = sum(seconds for _, seconds in operators) >= ATTRIBUTED * sum(seconds for _, seconds in kernels)
+    return operators if attributed else kernels
 
 
 def _meets(event: Any, shapes: set[tuple[int, ...]]) -> bool:

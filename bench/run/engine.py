@@ -209,6 +209,11 @@ class Engine:
                 self.case_seconds[case.id] = result.seconds
         return self.tried[case.id].outcome
 
+    def trained(self, training: Case) -> Outcome | None:
+        """The outcome of ``training``, run now unless its weights are there; None where an earlier run left them."""
+        self._weights_of(training)
+        return self.outcomes.get(training.id)
+
     def _weights_of(self, training: Case | None) -> Weights:
         """The weights that ``training`` gives: those of an earlier run if their file is there, else it is run now.
 

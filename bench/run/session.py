@@ -208,20 +208,16 @@ class BenchSession:
 
     def run(self, benchmark: Any, case: Case, needs: Case | None) -> Outcome:
         """The outcome of ``case`` for the test that ``benchmark`` is of, whose result a measurement then is."""
-        test = {
-            "name": benchmark.name,
-            "fullname": benchmark.fullname,
-            "group": group_of(case),
-            "param": benchmark.param,
-            "params": benchmark.params,
-        }
+        names = ("name", "fullname", "param", "params")
+        test = {**{name: getattr(benchmark, name) for name in names}, "group": group_of(case)}
         try:
+            if self.minutes and self.minutes.untrained(benchmark.fullname, needs):
+                pytest.skip(self.minutes.why_not(benchmark.fullname) or "")
             outcome = self.engine.run(case, needs, test, lambda outcome: self._replay(benchmark, outcome))
         except CodeChanged as error:
             pytest.exit(str(error), returncode=CODE_CHANGED)
         if self.minutes and self.minutes.cut_off(benchmark.fullname, outcome):
-            del self.engine.outcomes[case.id]
-            pytest.skip(f"left out: {self.minutes.left_out[benchmark.fullname].reason}")
+            pytest.skip(self.minutes.why_not(benchmark.fullname) or "")
         return outcome
 
     def facts(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from bench.report.columns import (
     PEAKS,
     RATE,
     RATIO,
+    RATIO_TF32,
     REACHED,
     SAME_LABEL,
     SAME_TOP,
@@ -87,6 +88,7 @@ def _network(content: Content, choices: Sequence[Choice]) -> Section:
             _route(),
             lifted(P50, _result),
             lifted(RATIO, _result),
+            *([lifted(RATIO_TF32, _result)] if any(one.result.beside.tf32 for one in candidates) else []),
             lifted(CHANGE, _result),
             words("judged", lambda one: one.judgement.text),
             lifted(WEIGHTS, _result),
@@ -122,9 +124,9 @@ def _code(content: Content) -> list[Part]:
     picks = {choice.pick.route: choice.pick.result for choices in content.networks for choice in choices if choice.pick}
     folds: list[Part] = []
     for route, result in picks.items():
-        if route.is_reference:
-            continue
         case = result.case
+        if route.is_reference or case.device != "cpu":  # the lines are for a CPU
+            continue
         try:
             lines = lines_for(
                 RouteName.of(case),

@@ -58,6 +58,35 @@ def test_the_first_set_compiles_cold_and_later_ones_use_what_it_left(workspace: 
     assert kept(workspace, dataclasses.replace(CASE, repeat=1), 0)
 
 
+def test_no_test_program_of_the_processor_is_compiled_for_a_gpu(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed: list[str] = []
+    monkeypatch.setattr("torch._inductor.cpu_vec_isa.pick_vec_isa", lambda: probed.append("compiled"))
+    (workspace.results / "compiled" / "instructions").rmdir()
+    modes.prepare_compiler(dataclasses.replace(CASE, device="cuda"), workspace, may_freeze=True)
+    assert not probed
+    assert not (workspace.results / "compiled" / "instructions").exists()
+    assert not modes.torch._inductor.config.freezing
+    modes.prepare_compiler(CASE, workspace, may_freeze=False)
+    assert probed == ["compiled"]
+
+
+def test_graphs_that_were_not_recorded_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = {"cudagraph_skips": 2, "cudagraph_recorded_non_static_inputs": 1}
+    monkeypatch.setitem(modes.torch._dynamo.utils.counters, "inductor", counted)
+    values = {name: figure.value for name, figure in modes.graph_figures().items()}
+    assert values == {"cudagraph_skips": 2, "cudagraph_copied_inputs": 1}
+
+
+def test_convolutions_are_channels_last_on_a_gpu_but_in_the_reference() -> None:
+    cpu, cuda = modes.torch.device("cpu"), modes.torch.device("cuda")
+    last = {name for name, one in PRECISIONS.items() if modes.layout_of(one, cuda) == modes.torch.channels_last}
+    assert {"tf32", "bf16", "fp16"} <= last
+    assert not {"fp32", "int8_weights", "nf4_weights"} & last
+    assert all(modes.layout_of(one, cpu) == modes.torch.contiguous_format for one in PRECISIONS.values())
+
+
 def step_of(network: nn.Module, images: torch.Tensor) -> Any:
     return lambda: network(images)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch._C._autograd import DeviceType
 
 from bench.core.runtimes import Cause, Reason
-from bench.measure.reasons import Part, parts_of, reason_of
+from bench.measure.reasons import Part, parts_of, reason_of, timed_events
 
 CPU = torch.device("cpu")
 
@@ -88,3 +92,26 @@ def test_operators_of_a_real_step_show_expanded_weights() -> None:
     assert {each.name for each in parts if each.on_weights} >= {"aten::mul", "aten::copy_"}
     plain = parts_of(lambda: inputs @ inputs.T, CPU, [(1024, 1024)])
     assert not [each for each in plain if each.kind == "weights converted at each call"]
+
+
+def event(name: str, device: DeviceType, microseconds: float, *, annotation: bool = False) -> Any:
+    return SimpleNamespace(
+        name=name,
+        device_type=device,
+        self_device_time_total=microseconds,
+        self_cpu_time_total=microseconds,
+        is_user_annotation=annotation,
+    )
+
+
+def test_a_gpus_work_counts_once_at_its_operator_or_at_its_kernel() -> None:
+    operator, kernel = event("aten::mm", DeviceType.CPU, 5.0), event("sgemm", DeviceType.CUDA, 5.0)
+    replayed = event("fused_add", DeviceType.CUDA, 3.0)
+    mark = event("step", DeviceType.CUDA, 9.0, annotation=True)
+
+    def names(*events: Any) -> list[str]:
+        return [one.name for one, _ in timed_events(events, on_gpu=True)]
+
+    assert names(operator, kernel, mark) == ["aten::mm"]
+    assert names(operator, kernel, replayed) == ["sgemm", "fused_add"]
+    assert timed_events([operator], on_gpu=False) == [(operator, 5e-6)]

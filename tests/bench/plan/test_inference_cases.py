@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bench.core.budgets import BUDGETS, COMPILED_KINDS, COMPILED_LANGUAGE_KINDS
 from bench.core.experiments import LANGUAGE_EXPERIMENTS
 from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS
@@ -21,9 +23,11 @@ from bench.plan.inference_cases import (
     language_rows,
     largest_case,
     layer_case,
+    layer_rows,
     rows_of,
     user_cases,
 )
+from bench.plan.minutes import UNKNOWN, estimate
 from bench.plan.plan import Plan, time_limit
 from bench.plan.training_cases import needed_training, training_case
 
@@ -308,3 +312,25 @@ def test_each_way_to_load_a_language_model_has_a_kind_that_is_compiled() -> None
     assert {load for library, load in every if library == "torch"} == {
         load for library, load in kinds if library == "torch"
     }
+
+
+def test_the_gpu_budget_takes_a_quarter_of_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its estimates, without their factor for the unknown; nobody names what costs hours by chance."""
+    monkeypatch.setattr("bench.plan.command_line.gpu_count", lambda: 1)
+    made = make(device="cuda")
+    assert made.budget.name == "gpu"
+    inference, language, layers = list(inference_rows(made)), list(language_rows(made)), list(layer_rows(made))
+    assert {(row["model"], row["image_size"]) for row in inference} == {
+        ("resnet18_cifar", 32),
+        ("resnet18", 224),
+        ("mobilenet_v2", 224),
+    }
+    of_weights = {row["model"] for row in language if row["precision"] in ("nf4_bf16", "int4_linear")}
+    assert of_weights == {"llama3-8b-shape"}
+    experiments = [("inference", inference), ("layers", layers), ("", language)]
+    seconds = sum(
+        estimate(name or row["experiment"], row, made.budget, made.sets, "cuda")
+        for name, rows in experiments
+        for row in rows
+    )
+    assert 10 * 60 < seconds / UNKNOWN < 16 * 60

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -294,6 +295,19 @@ def test_a_training_warms_up_before_its_first_epoch(make: Make, monkeypatch: pyt
     train(make(progress=told.append))
     assert told[0] == "warm"
     assert told.count("warm") == 1
+
+
+def test_a_slow_reading_of_the_gpu_is_in_no_epochs_seconds(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NVML answers: a hundred seconds here, on a clock that nothing else moves."""
+    now = [0.0]
+    monkeypatch.setattr("bench.train.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def reading() -> None:
+        now[0] += 100.0
+
+    trained = train(make(watch=reading))
+    assert now[0] == 100.0 * len(trained.history["seconds"])
+    assert set(trained.history["seconds"]) == {0.0}
 
 
 CASE = Case(
