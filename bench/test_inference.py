@@ -9,8 +9,7 @@ from bench.plan.inference_cases import inference_case, inference_rows
 from bench.plan.training_cases import needed_training
 
 if TYPE_CHECKING:
-    from bench.plan.cases import Requested
-    from bench.plan.plan import Plan
+    from bench.plan.plan import Plan, Requested
 
 
 def parameters(plan: Plan) -> Iterator[dict[str, Any]]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.plan.training_cases import training_case, training_rows
 
 if TYPE_CHECKING:
-    from bench.plan.cases import Requested
-    from bench.plan.plan import Plan
+    from bench.plan.plan import Plan, Requested
 
 
 def parameters(plan: Plan) -> Iterator[dict[str, Any]]:

@@ -18,8 +18,8 @@ from bench.core.records import Measurement
 from bench.core.workspace import Workspace
 from bench.data.images import load_dataset
 from bench.experiments.timing import timed
-from bench.plan.cases import make_case
 from bench.plan.command_line import make_plan
+from bench.plan.plan import make_case
 from bench.precision.converted import Converted, Setting, layers_of, replace_module
 from bench.precision.language_loading import Loading
 from models import ClassifierSpec, classifier

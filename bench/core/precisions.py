@@ -10,25 +10,19 @@ from typing import Literal
 
 from bench.core.records import Scalar
 
-BASELINE = "fp32"
-"""Precision that the others are compared with."""
-MIXED = "int8_mixed"
-"""``int8_static`` with its most sensitive layers in floating point."""
+BASELINE, MIXED = "fp32", "int8_mixed"
+"""Precision that the others are compared with; and static int8 whose most sensitive layers stay in floating point."""
 GRAPH_MODES = ("reduce-overhead", "max-autotune")
 """Modes of ``torch.compile`` that replay CUDA graphs: on CUDA only."""
 COMPILED_MODES = ("compiled", *GRAPH_MODES)
 """Modes of torch's networks besides ``eager``. What compiles by default may be compiled in each of them."""
 Library = Literal["torch", "bitsandbytes", "torchao", "nncf", "gguf"]
-EAGER_STATIC = (
-    "static int8 runs in int8 only when it is compiled: run eagerly, its graph computes in fp32 between rounding steps"
-)
+EAGER_STATIC = "static int8 runs in int8 only when it is compiled: eagerly, its graph computes in fp32 between steps"
 CUDA_STATIC = (
-    "no kept route to int8 convolutions on CUDA is used: PyTorch's convolution takes no int8 tensors there, its cuDNN "
-    "kernel for older quantised tensors is experimental, and rounding steps would simulate int8 arithmetic, not time it"
+    "no kept route to int8 convolutions on CUDA is used: PyTorch's convolution takes no int8 tensors there, and its "
+    "cuDNN kernel for older quantised tensors is experimental; rounding in floating point would only simulate int8"
 )
-EAGER_DYNAMIC = (
-    "run eagerly on CUDA, torchao formats the operands of each int8 product as text, which would be timed: compile it"
-)
+EAGER_DYNAMIC = "run eagerly on CUDA, torchao formats the operands of each int8 product as text: compile it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,22 +36,19 @@ class Precision:
     """Bits of one weight as stored, without its scales."""
     activation_bits: int
     """Bits of what a weight is multiplied by, as this precision means it; a row's coverage shows what ran."""
-    layers: str = "all layers"
+    layers: str = "linear layers"
     convert: str | None = None
-    """``module:function`` under ``bench.precision`` that converts an image classifier; imported by its worker.
-    None: it is for language models only."""
+    """``module:function`` under ``bench.precision`` that converts a classifier; None: for language models only."""
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     """Keyword arguments of that function."""
     load: str | None = None
-    """``module:function`` under ``bench.precision`` that says how transformers loads a language model at it. None: it
-    is for image classifiers only."""
+    """``module:function`` there that says how transformers loads a language model; None: for classifiers only."""
     load_settings: Mapping[str, Scalar] = field(default_factory=dict)
     """Keyword arguments of that function."""
     devices: tuple[str, ...] = ("cpu", "cuda")
     modes: tuple[str, ...] = ("eager", "compiled")
     reasons: Mapping[str, str] = field(default_factory=dict)
-    """Reasons why it does not run on a device or in a mode that is not listed, by their names, or in a mode of a device
-    only, by both: ``cuda eager``."""
+    """Reasons by device or mode that is not listed, and by both where a mode lacks on a device: ``cuda eager``."""
 
     @property
     def low_bits(self) -> int:
@@ -72,6 +63,7 @@ PRECISIONS: dict[str, Precision] = {
         summary="float32 throughout, TF32 off: the baseline",
         weight_bits=32,
         activation_bits=32,
+        layers="all layers",
         convert="native:as_is",
         load="language_loading:plain",
         load_settings={"dtype": "float32"},
@@ -82,6 +74,7 @@ PRECISIONS: dict[str, Precision] = {
         summary="float32 weights, products in TensorFloat-32",
         weight_bits=32,
         activation_bits=19,
+        layers="all layers",
         convert="native:as_tf32",
         devices=("cuda",),
         load="language_loading:plain",
@@ -93,6 +86,7 @@ PRECISIONS: dict[str, Precision] = {
         summary="weights and activations in bfloat16",
         weight_bits=16,
         activation_bits=16,
+        layers="all layers",
         convert="native:as_type",
         settings={"dtype": "bfloat16"},
         load="language_loading:plain",
@@ -104,6 +98,7 @@ PRECISIONS: dict[str, Precision] = {
         summary="weights and activations in float16",
         weight_bits=16,
         activation_bits=16,
+        layers="all layers",
         convert="native:as_type",
         settings={"dtype": "float16"},
         devices=("cuda",),
@@ -116,6 +111,7 @@ PRECISIONS: dict[str, Precision] = {
         summary="float32 weights, products in bfloat16 by torch.autocast",
         weight_bits=32,
         activation_bits=16,
+        layers="all layers",
         convert="native:autocast",
         settings={"dtype": "bfloat16"},
     ),
@@ -137,7 +133,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="int8 weights, activations rounded to int8 at each call",
         weight_bits=8,
         activation_bits=8,
-        layers="linear layers",
         convert="torchao_layers:linear",
         settings={"kind": "int8_dynamic"},
         reasons={"cuda eager": EAGER_DYNAMIC},
@@ -148,7 +143,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="float8 (e4m3) weights, activations rounded to it at each call, the rest in bfloat16",
         weight_bits=8,
         activation_bits=8,
-        layers="linear layers",
         convert="torchao_layers:linear",
         settings={"kind": "fp8_dynamic"},
         load="language_loading:torchao",
@@ -161,7 +155,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="float8 (e4m3) weights, expanded to bfloat16 at each call",
         weight_bits=8,
         activation_bits=16,
-        layers="linear layers",
         convert="torchao_layers:linear",
         settings={"kind": "fp8_weight_only"},
         load="language_loading:torchao",
@@ -174,7 +167,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="int8 weights, expanded at each call",
         weight_bits=8,
         activation_bits=32,
-        layers="linear layers",
         convert="torchao_layers:linear",
         settings={"kind": "int8_weight_only"},
     ),
@@ -184,7 +176,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="int4 weights in groups, bfloat16 activations",
         weight_bits=4,
         activation_bits=16,
-        layers="linear layers",
         convert="torchao_layers:linear",
         settings={"kind": "int4_weight_only"},
         load="language_loading:torchao",
@@ -199,6 +190,16 @@ PRECISIONS: dict[str, Precision] = {
         layers="convolutions and linear layers",
         convert="torchao_layers:int8_weights",
     ),
+    "int8_weights_bf16": Precision(
+        name="int8_weights_bf16",
+        library="torchao",
+        summary="int8 weights with a scale for each output channel, expanded to bfloat16 and multiplied in it",
+        weight_bits=8,
+        activation_bits=16,
+        layers="convolutions and linear layers",
+        convert="torchao_layers:int8_weights",
+        settings={"dtype": "bfloat16"},
+    ),
     "nf4_weights": Precision(
         name="nf4_weights",
         library="bitsandbytes",
@@ -208,6 +209,16 @@ PRECISIONS: dict[str, Precision] = {
         layers="convolutions and linear layers",
         convert="bitsandbytes_layers:four_bit_weights",
         settings={"quant_type": "nf4"},
+    ),
+    "nf4_weights_bf16": Precision(
+        name="nf4_weights_bf16",
+        library="bitsandbytes",
+        summary="NF4 weights in blocks of 64, expanded to bfloat16 and multiplied in it",
+        weight_bits=4,
+        activation_bits=16,
+        layers="convolutions and linear layers",
+        convert="bitsandbytes_layers:four_bit_weights",
+        settings={"quant_type": "nf4", "dtype": "bfloat16"},
     ),
     "fp4_weights": Precision(
         name="fp4_weights",
@@ -225,7 +236,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="LLM.int8() without outliers (threshold 0)",
         weight_bits=8,
         activation_bits=8,
-        layers="linear layers",
         convert="bitsandbytes_layers:linear_eight_bits",
         settings={"threshold": 0.0},
         load="language_loading:eight_bits",
@@ -237,7 +247,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="LLM.int8() with activations of 6 and more kept in 16 bits",
         weight_bits=8,
         activation_bits=8,
-        layers="linear layers",
         convert="bitsandbytes_layers:linear_eight_bits",
         settings={"threshold": 6.0},
         load="language_loading:eight_bits",
@@ -249,7 +258,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="NF4 weights in blocks of 64",
         weight_bits=4,
         activation_bits=32,
-        layers="linear layers",
         convert="bitsandbytes_layers:linear_four_bits",
         settings={"quant_type": "nf4", "nested": False},
         load="language_loading:four_bits",
@@ -261,7 +269,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="NF4 weights whose scales are quantised too",
         weight_bits=4,
         activation_bits=32,
-        layers="linear layers",
         convert="bitsandbytes_layers:linear_four_bits",
         settings={"quant_type": "nf4", "nested": True},
         load="language_loading:four_bits",
@@ -273,7 +280,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="FP4 weights in blocks of 64",
         weight_bits=4,
         activation_bits=32,
-        layers="linear layers",
         convert="bitsandbytes_layers:linear_four_bits",
         settings={"quant_type": "fp4", "nested": False},
         load="language_loading:four_bits",
@@ -285,7 +291,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="int8 weights, expanded at each call, bfloat16 activations",
         weight_bits=8,
         activation_bits=16,
-        layers="linear layers",
         load="language_loading:torchao",
         load_settings={"kind": "int8_weight_only"},
     ),
@@ -295,7 +300,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="int8 weights multiplied with bfloat16 activations by torch's kernel for that",
         weight_bits=8,
         activation_bits=16,
-        layers="linear layers",
         load="language_loading:packed",
     ),
     "nf4_bf16": Precision(
@@ -304,7 +308,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="NF4 weights in blocks of 64, expanded to bfloat16 and multiplied in it",
         weight_bits=4,
         activation_bits=16,
-        layers="linear layers",
         load="language_loading:four_bits",
         load_settings={"quant_type": "nf4", "nested": False, "compute": "bfloat16"},
     ),
@@ -314,7 +317,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="NF4 weights whose scales are quantised too, expanded to bfloat16 and multiplied in it",
         weight_bits=4,
         activation_bits=16,
-        layers="linear layers",
         load="language_loading:four_bits",
         load_settings={"quant_type": "nf4", "nested": True, "compute": "bfloat16"},
     ),
@@ -324,7 +326,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="FP4 weights in blocks of 64, expanded to bfloat16 and multiplied in it",
         weight_bits=4,
         activation_bits=16,
-        layers="linear layers",
         load="language_loading:four_bits",
         load_settings={"quant_type": "fp4", "nested": False, "compute": "bfloat16"},
     ),
@@ -334,7 +335,6 @@ PRECISIONS: dict[str, Precision] = {
         summary="int4 weights in groups, embedding and output head in 8 bits or in 4, by the runtime's own tool",
         weight_bits=4,
         activation_bits=16,
-        layers="linear layers",
         devices=("cpu",),
         modes=(),
     ),
@@ -344,6 +344,7 @@ PRECISIONS: dict[str, Precision] = {
         summary="the GGUF file as it was published: 4 bits in blocks of 32 in the files known here",
         weight_bits=4,
         activation_bits=8,
+        layers="all layers",
         devices=("cpu",),
         modes=(),
     ),
@@ -353,6 +354,7 @@ PRECISIONS: dict[str, Precision] = {
         summary="8-bit weights in blocks of 32 with a scale each",
         weight_bits=8,
         activation_bits=8,
+        layers="all layers",
         devices=("cpu",),
         modes=(),
     ),
@@ -362,21 +364,20 @@ PRECISIONS: dict[str, Precision] = {
         summary="4-bit weights in blocks of 32 with a scale each, embedding and output head in 8 bits",
         weight_bits=4,
         activation_bits=8,
+        layers="all layers",
         devices=("cpu",),
         modes=(),
     ),
 }
 """Every precision by its name. Linear-only ones leave convolutions as they are: coverage shows how much that is.
 
-Of language models, ``fp4`` and ``int8_bnb_outliers`` are what ``load_in_4bit=True`` and ``load_in_8bit=True`` alone
-mean: a note's own settings. What is not quantised there is held in 16 bits, as in the checkpoints that users load."""
+Of language models, ``fp4`` and ``int8_bnb_outliers`` are what ``load_in_4bit`` and ``load_in_8bit`` alone mean."""
 PRECISIONS[MIXED] = dataclasses.replace(
     PRECISIONS["int8_static"],
     name=MIXED,
     summary="int8_static, its most sensitive layers in floating point",
 )
 CLASSIFIER_PRECISIONS = tuple(name for name, precision in PRECISIONS.items() if precision.convert and name != MIXED)
-"""Those that a budget names as all: mixed precision is searched for where it is asked for."""
 LANGUAGE_PRECISIONS = tuple(name for name, precision in PRECISIONS.items() if precision.load)
 
 

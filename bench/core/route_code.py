@@ -267,9 +267,11 @@ class Autocast(torch.nn.Module):
 network = Autocast(network).eval()
 """
 
+_TO_BF16 = "network = network.to(torch.bfloat16)"
+
 TORCH_CODE: dict[str, tuple[str, str, bool, tuple[str, ...]]] = {
     "fp32": ("", "float32", True, ()),
-    "bf16": ("network = network.to(torch.bfloat16)", "bfloat16", True, ()),
+    "bf16": (_TO_BF16, "bfloat16", True, ()),
     "bf16_autocast": (_AUTOCAST, "float32", True, ()),
     "int8_static": (_STATIC_INT8, "float32", True, ("torchao",)),
     "int8_dynamic": (
@@ -281,6 +283,8 @@ TORCH_CODE: dict[str, tuple[str, str, bool, tuple[str, ...]]] = {
     "int8_linear": (_LINEAR_OF_TORCHAO.format(config="Int8WeightOnlyConfig"), "float32", False, ("torchao",)),
     "int4_linear": (_INT4, "bfloat16", False, ("torchao",)),
     "int8_weights": (_INT8_WEIGHTS, "float32", False, ("torchao",)),
+    "int8_weights_bf16": (_INT8_WEIGHTS + _TO_BF16, "bfloat16", False, ("torchao",)),
+    "nf4_weights_bf16": (_TO_BF16 + _FOUR_BIT_WEIGHTS.format(kind="nf4"), "bfloat16", False, ("bitsandbytes",)),
     "nf4_weights": (_FOUR_BIT_WEIGHTS.format(kind="nf4"), "float32", False, ("bitsandbytes",)),
     "fp4_weights": (_FOUR_BIT_WEIGHTS.format(kind="fp4"), "float32", False, ("bitsandbytes",)),
     "int8_bnb": (_LINEAR_EIGHT.format(threshold=0.0), "float32", False, ("bitsandbytes",)),

@@ -1,4 +1,6 @@
-"""The runtimes that a model is measured in: one literal table. A route is runtime x precision x mode.
+"""Runtimes that a model is measured in: one literal table; and named reasons for the time of a route.
+
+A route is runtime x precision x mode.
 
 Importing it imports neither torch nor any runtime.
 """
@@ -8,12 +10,24 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from bench.core import precisions
 from bench.core.precisions import CLASSIFIER_PRECISIONS, COMPILED_MODES, LANGUAGE_PRECISIONS, MIXED, PRECISIONS
 
-__all__ = ["NATIVE", "REFERENCE", "RUNTIMES", "Kind", "Runtime", "precisions_of", "why_not"]
+__all__ = [
+    "CAUSES",
+    "NATIVE",
+    "REASON_KEY",
+    "REFERENCE",
+    "RUNTIMES",
+    "Cause",
+    "Kind",
+    "Reason",
+    "Runtime",
+    "precisions_of",
+    "why_not",
+]
 
 REFERENCE = "torch"
 """Runtime of the reference route: torch, fp32, eager."""
@@ -119,7 +133,9 @@ def why_not(runtime: str, precision: str, mode: str, device: str, *, kind: Kind 
     if runtime == REFERENCE:
         return precisions.why_not(PRECISIONS[precision], device, mode)
     if device.partition(":")[0] not in chosen.devices:
-        return f"{chosen.title} runs on {_listed(chosen.devices)} only here"
+        return (
+            f"{chosen.title} is measured on {_listed(chosen.devices)} only: this suite does not measure it on CUDA yet"
+        )
     if mode not in chosen.modes:
         return f"{chosen.title} has the mode {_listed(chosen.modes)} only, not {mode}"
     further = chosen.packages_for.get(precision if kind == "classifiers" else "languages", ())
@@ -137,3 +153,46 @@ def _missing(title: str, packages: tuple[str, ...]) -> str | None:
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+Cause = Literal[
+    "weights converted at each call",
+    "fallback kernel",
+    "rounding between operators",
+    "conversion of layout or format",
+    "host-bound",
+    "too small a batch",
+    "memory-bound",
+    "arithmetic",
+]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+REASON_KEY = "reason"
+"""Key of the line among a row's texts: ``kind | operator | share``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Largest cause of a step's time."""
+
+    kind: Cause
+    operator: str
+    """Most expensive operator of that kind."""
+    share: float
+    """Share of the step's time, from 0 to 1; of the memory's rate if the step is memory-bound."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} | {' '.join(self.operator.replace('|', '/').split())} | {self.share:.4f}"
+
+    @property
+    def words(self) -> str:
+        """For people: kind, share and operator."""
+        return f"{self.kind}, {100 * self.share:.0f} % ({self.operator})"
+
+    @staticmethod
+    def read(text: str) -> Reason | None:
+        """The reason that ``str`` wrote; None if ``text`` is none."""
+        parts = text.split(" | ")
+        kind = next((known for known in CAUSES if known == parts[0]), None)
+        if kind is None or len(parts) != 3:
+            return None
+        return Reason(kind=kind, operator=parts[1], share=float(parts[2]))

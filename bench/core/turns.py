@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.core.comparisons import ARITHMETIC_OPTIONS
+from bench.core.amounts import ARITHMETIC_OPTIONS
 from bench.core.records import Case, Peak, Scalar
 
 TURN_SECONDS = 0.05

@@ -12,8 +12,23 @@ from numpy.typing import NDArray
 
 from bench.core.datasets import Source, parse, resolve, stamp_of
 from bench.core.errors import InputError, Unsupported
-from bench.data import cache, custom, known
-from bench.data.decode import Decoded, Labels, Pixels, Supply, array_files, decode
+from bench.data import custom, known
+from bench.data.decode import (
+    FORMAT,
+    Decoded,
+    Labels,
+    Meta,
+    Pixels,
+    Stored,
+    Supply,
+    array_files,
+    building,
+    decode,
+    open_folder,
+    publish,
+    remove_stale,
+    stored_arrays,
+)
 
 Triple = tuple[float, float, float]
 
@@ -68,14 +83,14 @@ def load_dataset(spec: str, *, data_dir: Path, image_size: int = 32, progress: C
     """
     source = parse(resolve(spec, data_dir))
     mark, edge, place = stamp_of(source), max(SMALLEST, image_size), data_dir / "cache"
-    stored = cache.find(place, source, mark, edge)
+    stored = stored_arrays(place, source, mark, edge)
     if stored is None:
         progress(f"decoding {source.name} into {place}")
         try:
             stored = _build(spec, source, data_dir, mark, edge, progress)
         except OSError as error:
             raise InputError(f"data set '{spec}' cannot be decoded into {place}: {error}") from error
-        cache.remove_stale(place, source, mark)
+        remove_stale(place, source, mark)
     return replace(_dataset(stored), spec=spec)
 
 
@@ -86,7 +101,7 @@ def dataset_folder(spec: str, *, data_dir: Path, image_size: int = 32) -> Path:
         InputError: there is none, or the source has changed since.
     """
     source = parse(resolve(spec, data_dir))
-    stored = cache.find(data_dir / "cache", source, stamp_of(source), max(SMALLEST, image_size))
+    stored = stored_arrays(data_dir / "cache", source, stamp_of(source), max(SMALLEST, image_size))
     if stored is None:
         raise InputError(f"data set '{spec}' changed while it was in use: run again, do not change it meanwhile")
     return stored.folder
@@ -98,13 +113,13 @@ def open_dataset(folder: Path) -> ImageDataset:
     Raises:
         InputError: the folder is missing or incomplete.
     """
-    stored = cache.open_folder(folder)
+    stored = open_folder(folder)
     if stored is None:
         raise InputError(f"the decoded data set in {folder} is missing or incomplete: run again to decode it anew")
     return _dataset(stored)
 
 
-def _dataset(stored: cache.Stored) -> ImageDataset:
+def _dataset(stored: Stored) -> ImageDataset:
     train, test = (Split(images=images, labels=labels) for images, labels in (stored.train, stored.test))
     return ImageDataset(
         name=stored.meta.name,
@@ -120,12 +135,10 @@ def _dataset(stored: cache.Stored) -> ImageDataset:
     )
 
 
-def _build(
-    spec: str, source: Source, data_dir: Path, mark: str, edge: int, progress: Callable[[str], None]
-) -> cache.Stored:
-    with cache.building(data_dir / "cache") as folder:
+def _build(spec: str, source: Source, data_dir: Path, mark: str, edge: int, progress: Callable[[str], None]) -> Stored:
+    with building(data_dir / "cache") as folder:
         decoded = decode(_supply(source, data_dir, progress), folder, edge, progress)
-        return cache.publish(folder, source, _meta(spec, source, mark, decoded, folder))
+        return publish(folder, source, _meta(spec, source, mark, decoded, folder))
 
 
 def _supply(source: Source, data_dir: Path, progress: Callable[[str], None]) -> Supply:
@@ -136,12 +149,12 @@ def _supply(source: Source, data_dir: Path, progress: Callable[[str], None]) -> 
     return custom.custom(source) if source.kind == "callable" else known.folder(source.path, progress)
 
 
-def _meta(spec: str, source: Source, mark: str, decoded: Decoded, folder: Path) -> cache.Meta:
+def _meta(spec: str, source: Source, mark: str, decoded: Decoded, folder: Path) -> Meta:
     files = {part: array_files(folder, part) for part in ("train", "test")}
     arrays = {part: (np.load(images, mmap_mode="r"), np.load(labels)) for part, (images, labels) in files.items()}
     mean, std = _statistics(arrays["train"][0])
-    return cache.Meta(
-        format=cache.FORMAT,
+    return Meta(
+        format=FORMAT,
         name=source.name,
         kind=source.kind,
         spec=spec,

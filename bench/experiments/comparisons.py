@@ -13,16 +13,15 @@ import torch
 from torch import nn
 
 import models
-from bench.core.artefacts import recipe_of
-from bench.core.comparisons import SCOPES
+from bench.core.amounts import SCOPES
 from bench.core.errors import InputError, Unsupported
 from bench.core.records import Case, Figure, Measurement
-from bench.core.workspace import Workspace, sha256_of
+from bench.core.workspace import Workspace, recipe_of, sha256_of
 from bench.data.images import ImageDataset
 from bench.experiments.subject import build
 from bench.experiments.training import dataset_for, initialised, measured
 from bench.experiments.training_record import option_count
-from bench.train.artefacts import imagenet_file, load_weights
+from bench.train.checkpoint import imagenet_file, load_weights
 from bench.train.evaluate import evaluate_split
 from models.ablations import ABLATIONS
 

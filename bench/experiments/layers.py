@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.precisions import BASELINE
-from bench.core.reasons import TEXT
 from bench.core.records import Case, Cold, Figure, Measurement
+from bench.core.runtimes import REASON_KEY
 from bench.core.workspace import Workspace
-from bench.experiments.conversion import bits_of, precision_of, whats_converted
-from bench.experiments.modes import prepare_mode
+from bench.experiments.modes import bits_of, precision_of, prepare_mode, whats_converted
 from bench.experiments.subject import size_of
 from bench.experiments.timing import fewest_bytes, timed
 from bench.measure import machine, memory
@@ -102,7 +101,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             **bits_of(precision),
             **_error(times.output, expected, case),
         },
-        texts={TEXT: str(reason)},
+        texts={REASON_KEY: str(reason)},
         absent={**ran.absent, **times.absent(setting.device), **NOT_OF_A_LAYER},
     )
     with torch.inference_mode():

@@ -12,17 +12,16 @@ from typing import Any
 import torch
 
 import models
-from bench.core.artefacts import ROOT
-from bench.core.labels import pack
+from bench.core.quality import pack
 from bench.core.recipes import recipe
 from bench.core.records import Case
-from bench.core.workspace import Workspace
+from bench.core.workspace import ROOT, Workspace
 from bench.data.augmentation import CIFAR10_MEAN, CIFAR10_STD, training_augmentation
 from bench.data.images import ImageDataset, dataset_folder, load_dataset
 from bench.data.pipelines import augmented_grid_png
 from bench.experiments.reference import check_columns, columns_of
 from bench.experiments.subject import build, spec_of, weights_of
-from bench.train.artefacts import load_weights
+from bench.train.checkpoint import load_weights
 from bench.train.evaluate import check_network
 
 PICTURED_RECIPE = "note2_cnn_vgg"

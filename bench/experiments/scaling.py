@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.core.artefacts import recipe_of
 from bench.core.errors import Unsupported
 from bench.core.records import Case, Figure, Measurement, Peak, from_json, to_json
-from bench.core.workspace import Workspace
+from bench.core.workspace import Workspace, recipe_of
 from bench.experiments.training import dataset_for
 from bench.experiments.training_record import exact, fraction, option_count
 from bench.measure import memory
@@ -116,8 +115,8 @@ def _launched(case: Case, workspace: Workspace, processes: int) -> Mapping[str, 
             elastic_launch(config, sys.executable)("-m", PROCESS, str(request))
         except ChildFailedError as error:
             reason = Path(f"{result}.failed")
-            told = reason.read_text() if reason.exists() else f"exit status {error.get_first_failure()[1].exitcode}"
-            raise RuntimeError(f"a process of the training failed ({told})") from error
+            cause = reason.read_text() if reason.exists() else f"exit status {error.get_first_failure()[1].exitcode}"
+            raise RuntimeError(f"a process of the training failed ({cause})") from error
         found: dict[str, Any] = json.loads(result.read_text())
         return found
 

@@ -21,7 +21,7 @@ from bench.core.records import Case, Peak
 from bench.core.workspace import Workspace, sha256_of
 from bench.data.augmentation import Normalization, normalization
 from bench.data.images import ImageDataset, open_dataset
-from bench.data.photographs import crops
+from bench.data.known import crops
 from bench.data.pipelines import evaluation_batches
 from bench.experiments.modes import TorchRoute
 from bench.experiments.reference import Columns, Reference, columns_of, look_at
@@ -29,7 +29,7 @@ from bench.measure.memory import memory_limit, peak_of
 from bench.measure.products import flops_of_network
 from bench.precision.weights import settle
 from bench.runtimes.route import Order, Route, preparer_of
-from bench.train.artefacts import load_weights
+from bench.train.checkpoint import load_weights
 
 CALIBRATION_IMAGES = 256
 CALIBRATION_BATCH = 32
@@ -114,7 +114,7 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
     prepare = preparer_of(case)
     torch.zeros(1, device=device)  # creates the CUDA context, which is no part of loading
     peaks: list[Peak] = []
-    with peak_of("load", device, peaks), memory_limit():
+    with peak_of("load", device, peaks), memory_limit(device):
         begin = time.perf_counter()
         network, said = _loaded(case, dataset, weights)
         load_seconds = time.perf_counter() - begin

@@ -13,11 +13,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.core.artefacts import artefact_name, recipe_of
 from bench.core.errors import Unsupported
 from bench.core.records import Case, Cold, Measurement, digest_of
 from bench.core.turns import Taken, Turns
-from bench.core.workspace import Workspace, sha256_of
+from bench.core.workspace import Workspace, artefact_name, recipe_of, sha256_of
 from bench.data.images import ImageDataset, half_of, load_dataset
 from bench.experiments.modes import prepare_compiler
 from bench.experiments.subject import build, dataset_of
@@ -37,9 +36,8 @@ from bench.measure.trace import traced
 from bench.precision import native
 from bench.train.checkpoint import best_path
 from bench.train.evaluate import check_network
-from bench.train.loop import train
+from bench.train.loop import tracker_of, train
 from bench.train.step import Settings, settings_of
-from bench.train.tracking import tracker_of
 from bench.train.training import Trained, Training, epoch_indices, schedule, split_indices, unjudged
 
 PRECISIONS = ("fp32", "tf32", "bf16_autocast")

@@ -19,8 +19,7 @@ from bench.core.records import Better, Case, Figure, Peak
 from bench.data.augmentation import normalization
 from bench.measure import memory
 from bench.train import checkpoint as checkpoints
-from bench.train.artefacts import fit
-from bench.train.checkpoint import best_path
+from bench.train.checkpoint import best_path, fit
 from bench.train.evaluate import Evaluation, evaluate_as_noted, evaluate_split
 from bench.train.training import Trained, Training, epoch_indices, split_indices
 

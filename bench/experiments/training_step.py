@@ -14,11 +14,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.core.artefacts import recipe_of
 from bench.core.experiments import sampling_of
 from bench.core.recipes import RECIPES, Recipe
 from bench.core.records import Case, Cold, Figure, Measurement
-from bench.core.workspace import Workspace
+from bench.core.workspace import Workspace, recipe_of
 from bench.experiments.subject import build
 from bench.experiments.timing import peaks_of, samples_of
 from bench.experiments.training import dataset_for, initialised, set_arithmetic, training_of

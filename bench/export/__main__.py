@@ -12,8 +12,8 @@ from pathlib import Path
 import models
 from bench.core import datasets
 from bench.core.errors import InputError, Unsupported
-from bench.core.margins import MOST_DROP
 from bench.core.precisions import MIXED
+from bench.core.quality import MOST_DROP
 from bench.core.recipes import recipe
 from bench.core.records import Case
 from bench.core.route_code import RouteName

@@ -17,8 +17,8 @@ import torch
 
 import models
 from bench.core.errors import InputError
-from bench.core.margins import Layer, layers_in
 from bench.core.precisions import MIXED, PRECISIONS
+from bench.core.quality import Layer, layers_in
 from bench.core.records import Case
 from bench.core.route_code import RouteCode, RouteName, code_for
 from bench.core.runtimes import RUNTIMES

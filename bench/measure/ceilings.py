@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from bench.measure import clock, memory
 
-FORMATS = ("float32", "tf32", "bfloat16", "float16", "int8")
+FORMATS = ("float32", "tf32", "bfloat16", "float16", "float8", "int8")
 """Number formats of the operands, by the names that rows use."""
 FEWEST = 3
 SIDE_SECONDS = 0.5
@@ -25,6 +25,10 @@ ELEMENT_BYTES = 20
 """Bytes per element of a matrix, for drawn numbers, both operands, packed weights and product; float32 takes 18."""
 TF32_CAPABILITY = (8, 0)
 """Compute capability of Ampere, the first GPUs with TF32 and bfloat16 in their tensor cores."""
+FP8_CAPABILITY = (8, 9)
+"""That of Ada, the first GPUs whose tensor cores multiply float8, by torch._scaled_mm."""
+NEEDS = {"tf32": ("TF32", TF32_CAPABILITY), "float8": ("float8", FP8_CAPABILITY)}
+"""Formats of GPUs alone, with their usual names and the compute capability that they need."""
 
 Step = Callable[[], object]
 Between = Callable[[], None]
@@ -86,12 +90,13 @@ def why_not(name: str, device: torch.device) -> str | None:
 
     A format without a fast path of its own still has a product, as its rows do.
     """
-    if name != "tf32":
+    title, needed = NEEDS.get(name, ("", (0, 0)))
+    if not title:
         return None
     if device.type != "cuda":
-        return "TF32 is a format of CUDA GPUs"
-    capable = torch.cuda.get_device_capability(device) >= TF32_CAPABILITY
-    return None if capable else "TF32 needs a GPU of compute capability 8.0 or later"
+        return f"{title} is a format of CUDA GPUs"
+    capable = torch.cuda.get_device_capability(device) >= needed
+    return None if capable else f"{title} needs a GPU of compute capability {needed[0]}.{needed[1]} or later"
 
 
 def products(name: str, side: int, device: torch.device) -> tuple[Step, ...]:
@@ -104,10 +109,19 @@ def products(name: str, side: int, device: torch.device) -> tuple[Step, ...]:
     left, right = (torch.randint(0, 64, shape, generator=draw, dtype=dtype, device=device) for _ in range(2))
     if name == "int8":
         return (_qlinear_product(left, right) if device.type == "cpu" else _int_product(left, right),)
+    if name == "float8":
+        return (_float8_product(left, right),)
     dtype = torch.float32 if name == "tf32" else getattr(torch, name)
     inputs, weights = left.to(dtype), right.to(dtype)
     packs = name == "float32" and device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return (lambda: functional.linear(inputs, weights), *(_onednn_product(inputs, weights) if packs else ()))
+
+
+def _float8_product(left: Tensor, right: Tensor) -> Step:
+    """Product of e4m3 with one scale of 1 for each operand, in bfloat16. Numbers above 16 are rounded."""
+    inputs, weights = (matrix.to(torch.float32).to(torch.float8_e4m3fn) for matrix in (left, right))
+    scale = torch.ones((), device=left.device)
+    return lambda: torch._scaled_mm(inputs, weights.t(), scale_a=scale, scale_b=scale, out_dtype=torch.bfloat16)
 
 
 def _int_product(left: Tensor, right: Tensor) -> Callable[[], Tensor]:

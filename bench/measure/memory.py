@@ -190,13 +190,13 @@ def peak_of(phase: str, device: torch.device, found: list[Peak]) -> Iterator[Non
 
 
 @contextmanager
-def memory_limit() -> Iterator[None]:
+def memory_limit(device: torch.device) -> Iterator[None]:
     """Refuse memory beyond what is free now: what needs more ends with an error of its own.
 
     Without a limit Linux ends the largest process of the machine, which may be someone else's. Nothing is done where
-    the system does not tell what is free.
+    the system does not tell what is free, and for a GPU: its driver maps address space that no memory stands behind.
     """
-    free = available_bytes(torch.device("cpu"))
+    free = available_bytes(device) if device.type == "cpu" else None
     if free is None:
         yield
         return

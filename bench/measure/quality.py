@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.core.labels import digest, pack, unpack
+from bench.core.quality import digest, pack, unpack
 from bench.core.records import Divergence, Predictions, Quality
 
 CALIBRATION_BINS = 15
@@ -45,18 +46,9 @@ def keep_predictions(predicted: Labels, folder: Path, name: str) -> Predictions:
     Raises:
         OSError: the file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.txt"
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w") as file:
-            file.write(pack(predicted.tolist()))
-            file.flush()
-            os.fsync(file.fileno())  # a power cut must not leave an empty file of that name
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    with _whole(path) as file:
+        file.write(pack(predicted.tolist()).encode())
     return Predictions(path=f"{folder.name}/{path.name}", sha256=digest(predicted.tolist()))
 
 
@@ -149,14 +141,24 @@ def keep_logits(logits: Logits, folder: Path, name: str) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.npy"
+    with _whole(folder / f"{name}.npy") as file:
+        np.save(file, logits, allow_pickle=False)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """File that gets the name ``path`` when it is on the disk; nothing is left of it after an error.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
-            np.save(file, logits, allow_pickle=False)
+            yield file
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # a power cut must not leave an empty file of that name
         os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from bench.core.reasons import Kind, Reason
+from bench.core.runtimes import Cause, Reason
 from bench.measure.ceilings import summing
 from bench.measure.clock import synchronize
+from bench.measure.trace import ATTRIBUTED
 
 CALLS = 3
 SECONDS = 1.0
@@ -60,7 +62,7 @@ class Part:
     """True if an operand is a weight, or has the shape of one."""
 
     @property
-    def kind(self) -> Kind | None:
+    def kind(self) -> Cause | None:
         """Cause that the operator is an instance of; None where it does the network's own work."""
         if FALLBACK.search(self.name):
             return "fallback kernel"
@@ -91,7 +93,7 @@ def reason_of(
         raise ValueError("a step without operators has no reason")
     inside = sum(part.seconds for part in parts)
     whole = max(inside, step_seconds)
-    shares: dict[Kind, list[Part]] = {}
+    shares: dict[Cause, list[Part]] = {}
     for part in parts:
         kind = part.kind or ("too small a batch" if part.seconds / part.calls < SHORT_SECONDS else None)
         if kind:
@@ -111,7 +113,7 @@ def reason_of(
     return Reason(kind="arithmetic", operator=top.name, share=top.seconds / whole)
 
 
-def _reason(kind: Kind, parts: Sequence[Part], whole: float) -> Reason:
+def _reason(kind: Cause, parts: Sequence[Part], whole: float) -> Reason:
     top = max(parts, key=lambda part: part.seconds)
     return Reason(kind=kind, operator=top.name, share=sum(part.seconds for part in parts) / whole)
 
@@ -168,19 +170,30 @@ def _recording(device: torch.device) -> profile:
 def _parts(events: Iterable[Any], calls: int, device: torch.device, weights: Iterable[Sequence[int]]) -> list[Part]:
     shapes = {tuple(shape) for shape in weights if len(shape) > 1}
     totals: dict[tuple[str, bool], list[float]] = {}
-    for event in events:
-        if device.type == "cuda":
-            seconds = float(event.self_device_time_total) / 1e6
-        else:
-            seconds = float(event.self_cpu_time_total) / 1e6
-        if event.is_user_annotation or event.name == FIRST or seconds <= 0:
-            continue
+    kept = [event for event in events if event.name != FIRST]
+    for event, seconds in timed_events(kept, on_gpu=device.type == "cuda"):
         key = (str(event.name), _meets(event, shapes))
         totals.setdefault(key, []).append(seconds)
     return [
         Part(name=name, seconds=sum(each) / calls, calls=len(each) / calls, on_weights=on_weights)
         for (name, on_weights), each in totals.items()
     ]
+
+
+def timed_events(events: Iterable[Any], *, on_gpu: bool) -> list[tuple[Any, float]]:
+    """Events of a profiler with their own seconds, each piece of work once, annotations left out.
+
+    A GPU's time stands twice in a trace: at each kernel, and at the operator that launched it. Operators are taken,
+    whose inputs have shapes; kernels where those of a CUDA graph belong to no operator.
+    """
+    own = [event for event in events if not event.is_user_annotation]
+    if not on_gpu:
+        return [pair for event in own if (pair := (event, float(event.self_cpu_time_total) / 1e6))[1] > 0]
+    timed = [pair for event in own if (pair := (event, float(event.self_device_time_total) / 1e6))[1] > 0]
+    operators = [pair for pair in timed if pair[0].device_type == DeviceType.CPU]
+    kernels = [pair for pair in timed if pair[0].device_type != DeviceType.CPU]
+    attributed = sum(seconds for _, seconds in operators) >= ATTRIBUTED * sum(seconds for _, seconds in kernels)
+    return operators if attributed else kernels
 
 
 def _meets(event: Any, shapes: set[tuple[int, ...]]) -> bool:

@@ -117,9 +117,23 @@ def _cuda_reader(device: torch.device) -> tuple[Callable[[float], DeviceState] |
     return read, None
 
 
-def _others(processes: list[Any]) -> int:
-    """Number of processes but ours, which NVML lists under its number on the host, unknown inside a container."""
-    return max(0, len(processes) - 1)
+def _others(processes: list[Any]) -> int | None:
+    """Number of processes on the GPU that are not of this run; None where that cannot be told.
+
+    The routes of a set wait on the GPU together: children of one fork server. Inside a container NVML lists processes
+    by their numbers on the host, where ours cannot be found: a single one is ours, several are unknown.
+    """
+    numbers = [process.pid for process in processes]
+    if os.getpid() not in numbers:
+        return 0 if len(numbers) <= 1 else None
+    return sum(_parent(pid) != os.getppid() for pid in numbers if pid != os.getpid())
+
+
+def _parent(pid: int) -> int | None:
+    """Process id of the parent of ``pid``; None where the system does not tell."""
+    with suppress(OSError, ValueError):
+        return int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+    return None
 
 
 PREFIXES = ("nvmlClocksEventReason", "nvmlClocksThrottleReason")

@@ -13,15 +13,14 @@ from typing import Any
 
 import models
 from bench.core import datasets
-from bench.core.amounts import Budget, Language, Rows
+from bench.core.amounts import COMPARISONS, Budget, Language, Rows
 from bench.core.budgets import BUDGETS
-from bench.core.comparisons import COMPARISONS
+from bench.core.datasets import load_text
 from bench.core.errors import InputError, unknown_name
-from bench.core.margins import Margins, margins_from
 from bench.core.precisions import MIXED
+from bench.core.quality import Margins, margins_from
 from bench.core.records import Scalar
 from bench.core.runtimes import REFERENCE, RUNTIMES, Kind, precisions_of
-from bench.core.text import load_text
 from bench.core.workspace import TRACKERS
 from bench.plan.options import read
 from bench.plan.plan import ImageNetWeights, Plan, PromptText, UserNetwork, file_digest
@@ -57,6 +56,8 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
     )
     named = values["models"]
     trained, untrained = _models(named, budget, user)
+    if values["train_images"] == 0:
+        trained, untrained = (), (*trained, *untrained)
     asked = {name: values[name] for name in ("precisions", "modes", "batch_sizes") if values[name]}
     sweeps = asked.get("batch_sizes") == SWEEP
     others = {name: value for name, value in asked.items() if not (sweeps and name == "batch_sizes")}

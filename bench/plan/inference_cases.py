@@ -11,13 +11,12 @@ import models
 from bench.core.amounts import Language
 from bench.core.budgets import FEATURE_SIDE
 from bench.core.experiments import EXPERIMENTS, LANGUAGE_EXPERIMENTS
-from bench.core.margins import MOST_DROP
 from bench.core.precisions import BASELINE, MIXED
+from bench.core.quality import MOST_DROP
 from bench.core.records import Case, Measurement, Outcome, Scalar
 from bench.core.runtimes import REFERENCE, precisions_of
 from bench.core.turns import TWIN
-from bench.plan.cases import NO_DATA, make_case, recipes_of
-from bench.plan.plan import Plan
+from bench.plan.plan import NO_DATA, Plan, make_case, recipes_of
 from bench.plan.training_cases import largest_compared
 
 GAIN = 1.03
@@ -89,7 +88,8 @@ def image_sizes(plan: Plan, model: str) -> tuple[int, ...]:
     own = plan.image_size(model)
     if plan.user.image_size or models.classifier(model).group != "torchvision":
         return (own,)
-    return (own, *(size for size in plan.budget.large_image_sizes if size != own))
+    large = tuple(size for size in plan.budget.large_image_sizes if size != own)
+    return large if large and plan.budget.large_images_alone else (own, *large)
 
 
 def inference_case(
@@ -193,7 +193,7 @@ def language_rows(plan: Plan) -> Iterator[dict[str, Any]]:
                 continue
             if repeat and (EXPERIMENTS[experiment].answers or EXPERIMENTS[experiment].takes_turns):
                 continue
-            for runtime, mode, size, prompt, precision in _language_rows(language, experiment):
+            for runtime, mode, size, prompt, precision in _language_rows(language, experiment, model):
                 yield {
                     "experiment": experiment,
                     "model": model,
@@ -248,7 +248,7 @@ def _options(plan: Plan, language: Language, experiment: str, prompt: int) -> di
     return options.get(experiment, {})
 
 
-def _language_rows(language: Language, experiment: str) -> list[tuple[str, str, int, int, str]]:
+def _language_rows(language: Language, experiment: str, model: str) -> list[tuple[str, str, int, int, str]]:
     """Runtime, mode, batch size, prompt length and precision of each row, each once.
 
     Only torch has modes, of which one decodes otherwise; the other experiments run eagerly there.
@@ -262,6 +262,7 @@ def _language_rows(language: Language, experiment: str) -> list[tuple[str, str, 
     places = {
         (rows.runtime, mode, size, prompt, precision): None
         for rows in language.rows
+        if rows.models is None or model in rows.models
         for mode in (rows.modes if experiment == "decode" or rows.runtime != REFERENCE else ("eager",))
         for size in ((1,) if once else rows.batch_sizes)
         for prompt in prompts

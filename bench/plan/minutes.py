@@ -50,7 +50,7 @@ FIRST_ROUTES: dict[tuple[str, str], tuple[Route, ...]] = {
         ("torch", "bf16", "reduce-overhead"),
         ("torch", "bf16", "compiled"),
         ("torch", "bf16", "eager"),
-        ("torch", "int4_linear", "compiled"),
+        ("torch", "int4_linear", "reduce-overhead"),
         ("torch", "int8_packed", "compiled"),
         ("torch", "nf4_bf16", "eager"),
     ),
@@ -89,6 +89,14 @@ FIXED_SECONDS: dict[str, float] = {
     "chat": 2.0,
 }
 """Seconds of a case without its timed samples, by experiment: budget ``quick``, two cores of an AMD EPYC."""
+TRAINING_SECONDS = {
+    "cnn_small": 3.0,
+    "cnn_vgg": 9.0,
+    "resnet_custom": 10.0,
+    "resnet14_cifar": 5.0,
+    "resnet18_cifar": 14.0,
+}
+"""Seconds of a training by network, there; those of others are in ``FIXED_SECONDS``."""
 CONVERTED_SECONDS: dict[str, float] = {
     "eager": 0.0,
     "native": 6.0,
@@ -99,6 +107,10 @@ CONVERTED_SECONDS: dict[str, float] = {
 """Seconds by which conversion and compilation of a mode add to that, once."""
 SET_SECONDS = 1.5
 """Seconds to start and prepare a process of each further set."""
+GPU_SECONDS = {"inference": 8.0, "decode": 8.0, "layers": 2.0, "prefill": 2.0, "perplexity": 2.0, "load": 2.0}
+"""Seconds that a case takes more on a GPU: its context, and where energy is metered five seconds of that."""
+LOAD_SECONDS = {"llama3-8b-shape": 10.0}
+"""Seconds that each process takes more to load a large model, by its name."""
 WHOLE_TRAINING_SECONDS = 3600.0
 """Seconds of a training whose images a budget does not limit: no estimate, but more than a run of minutes has."""
 UNKNOWN = 1.25
@@ -166,11 +178,12 @@ class Choice:
     left_out: tuple[LeftOut, ...]
 
 
-def estimate(experiment: str, params: Mapping[str, Scalar], budget: Budget, sets: int) -> float:
+def estimate(experiment: str, params: Mapping[str, Scalar], budget: Budget, sets: int, device: str = "cpu") -> float:
     """Expected seconds of a case of which this machine's journal knows nothing.
 
     Args:
         sets: fresh processes in which a case that takes turns is timed.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
     """
     kind = EXPERIMENTS[experiment]
     if kind.kind == "training" and kind.sampling is None and budget.train_images is None:
@@ -178,22 +191,32 @@ def estimate(experiment: str, params: Mapping[str, Scalar], budget: Budget, sets
     sampled = kind.sampling(budget).max_seconds if kind.sampling else 0.0
     again = SET_SECONDS * (sets - 1) if kind.takes_turns and kind.sampling else 0.0
     converted = CONVERTED_SECONDS.get(str(params.get("mode", "eager")), 0.0) if kind.kind != "training" else 0.0
-    return UNKNOWN * (FIXED_SECONDS[experiment] + converted + sampled + again)
+    fixed = FIXED_SECONDS[experiment]
+    if experiment == "training":
+        fixed = TRAINING_SECONDS.get(str(params.get("model")), fixed)
+    loaded = LOAD_SECONDS.get(str(params.get("model")), 0.0) * (sets if kind.takes_turns else 1)
+    on_gpu = 0.0 if device == "cpu" else GPU_SECONDS.get(experiment, 0.0)
+    return UNKNOWN * (fixed + converted + sampled + again + loaded + on_gpu)
 
 
 def choose(wanted: Sequence[Wanted], seconds: float, device: str) -> Choice:
     """Choose the tests of ``wanted`` that are expected to take ``seconds`` together, by what they tell.
 
-    First each model gets its answer: the reference and the likely winners at its smallest batch that has one. A model
-    whose answer does not fit is left out as a whole, so that no time goes to a reference without a rival. Then come
-    further tests, each if it still fits. What an earlier run measured costs nothing.
+    First each model gets its shortest answer, the cheapest model first: the reference and the likeliest winner, at its
+    smallest batch that has one. A model whose answer does not fit is left out as a whole, so that no time goes to a
+    reference without a rival. Then come further likely winners of each model that was answered, and further tests,
+    each if it still fits. What an earlier run measured costs nothing.
 
     Args:
         device: ``cpu`` or ``cuda``.
     """
     purse = _Purse(seconds=seconds)
     purse.take([test for test in wanted if test.measured])
-    unanswered = {answers[0][0].model for answers in _answers(wanted, device) if not any(map(purse.take, answers))}
+    offers = sorted(_answers(wanted, device), key=lambda answers: purse.price(answers[-1]))
+    unanswered = {answers[-1][0].model for answers in offers if not purse.take(answers[-1])}
+    for answers in offers:
+        if answers[0][0].model not in unanswered:
+            any(map(purse.take, answers))
     for test in sorted(wanted, key=lambda test: _rank(test, device)):
         if test.model not in unanswered:
             purse.take([test])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import models
-from bench.core.comparisons import (
+from bench.core.amounts import (
     ARITHMETIC_OPTIONS,
     CAUTIOUS,
     COMPARISONS,
@@ -20,8 +20,7 @@ from bench.core.comparisons import (
 )
 from bench.core.recipes import RECIPES, recipe_for
 from bench.core.records import Case, Scalar
-from bench.plan.cases import make_case, recipes_of
-from bench.plan.plan import Plan
+from bench.plan.plan import Plan, make_case, recipes_of
 from models.ablations import ABLATIONS
 
 LADDER_EPOCHS = 8
@@ -288,8 +287,8 @@ def _named(plan: Plan, chosen: Iterable[str]) -> list[str]:
 
 
 def _is_about(plan: Plan, model: str) -> bool:
-    """True if the run includes ``model``: every network, unless the command line names some."""
-    return plan.layers is not None or model in plan.models
+    """True if the run trains ``model``: every network, unless the command line names some, or trains nothing."""
+    return plan.train_images != 0 and (plan.layers is not None or model in plan.models)
 
 
 def _rungs_of_steps() -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import models
 from bench.core.errors import InputError, unknown_name
-from bench.core.margins import margins_from
+from bench.core.quality import margins_from
 
 SWEEP = tuple(2**power for power in range(17))
 """Batch sizes of a sweep, which ends where no route gains any more."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of, replace_layers
+from bench.precision.native import held_in
 
 # It logs at every call that inputs are rounded to float16, inside each timed sample.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -95,15 +96,17 @@ def linear_four_bits(network: nn.Module, setting: Setting, *, quant_type: FourBi
     return Converted(network=_evaluating(network.to(setting.device)))
 
 
-def four_bit_weights(network: nn.Module, setting: Setting, *, quant_type: FourBits) -> Converted:
+def four_bit_weights(
+    network: nn.Module, setting: Setting, *, quant_type: FourBits, dtype: str = "float32"
+) -> Converted:
     """Store weights of convolutions and linear layers in NF4 or FP4, in blocks of 64 with a float32 scale each.
 
-    They are expanded to float32 at each call, which saves memory but no arithmetic.
+    They are expanded to ``dtype`` at each call, which saves memory but no arithmetic. Everything else is held in it.
 
     Raises:
-        Unsupported: the network has neither convolutions nor linear layers.
+        Unsupported: the network has neither convolutions nor linear layers, or the GPU no bfloat16.
     """
-    network = network.to(setting.device)
+    network, chosen = held_in(network, setting, dtype)
     stored: dict[int, Any] = {}
     for name in layers_of(network, WEIGHTED):
         layer: Any = network.get_submodule(name)
@@ -116,7 +119,7 @@ def four_bit_weights(network: nn.Module, setting: Setting, *, quant_type: FourBi
         # Layers that shared a parameter share what it became.
         parametrizations = layer.parametrizations.weight
         parametrizations.original = stored.setdefault(id(whole), (parametrizations.original, whole))[0]
-    return Converted(network=_evaluating(network))
+    return Converted(network=_evaluating(network), input_dtype=chosen)
 
 
 def even_rows(shape: torch.Size) -> torch.Size:

@@ -44,10 +44,20 @@ def as_type(network: nn.Module, setting: Setting, *, dtype: str) -> Converted:
     Raises:
         Unsupported: the GPU has no bfloat16.
     """
+    network, chosen = held_in(network, setting, dtype)
+    return Converted(network=network, input_dtype=chosen, may_freeze=True)
+
+
+def held_in(network: nn.Module, setting: Setting, dtype: str) -> tuple[nn.Module, torch.dtype]:
+    """``network`` on its device, with weights and buffers of floating point in ``dtype``; and that type.
+
+    Raises:
+        Unsupported: the GPU has no bfloat16.
+    """
     if dtype == "bfloat16":
         need_capability(setting.device, "bfloat16")
     chosen: torch.dtype = getattr(torch, dtype)
-    return Converted(network=network.to(setting.device, chosen), input_dtype=chosen, may_freeze=True)
+    return network.to(setting.device, chosen), chosen
 
 
 def autocast(network: nn.Module, setting: Setting, *, dtype: str) -> Converted:

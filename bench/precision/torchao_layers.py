@@ -20,11 +20,11 @@ from torchao.quantization import (
 )
 
 from bench.core.errors import Unsupported
+from bench.measure.ceilings import FP8_CAPABILITY
 from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of
+from bench.precision.native import held_in
 
 INT4_GROUP = 128
-FP8_CAPABILITY = (8, 9)
-"""First compute capability whose tensor cores multiply float8: Ada, then Hopper (torch._scaled_mm)."""
 FP8_MULTIPLE = 16
 """torch._scaled_mm takes inputs and outputs in multiples of it only."""
 IN_BFLOAT16 = ("int4_weight_only", "fp8_dynamic", "fp8_weight_only")
@@ -61,15 +61,15 @@ def configuration_of(kind: str, device: torch.device, group: int = INT4_GROUP) -
     return Int4WeightOnlyConfig(group_size=group, int4_packing_format="tile_packed_to_4d", set_inductor_config=False)
 
 
-def int8_weights(network: nn.Module, setting: Setting) -> Converted:
+def int8_weights(network: nn.Module, setting: Setting, *, dtype: str = "float32") -> Converted:
     """Store weights of convolutions and linear layers in int8, symmetric, with one scale for each output channel.
 
-    They are expanded to float32 at each call, which saves memory but no arithmetic. torchao's own
-    ``IntxWeightOnlyConfig`` has one scale for each output channel *and kernel position* of a convolution. In a
-    depthwise convolution that is a scale for each weight, which takes more bytes than float32.
+    They are expanded to ``dtype`` at each call, in which everything else is held: that saves memory but no arithmetic.
+    torchao's own ``IntxWeightOnlyConfig`` has one scale for each output channel *and kernel position* of a
+    convolution. In a depthwise convolution that is a scale for each weight, which takes more bytes than float32.
 
     Raises:
-        Unsupported: the network has neither convolutions nor linear layers.
+        Unsupported: the network has neither convolutions nor linear layers, or the GPU no bfloat16.
     """
     network = network.to(setting.device)
     # A channel of one weight would have a scale for each weight, which torchao does not take.
@@ -82,7 +82,8 @@ def int8_weights(network: nn.Module, setting: Setting) -> Converted:
         channel = (1, *layer.weight.shape[1:])
         stored = IntxUnpackedToInt8Tensor.from_hp(layer.weight.data, channel, torch.int8)
         layer.weight = nn.Parameter(stored, requires_grad=False)
-    return Converted(network=network)
+    network, chosen = held_in(network, setting, dtype)  # last: weights are rounded to int8 from float32
+    return Converted(network=network, input_dtype=chosen)
 
 
 def linear(network: nn.Module, setting: Setting, *, kind: str) -> Converted:

@@ -33,6 +33,10 @@ FOUR_BIT_ERROR = 0.5
 """Largest relative error (Frobenius norms) of a layer rounded to 4 bits in blocks. Rounding alone stays below 0.2. No
 bound holds for each weight: bitsandbytes' CPU kernel expands rows shorter than a block by a neighbouring block's scale.
 Weights of another network are 1.4 off."""
+INT8_IN_BFLOAT16 = "int8 in bfloat16"
+"""int8 whose scales and expanded weights are rounded to bfloat16."""
+FLOAT8_LARGEST = 448.0
+"""Largest number of float8 (e4m3)."""
 
 
 class WrongConversion(RuntimeError):
@@ -296,10 +300,12 @@ def _floating(tensor: Tensor) -> Tensor | None:
 
 
 def bound(weight: Tensor, kind: str) -> Tensor:
-    """Largest error of each weight when rounded to ``kind``: int8, int4, or a format of floating point."""
+    """Largest error of each weight when rounded to ``kind``: int8, int4, float8, or a format of floating point."""
     rows = weight.reshape(len(weight), -1).abs().amax(1).view(-1, *[1] * (weight.ndim - 1))
-    if kind == "int8":
-        return SLACK * rows / 127 / 2 + weight.abs() * 2**-8 + 1e-7  # bitsandbytes rounds to float16 before
+    if kind in ("int8", INT8_IN_BFLOAT16):  # bitsandbytes rounds to float16 before
+        return SLACK * rows / 127 / 2 + weight.abs() * (2**-8 if kind == "int8" else 2**-7) + 1e-7
+    if kind == "float8_e4m3fn":  # 3 bits of mantissa, and steps of 2^-9 near zero
+        return SLACK * (weight.abs() * 2**-4 + rows / FLOAT8_LARGEST * 2**-10) + weight.abs() * 2**-8 + 1e-7
     if kind == "int4":
         return 2 * rows / 15 + rows * 2**-7 + 1e-7  # a whole step: the zero point is rounded as well
     bits = {"float16": 11, "bfloat16": 8}.get(kind, 22)
@@ -313,7 +319,12 @@ def _format_of(layer: nn.Module, precision: Precision) -> str:
     if getattr(weight, "quant_state", None) is not None or _parametrized_in_four_bits(layer):
         return str(precision.settings.get("quant_type", "fp4"))
     if type(weight) not in (Tensor, nn.Parameter) and hasattr(weight, "dequantize"):
-        return "int4" if "int4" in type(weight).__name__.lower() else "int8"
+        payload = getattr(weight, "qdata", None)  # torchao's name in all its tensors
+        if payload is not None and payload.is_floating_point():
+            return str(payload.dtype).removeprefix("torch.")
+        if "int4" in type(weight).__name__.lower():
+            return "int4"
+        return INT8_IN_BFLOAT16 if weight.dtype == torch.bfloat16 else "int8"
     return str(getattr(weight, "dtype", "")).removeprefix("torch.")
 
 

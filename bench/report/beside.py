@@ -60,6 +60,8 @@ class Beside:
     same_mode: float | None = None
     """Times as fast as torch's fp32 in the same mode, by medians."""
     same_mode_side: Side = "unknown"
+    tf32: float | None = None
+    """Times as fast as torch's TF32, eager, by medians; None where that was not measured."""
     weights: float | None = None
     """Bytes of the weights over the reference's."""
     memory: float | None = None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.core.margins import Margins
+from bench.core.quality import Margins
 from bench.core.records import Failure
 from bench.report.judging import Judgement, judged, judged_perplexity
 from bench.report.language import Speech
 from bench.report.pairing import clearly_slower
-from bench.report.results import COMPILED, EAGER, FP32, NATIVE, REFERENCE, Result, Route, grouped
+from bench.report.results import COMPILED, EAGER, FP32, GRAPHS, NATIVE, REFERENCE, Result, Route, grouped
 
 CLOSE = 0.03
 """Part of its speed by which the smaller of two routes may be slower and still be picked."""
@@ -24,10 +24,11 @@ CLASSIFIERS = (
 )
 """Routes of a classifier on a CPU that are worth trying."""
 CLASSIFIERS_CUDA = (
-    Route("torch", "tf32", COMPILED),
-    Route("torch", "bf16", COMPILED),
-    Route("torch", "fp16", COMPILED),
+    Route("torch", "tf32", EAGER),
+    Route("torch", "bf16", EAGER),
+    Route("torch", "bf16", GRAPHS),
 )
+"""Routes of a classifier on a GPU that are worth trying."""
 LANGUAGES = (
     Route("torch", "bf16", EAGER),
     Route("torch", "int8_packed", COMPILED),
@@ -35,7 +36,11 @@ LANGUAGES = (
     Route("openvino", "int4_weights", NATIVE),
     Route("llama_cpp", "q8_0", NATIVE),
 )
-LANGUAGES_CUDA = (Route("torch", "bf16", COMPILED), Route("torch", "int8_bnb", EAGER), Route("torch", "nf4", EAGER))
+LANGUAGES_CUDA = (
+    Route("torch", "bf16", EAGER),
+    Route("torch", "bf16", GRAPHS),
+    Route("torch", "int4_linear", GRAPHS),
+)
 BF16_FEATURES = ("avx512_bf16", "amx_bf16")
 """Features of a CPU with which bfloat16 is worth trying."""
 

@@ -152,6 +152,14 @@ SAME_MODE = number_column(
     "higher",
     "times as fast as PyTorch's fp32 in the same mode, by medians: effect of the precision alone",
 )
+RATIO_TF32 = number_column(
+    "ratio_to_tf32",
+    "× TF32",
+    lambda one: one.beside.tf32,
+    "",
+    "higher",
+    "times as fast as PyTorch's TF32, eager, by medians: what most people mean by float32 on a GPU",
+)
 ACCURACY = percent_column(
     "accuracy",
     "accuracy",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from bench.core.margins import Margins
+from bench.core.quality import Margins
 from bench.core.records import Failure
 from bench.report.choosing import Choice, classifier_choices, language_choice
 from bench.report.language import Speech, of_language_alone, speeches

@@ -35,9 +35,9 @@ def undisturbed(measurement: Measurement, cores: int, paces: Paces) -> bool:
 
 def foreign_cores(states: Sequence[DeviceState]) -> float | None:
     """Cores that others kept busy on average from the first reading to the last; None where no reading tells."""
-    told = [state for state in states if state.foreign_cores is not None]
-    begins = [0.0, *(state.at for state in told)]
-    spans = [(state.at - begin, state.foreign_cores or 0.0) for begin, state in zip(begins, told, strict=False)]
+    watched = [state for state in states if state.foreign_cores is not None]
+    begins = [0.0, *(state.at for state in watched)]
+    spans = [(state.at - begin, state.foreign_cores or 0.0) for begin, state in zip(begins, watched, strict=False)]
     total = sum(span for span, _ in spans)
     return sum(span * used for span, used in spans) / total if total else None
 
@@ -68,8 +68,8 @@ def _gpu(repeats: Sequence[Measurement]) -> Iterator[str]:
 
 
 def _throttled(repeats: Sequence[Measurement]) -> Iterator[str]:
-    told = [state.throttle or "" for repeat in repeats for state in repeat.device_state]
-    reasons = dict.fromkeys(reason for text in told for reason in text.split(", ") if reason)
+    texts = [state.throttle or "" for repeat in repeats for state in repeat.device_state]
+    reasons = dict.fromkeys(reason for text in texts for reason in text.split(", ") if reason)
     throttling = [reason for reason in reasons if reason not in ORDINARY]
     if throttling:
         yield f"throttled: {', '.join(throttling)}"

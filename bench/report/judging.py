@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.core.margins import Margins, margins_from
+from bench.core.quality import Margins, margins_from
 from bench.report.load import Run
 from bench.report.results import Result
 from bench.report.statistics import Estimate, Interval

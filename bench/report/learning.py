@@ -79,8 +79,8 @@ def gap_of(result: Result) -> float | None:
 
 def training_seconds(result: Result) -> float:
     """Seconds of all epochs together."""
-    told = result.figure("training_seconds")
-    return math.fsum(result.first.seconds) if told is None else told
+    recorded = result.figure("training_seconds")
+    return math.fsum(result.first.seconds) if recorded is None else recorded
 
 
 def loadings(results: Sequence[Result]) -> list[list[Result]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.core.reasons import TEXT, Reason
+from bench.core.runtimes import REASON_KEY, Reason
 from bench.report.beside import Limits
 from bench.report.results import Result
 
@@ -91,5 +91,5 @@ def slower(result: Result) -> bool:
 
 def why_slower(result: Result) -> str | None:
     """Named reason of a result that is slower than the reference; None of a faster one, or where none was found."""
-    reason = Reason.read(result.first.texts.get(TEXT, "")) if slower(result) else None
+    reason = Reason.read(result.first.texts.get(REASON_KEY, "")) if slower(result) else None
     return reason.words if reason else None

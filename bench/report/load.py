@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.core.errors import InputError
-from bench.core.labels import unpack
+from bench.core.quality import unpack
 from bench.core.records import SCHEMA, Failure, Machine, Measurement, from_json
 
 _MEASUREMENT_FIELDS = frozenset(item.name for item in dataclasses.fields(Measurement))

@@ -28,8 +28,8 @@ def paces_of(measurements: Iterable[Measurement]) -> Paces:
 
 def reference_seconds(measurement: Measurement) -> float | None:
     """Seconds of the reference work while this process took its samples; None where it was not timed."""
-    told = [state.reference_seconds for state in measurement.device_state if state.reference_seconds]
-    return statistics.median(told) if told else None
+    timed = [state.reference_seconds for state in measurement.device_state if state.reference_seconds]
+    return statistics.median(timed) if timed else None
 
 
 def slowdown(measurement: Measurement, paces: Paces) -> float | None:

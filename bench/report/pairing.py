@@ -15,7 +15,7 @@ from bench.report.beside import Agreement, Beside, Ratio, Side, side_of
 from bench.report.limits import limits_of
 from bench.report.load import Run
 from bench.report.names import named_datasets
-from bench.report.results import EAGER, FP32, OF_MACHINE, Result, grouped, results_of
+from bench.report.results import EAGER, FP32, OF_MACHINE, TF32, Result, grouped, results_of
 from bench.report.statistics import Estimate, Interval, mcnemar, student_factor
 from bench.report.turns import paired_ratio
 
@@ -43,8 +43,10 @@ def compared(runs: Sequence[Run]) -> list[Result]:
         result = dataclasses.replace(result, floor=floors.get(result.place), limits=limit)
         peers = scenes[result.scene]
         reference = _baseline(peers, EAGER)
+        tf32 = next((one for one in peers if one.route == TF32), None)
         beside = dataclasses.replace(
             _speeds(result, reference, _baseline(peers, result.case.mode)),
+            tf32=tf32.timing.median / result.timing.median if tf32 else None,
             weights=_share(result.weight_bytes, reference.weight_bytes if reference else None),
             memory=_share(result.in_use, reference.in_use if reference else None),
             agreement=_agreement(result, judges.get(_weights(result)), predictions, truths.get(result.dataset)),

@@ -20,6 +20,8 @@ from bench.report.pace import Paces, paces_of
 from bench.report.statistics import Estimate, Interval, Timing, per_second, quantile_interval, summarise
 
 FP32, EAGER, COMPILED, NATIVE = "fp32", "eager", "compiled", "native"
+GRAPHS = "reduce-overhead"
+"""Mode of torch.compile that replays CUDA graphs and searches for no other kernels."""
 TITLES = {name: runtime.title for name, runtime in RUNTIMES.items()}
 """Runtimes as their makers write them."""
 HARDLY = 0.05
@@ -54,6 +56,8 @@ class Route:
 
 
 REFERENCE = Route("torch", FP32, EAGER)
+TF32 = Route("torch", "tf32", EAGER)
+"""What most people mean by float32 on a GPU: its products by tensor cores."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

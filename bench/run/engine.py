@@ -14,7 +14,7 @@ from typing import Any
 from bench.core.experiments import EXPERIMENTS
 from bench.core.records import Case, Failure, Machine, Measurement, Outcome, Scalar
 from bench.core.workspace import Workspace
-from bench.plan.cases import Requested
+from bench.plan.plan import Requested
 from bench.run.journal import Entry, Journal, Line, RunStart, Taken, Tried, uninterrupted
 from bench.run.requests import LanguageFiles, Performed, Progress, Requests, Runner
 from bench.run.result import packed_labels
@@ -208,6 +208,11 @@ class Engine:
                 self.tried[case.id] = result
                 self.case_seconds[case.id] = result.seconds
         return self.tried[case.id].outcome
+
+    def trained(self, training: Case) -> Outcome | None:
+        """The outcome of ``training``, run now unless its weights are there; None where an earlier run left them."""
+        self._weights_of(training)
+        return self.outcomes.get(training.id)
 
     def _weights_of(self, training: Case | None) -> Weights:
         """The weights that ``training`` gives: those of an earlier run if their file is there, else it is run now.

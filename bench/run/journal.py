@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
@@ -176,6 +177,15 @@ class Journal:
         path.unlink(missing_ok=True)
         _append(path, b"".join(dict.fromkeys((self._start, *self._unwritten))))
         return path
+
+    def rescued(self, error: OSError) -> str:
+        """Line for the user after ``error``: where the lines are that the journal lacks, and what to do."""
+        lacking = f"{self.path} lacks its last {self.unwritten} lines ({error.strerror or error})"
+        try:
+            file = self.rescue(Path(tempfile.gettempdir()))
+        except OSError as second:
+            return f"{lacking}, and {second.filename or 'the temporary folder'} did not take them ({second.strerror})."
+        return f"{lacking}: they are in {file}. Make room, then `cat {file} >> {self.path}`."
 
     def read(self) -> Contents:
         """All whole lines, and why the others are none.

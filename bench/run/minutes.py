@@ -14,7 +14,7 @@ import pytest
 from bench.core.errors import InputError
 from bench.core.experiments import EXPERIMENTS, TABLE
 from bench.core.records import Case, Failure, Outcome
-from bench.plan.minutes import LeftOut, Wanted, choose, estimate
+from bench.plan.minutes import REFERENCE, LeftOut, Wanted, choose, estimate
 from bench.plan.plan import Plan
 from bench.plan.training_cases import needed_training, training_case
 from bench.run.engine import Engine
@@ -87,6 +87,10 @@ class Minutes:
         dropped: list[Wanted] = []
         while (price := _price(group)) and price > self.left:
             dropped.append(group.pop())
+        if any(one.route != REFERENCE for one in dropped) and all(one.route == REFERENCE for one in group):
+            # A reference without a rival answers nothing.
+            dropped += group
+            group = []
         for one in dropped:
             self.waiting.pop(one.test, None)
             reason = f"{max(self.left, 0):.0f} s were left when its turn came"
@@ -101,12 +105,21 @@ class Minutes:
         return f"left out: {late.reason}" if late else None
 
     def cut_off(self, test: str, outcome: Outcome) -> bool:
-        """True if the end of the run, not a fault, ended the case of ``test``: it then counts as left out."""
+        """True if the end of the run, not a fault, ended the case of ``test``, or the training that it needs.
+
+        The test then counts as left out, and the outcome is none of the run.
+        """
         late = self.left <= 0 and isinstance(outcome, Failure) and outcome.kind == "timed_out"
         if late:
             reason = "the minutes were over while it ran"
             self.left_out[test] = LeftOut(test=test, reason=reason, seconds=self.engine.case_seconds[outcome.case.id])
+            self.engine.outcomes.pop(outcome.case.id, None)
         return late
+
+    def untrained(self, test: str, training: Case | None) -> bool:
+        """Run ``training``, if ``test`` needs it and it has to be run. True if the minutes were over meanwhile."""
+        trained = self.engine.trained(training) if training else None
+        return trained is not None and self.cut_off(test, trained)
 
     def facts(self) -> dict[str, Any]:
         """Part of the ``halfbyte`` section of the JSON."""
@@ -131,10 +144,10 @@ class Minutes:
         experiment = str(params.get("experiment") or _experiment_of(item.path.stem))
         seconds = known.of_test(item.nodeid, self.plan)
         if seconds is None:
-            seconds = estimate(experiment, params, self.plan.budget, self.plan.sets)
+            seconds = estimate(experiment, params, self.plan.budget, self.plan.sets, self.plan.device)
         training = self._training_of(experiment, params)
         ready = training is None or known.has_weights(training)
-        trained = estimate("training", {}, self.plan.budget, 1) if training else 0.0
+        trained = estimate("training", {"model": training.model}, self.plan.budget, 1) if training else 0.0
         return Wanted(
             test=item.nodeid,
             experiment=experiment,

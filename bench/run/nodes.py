@@ -119,7 +119,7 @@ class Nodes:
         self._folder: str | None = None
 
     def start(self) -> None:
-        """Join or start the cluster, and begin on each of its nodes.
+        """Join or start the cluster, and start an actor on each of its nodes.
 
         Raises:
             InputError: the cluster cannot be reached, or has no node of the kind.

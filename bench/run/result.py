@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError
-from bench.core.labels import digest, unpack
+from bench.core.quality import digest, unpack
 from bench.core.records import Failure, Measurement, Outcome, Predictions, to_json
 
 if sys.platform != "win32":
     import fcntl
 
+ROOT = Path(__file__).resolve().parents[2]
 PROBE_BYTES = 64 * 1024
 """A folder that does not take so much is full: the least run writes more."""
 
@@ -100,6 +103,22 @@ class ResultFile:
             self.written, self.problem = True, None
         except OSError as error:
             self.problem = error.strerror or str(error)
+
+    def report(self) -> list[str]:
+        """Write the report beside the folder ``results`` that the file is in; lines of its first screen.
+
+        A process of its own: pandas and matplotlib stay out of this one.
+        """
+        if self.path is None or not self.written:
+            return []
+        command = [sys.executable, "-m", "bench.report", "render", str(self.path), "--screen"]
+        if self.path.parent.name != "results":
+            return [f"report: {shlex.join([*command[:-1], '--out', 'DIR'])}"]
+        out = self.path.parent.parent / "reports"
+        done = subprocess.run([*command, "--out", str(out)], cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return ["no report was written:", *(done.stderr or done.stdout).strip().splitlines()[-1:]]
+        return done.stdout.splitlines()
 
 
 class Elsewhere(os.PathLike[str]):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,15 +15,13 @@ from typing import Any
 import pytest
 
 from bench.core import datasets
-from bench.core.artefacts import artefact_name, training_code
 from bench.core.errors import CodeChanged, InputError
 from bench.core.experiments import CASE_MODULES, EXPERIMENTS, LANGUAGE_EXPERIMENTS, group_of
 from bench.core.records import SCHEMA, Case, Failure, Measurement, Outcome, to_json
-from bench.core.workspace import Workspace
-from bench.plan.cases import Requested, time_limit
+from bench.core.workspace import Workspace, artefact_name, training_code
 from bench.plan.command_line import make_plan
 from bench.plan.inference_cases import largest_case, user_cases
-from bench.plan.plan import Plan
+from bench.plan.plan import Plan, Requested, time_limit
 from bench.run.cluster import ClusterRunner
 from bench.run.engine import Engine
 from bench.run.journal import Journal
@@ -37,7 +33,6 @@ from bench.run.turns import SetPlan
 
 CASES = Path(__file__).resolve().parents[1]
 """The folder of the case modules."""
-ROOT = CASES.parent
 NOTHING_WRITTEN = "--benchmark-disable: cases run, no JSON is written, that of an earlier run stays"
 CODE_CHANGED = 6
 """Exit status of a run that ended since its code was edited. pytest's own go up to 5."""
@@ -213,20 +208,16 @@ class BenchSession:
 
     def run(self, benchmark: Any, case: Case, needs: Case | None) -> Outcome:
         """The outcome of ``case`` for the test that ``benchmark`` is of, whose result a measurement then is."""
-        test = {
-            "name": benchmark.name,
-            "fullname": benchmark.fullname,
-            "group": group_of(case),
-            "param": benchmark.param,
-            "params": benchmark.params,
-        }
+        names = ("name", "fullname", "param", "params")
+        test = {**{name: getattr(benchmark, name) for name in names}, "group": group_of(case)}
         try:
+            if self.minutes and self.minutes.untrained(benchmark.fullname, needs):
+                pytest.skip(self.minutes.why_not(benchmark.fullname) or "")
             outcome = self.engine.run(case, needs, test, lambda outcome: self._replay(benchmark, outcome))
         except CodeChanged as error:
             pytest.exit(str(error), returncode=CODE_CHANGED)
         if self.minutes and self.minutes.cut_off(benchmark.fullname, outcome):
-            del self.engine.outcomes[case.id]
-            pytest.skip(f"left out: {self.minutes.left_out[benchmark.fullname].reason}")
+            pytest.skip(self.minutes.why_not(benchmark.fullname) or "")
         return outcome
 
     def facts(self) -> dict[str, Any]:
@@ -281,7 +272,7 @@ class BenchSession:
         try:
             self.engine.journal.flush()
         except OSError as error:
-            self._closing.append(self._rescued(error))
+            self._closing.append(self.engine.journal.rescued(error))
         self._json.release()
         if self._json.problem:
             self._closing.append(
@@ -295,35 +286,8 @@ class BenchSession:
         adopted = len(self.engine.adoption.entries)
         taken = [f"resumed: took {self.engine.resumed} of {adopted} measurements"] if self.config.option.resume else []
         left_out = self.minutes.closing(self.config.invocation_params.args) if self.minutes else []
-        return [*taken, *left_out, *([NOTHING_WRITTEN] if self.disabled else []), *self._closing, *self._report()]
-
-    def _report(self) -> list[str]:
-        """Write the report beside the folder ``results`` that the JSON is in; lines of its first screen.
-
-        A process of its own: pandas and matplotlib stay out of this one.
-        """
-        path = self._json.path
-        if path is None or not self._json.written or self.listing:
-            return []
-        command = [sys.executable, "-m", "bench.report", "render", str(path), "--screen"]
-        if path.parent.name != "results":
-            return [f"report: {shlex.join([*command[:-1], '--out', 'DIR'])}"]
-        out = path.parent.parent / "reports"
-        done = subprocess.run([*command, "--out", str(out)], cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode:
-            return ["no report was written:", *(done.stderr or done.stdout).strip().splitlines()[-1:]]
-        return done.stdout.splitlines()
-
-    def _rescued(self, error: OSError) -> str:
-        journal = self.engine.journal
-        lacking = f"{journal.path} lacks its last {journal.unwritten} lines ({error.strerror or error})"
-        try:
-            rescued = journal.rescue(Path(tempfile.gettempdir()))
-        except OSError as another:
-            return (
-                f"{lacking}, and {another.filename or 'the temporary folder'} did not take them ({another.strerror})."
-            )
-        return f"{lacking}: they are in {rescued}. Make room, then `cat {rescued} >> {journal.path}`."
+        report = [] if self.listing else self._json.report()
+        return [*taken, *left_out, *([NOTHING_WRITTEN] if self.disabled else []), *self._closing, *report]
 
     def _cases(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
         return [item for item in items if _is_case(item)]

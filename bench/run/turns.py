@@ -15,7 +15,7 @@ from bench.core.amounts import Sampling
 from bench.core.experiments import EXPERIMENTS, sampling_of
 from bench.core.records import Case, Figure, Measurement, Peak, Turn, from_json
 from bench.core.turns import is_twin, reference_of
-from bench.plan.cases import Requested
+from bench.plan.plan import Requested
 from bench.run.process import Worker
 from bench.run.requests import Performed, Progress, performed
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import Unsupported
-from bench.core.margins import LAYER, Layer
+from bench.core.quality import LAYER, Layer
 from bench.core.records import from_json, to_json
 from bench.measure.quality import divergences
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import Unsupported
-from bench.core.margins import MOST_DROP, Margins
 from bench.core.precisions import PRECISIONS, Precision
+from bench.core.quality import MOST_DROP, Margins
 from bench.core.records import Case, Coverage, Figure, Scalar
 from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import Workspace
@@ -31,6 +33,8 @@ LACKS_MEMORY = ("bad_alloc", "out of memory", "can't allocate memory", "Failed t
 
 CORRECTION = "bias_correction"
 """Option of a case: True or False where NNCF's correction of biases is not to be chosen by what is closer."""
+FULL_BYTES = 1_000_000
+"""Fewer free bytes than that after a conversion failed: the disk is full. OpenVINO calls that an iostream error."""
 
 Run = Callable[[Tensor], Tensor]
 """Takes images (N, 3, side, side) to logits (N, classes), for one batch size N."""
@@ -212,6 +216,9 @@ def converted_into(folder: Path, *, fresh: bool, convert: Callable[[Path], None]
 
     Returns:
         whether they were written now.
+
+    Raises:
+        OSError: the disk is full, also where the runtime says something else of it.
     """
     if folder.is_dir() and not fresh:
         return False
@@ -220,8 +227,11 @@ def converted_into(folder: Path, *, fresh: bool, convert: Callable[[Path], None]
     partial.mkdir(parents=True)
     try:
         convert(partial)
-    except BaseException:
+    except BaseException as error:
+        full = shutil.disk_usage(partial).free < FULL_BYTES
         shutil.rmtree(partial, ignore_errors=True)
+        if full and isinstance(error, Exception) and not isinstance(error, OSError):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(partial)) from error
         raise
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

@@ -16,8 +16,7 @@ from bench.core.errors import InputError
 from bench.core.recipes import Recipe
 from bench.measure.clock import synchronize
 from bench.train import checkpoint as checkpoints
-from bench.train.artefacts import fit
-from bench.train.checkpoint import Checkpoint, best_path
+from bench.train.checkpoint import Checkpoint, best_path, fit
 from bench.train.step import Step, first_passes, lay_out, optimizer_of, optimizer_over
 from bench.train.training import Feed, Schedule, Training, feed_of
 

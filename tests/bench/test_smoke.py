@@ -12,8 +12,8 @@ import pytest
 
 from bench.core.budgets import BUDGETS, COMPILED_KINDS, COMPILED_LANGUAGE_KINDS
 from bench.core.experiments import EXPERIMENTS, LANGUAGE_EXPERIMENTS
-from bench.core.labels import unpack
 from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, PRECISIONS, why_not
+from bench.core.quality import unpack
 from bench.core.records import Measurement, from_json
 
 pytestmark = pytest.mark.slow

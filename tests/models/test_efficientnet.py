@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.data.photographs import crops
+from bench.data.known import crops
 from models import CLASSIFIERS
 from models.efficientnet import STAGES, Block, SameConv2d, efficientnet_lite0, published_names
 from models.pretrained import LITE0, class_names

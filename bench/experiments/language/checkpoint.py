@@ -20,9 +20,9 @@ from bench.core.errors import InputError
 from bench.core.records import Case, Figure, Measurement, Peak
 from bench.core.runtimes import REFERENCE
 from bench.core.workspace import Workspace
-from bench.experiments.conversion import precision_of
 from bench.experiments.language.routes import route_of
 from bench.experiments.language.subject import folder_of, from_pretrained, measured, quiet, size_of
+from bench.experiments.modes import precision_of
 from bench.measure import memory
 from bench.precision.converted import tensors_as_stored
 from bench.precision.language_loading import loading_of

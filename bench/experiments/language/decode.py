@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bench.core.precisions import COMPILED_MODES
-from bench.core.reasons import TEXT
 from bench.core.records import Case, Figure, Measurement
+from bench.core.runtimes import REASON_KEY
 from bench.core.turns import Turns
 from bench.core.workspace import Workspace
 from bench.experiments.language.generation import prompts_of, warm_up
@@ -90,7 +90,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
                 **(graph_figures() if replays(case) else {}),
             },
             series={"block_seconds": decoded.block_seconds},
-            texts={TEXT: str(reason)},
+            texts={REASON_KEY: str(reason)},
             absent={
                 **ran.absent,
                 "device_seconds": "a token is timed until it is on the host",

@@ -18,11 +18,11 @@ from transformers import AutoTokenizer, CompileConfig, StaticCache
 from transformers.generation.streamers import BaseStreamer
 
 import models
+from bench.core.datasets import Text, load_text
 from bench.core.errors import InputError, Unsupported
 from bench.core.precisions import COMPILED_MODES
-from bench.core.reasons import TEXT
 from bench.core.records import Case, Figure, Measurement
-from bench.core.text import Text, load_text
+from bench.core.runtimes import REASON_KEY
 from bench.core.workspace import Workspace
 from bench.experiments.language.routes import reason_in, route_of
 from bench.experiments.language.subject import Subject, folder_of, measured, unwatched
@@ -275,7 +275,7 @@ def run_prefill(case: Case, workspace: Workspace) -> Measurement:
             peaks=peaks,
             device_state=tuple(watch.states),
             flags={"cache": generation.cache or route.cache},
-            texts={TEXT: str(reason)},
+            texts={REASON_KEY: str(reason)},
             figures={
                 "prompt_tokens": Figure(value=prompts.shape[1], unit="tokens", exact=True),
                 "criterion_met": Figure(value=float(samples.criterion_met), unit="yes=1"),

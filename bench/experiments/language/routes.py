@@ -17,12 +17,11 @@ from transformers import AutoConfig, AutoTokenizer
 import models
 from bench.core.errors import Unsupported
 from bench.core.precisions import BASELINE
-from bench.core.reasons import Reason
 from bench.core.records import Case, Cold, Figure, digest_of, word
-from bench.core.runtimes import REFERENCE, RUNTIMES
+from bench.core.runtimes import REFERENCE, RUNTIMES, Reason
 from bench.core.workspace import Workspace
-from bench.experiments.conversion import bits_of, precision_of
 from bench.experiments.language.subject import RANDOM, folder_of, quiet, size_of
+from bench.experiments.modes import bits_of, precision_of
 from bench.measure import machine, memory
 from bench.measure.quality import Window, nats_of
 from bench.measure.reasons import Part, memory_rate, reason_of

@@ -19,7 +19,7 @@ from bench.core.errors import InputError, TooLittleMemory
 from bench.core.precisions import BASELINE, Precision
 from bench.core.records import Case, Cold, Coverage, Figure, Scalar
 from bench.core.workspace import Workspace
-from bench.experiments.conversion import bits_of, precision_of
+from bench.experiments.modes import bits_of, precision_of
 from bench.measure import machine, memory
 from bench.measure.clock import synchronize
 from bench.measure.state import Watch

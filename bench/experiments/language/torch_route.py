@@ -14,7 +14,6 @@ from bench.core.errors import Unsupported
 from bench.core.precisions import COMPILED_MODES
 from bench.core.records import Case, Cold, Figure
 from bench.core.workspace import Workspace
-from bench.experiments.conversion import whats_converted
 from bench.experiments.language.generation import (
     TokenClock,
     cache_arguments,
@@ -25,6 +24,7 @@ from bench.experiments.language.generation import (
 )
 from bench.experiments.language.routes import Answer, LeastWork, Scored, Share
 from bench.experiments.language.subject import check_place, folder_of, load_model
+from bench.experiments.modes import whats_converted
 from bench.measure import memory, products
 from bench.measure.clock import now
 from bench.measure.quality import Window, nats_of

@@ -96,11 +96,11 @@ class Comparison:
 
     def _speeds(self) -> str:
         """Outcomes of ratios and times, never silent of rows that nothing could be said of."""
-        told = []
+        sentences = []
         for items, noun in ((self.ratios, "ratio"), (self.judged_times, "timed row")):
             counts = [f"{number} {outcome}" for outcome in ORDER if (number := count(items, outcome))]
-            told += [f"Of {counted(len(items), noun)}: {listing(counts)}."] if items else []
-        return " ".join(told) or "No times were compared."
+            sentences += [f"Of {counted(len(items), noun)}: {listing(counts)}."] if items else []
+        return " ".join(sentences) or "No times were compared."
 
 
 def compare(old: Path, new: Path, *, anyway: bool = False) -> Comparison:

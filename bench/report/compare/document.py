@@ -106,8 +106,8 @@ def _conditions(comparison: Comparison) -> list[Part]:
         ),
         rows=comparison.differences,
     )
-    told = [paragraph("Every figure below has to be read with that.")] if comparison.anyway else []
-    return [Section(title="Not comparable", parts=(*told, table))]
+    warning = [paragraph("Every figure below has to be read with that.")] if comparison.anyway else []
+    return [Section(title="Not comparable", parts=(*warning, table))]
 
 
 def _transitions(found: Sequence[StateChange]) -> list[Part]:
@@ -191,8 +191,8 @@ def _times(found: Sequence[TimeChange]) -> list[Part]:
         inside += [Fold(title=f"Nothing can be told of {len(untold)}", parts=(_times_table(untold),))] if untold else []
         parts.append(Section(title="Times", parts=tuple(inside)))
     if others:
-        told = f"Absolute times of {counted(len(others), 'row')} that took turns: information alone"
-        parts.append(Fold(title=told, parts=(_times_table(others),)))
+        title = f"Absolute times of {counted(len(others), 'row')} that took turns: information alone"
+        parts.append(Fold(title=title, parts=(_times_table(others),)))
     return parts
 
 

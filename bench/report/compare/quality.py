@@ -93,29 +93,29 @@ def _of(old: Run, new: Run, pair: Pair, found: Agreement | None, same: bool) -> 
     if metrics == [None, None]:
         return []
     before, after = (quality.value if quality else None for quality in qualities)
-    told = QualityChange(pair=pair, metric=metrics[1] or metrics[0] or "", old=before, new=after)
+    row = QualityChange(pair=pair, metric=metrics[1] or metrics[0] or "", old=before, new=after)
     if metrics[0] != metrics[1]:
-        return [replace(told, obstacle=f"judged by {metrics[0] or 'nothing'} and {metrics[1] or 'nothing'}")]
+        return [replace(row, obstacle=f"judged by {metrics[0] or 'nothing'} and {metrics[1] or 'nothing'}")]
     if any(result.meaningless for result in pair.results):
-        return [replace(told, obstacle="smoke run")]
-    if told.metric == "perplexity":
-        return [_perplexity(told, *pair.both, *pair.results)]
-    return [_accuracy(told, found, _other_images(old, new, pair), same)]
+        return [replace(row, obstacle="smoke run")]
+    if row.metric == "perplexity":
+        return [_perplexity(row, *pair.both, *pair.results)]
+    return [_accuracy(row, found, _other_images(old, new, pair), same)]
 
 
-def _accuracy(told: QualityChange, found: Agreement | None, other_images: bool, same: bool) -> QualityChange:
+def _accuracy(row: QualityChange, found: Agreement | None, other_images: bool, same: bool) -> QualityChange:
     if other_images:
-        return replace(told, obstacle="judged on other images")
+        return replace(row, obstacle="judged on other images")
     if found is None:
-        return replace(told, obstacle="no predictions or true labels in the files")
-    judged = [result.first.quality.samples for result in told.pair.results or () if result.first.quality]
+        return replace(row, obstacle="no predictions or true labels in the files")
+    judged = [result.first.quality.samples for result in row.pair.results or () if result.first.quality]
     partly = len(set(judged)) > 1
     remarks = (
         f"on the {found.images} images that both judged" if partly else None,
         None if same else "trained anew",
     )
     return replace(
-        told,
+        row,
         change=found.change.value,
         standard_error=found.change.interval.error(found.change.value) / 1.96 if found.change.interval else None,
         samples=found.images,
@@ -125,19 +125,19 @@ def _accuracy(told: QualityChange, found: Agreement | None, other_images: bool, 
     )
 
 
-def _perplexity(told: QualityChange, old: Entry, new: Entry, before: Result, after: Result) -> QualityChange:
+def _perplexity(row: QualityChange, old: Entry, new: Entry, before: Result, after: Result) -> QualityChange:
     if old.case.option("text_digest") != new.case.option("text_digest"):
-        return replace(told, obstacle="judged on other text")
+        return replace(row, obstacle="judged on other text")
     found = perplexity_change(after, before)
     if found is None:
-        return replace(told, obstacle="other windows, or none in the files")
+        return replace(row, obstacle="other windows, or none in the files")
     if found.interval is None:
-        return replace(told, obstacle="a single window")
+        return replace(row, obstacle="a single window")
     windows = len(after.first.series.get("token_nats") or after.first.series.get("window_tokens", ()))
     error = (found.interval.high - found.interval.low) / 2 / student_factor(windows)
     change = found.value - 1
     p = student_p(change / error, windows) if error else float(change == 0)
-    return replace(told, change=change, standard_error=error, samples=windows, p=p, threshold=PERPLEXITY)
+    return replace(row, change=change, standard_error=error, samples=windows, p=p, threshold=PERPLEXITY)
 
 
 def _agreement(old: Run, new: Run, pair: Pair) -> Agreement | None:

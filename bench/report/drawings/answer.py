@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.core.margins import Margins
+from bench.core.quality import Margins
 from bench.report.choosing import Candidate, Choice
 from bench.report.drawings.style import BLUE, FAINT, INK, look, plain_axis, svg, wrapped
 

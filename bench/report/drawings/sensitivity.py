@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from bench.core.margins import Layer
+from bench.core.quality import Layer
 from bench.report.drawings.style import FAINT, ORANGE, svg
 
 WIDTH, LINE, ABOVE, BELOW = 3.6, 0.2, 0.35, 0.5

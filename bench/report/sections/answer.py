@@ -26,13 +26,14 @@ from bench.report.formats import counted, listing, number, per_cent, times
 from bench.report.language import Speech
 from bench.report.pairing import noise_ratios
 from bench.report.parts import Commands, Part, Section, Table, Verdict, Warned, bullets, paragraph
-from bench.report.results import COMPILED, EAGER, TITLES, Result, Route, grouped
+from bench.report.results import NATIVE, TF32, TITLES, Result, Route, grouped
 from bench.report.sections.ladder import ladder_verdicts
 from bench.report.sections.pictures import answer_pictures
 
 FEATURES = {"avx512f": "AVX-512", "avx512_vnni": "VNNI", "avx512_bf16": "BF16", "amx_int8": "AMX", "avx2": "AVX2"}
 """Features of a processor that decide which precisions pay, as people write them."""
 TITLE = "How to run it on this machine"
+NOT_ON_GPUS = "This suite does not measure ONNX Runtime and TensorRT on CUDA yet: either may be faster."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,6 +122,8 @@ def _verdict(subject: str, choice: Choice) -> Verdict:
     else:
         known = pick.result.beside.ratio is not None
         facts += [f"{times(_ratio(pick))} fp32 eager{_doubt(pick)}" if known else "fp32 eager not measured"]
+        tf32 = pick.result.beside.tf32
+        facts += [f"{times(tf32)} TF32 eager"] if tf32 is not None and pick.route != TF32 else []
         facts += _bytes(pick)
     if not pick.route.is_reference:
         facts += _quality(pick) if choice.judged else _likeness(pick)
@@ -198,8 +201,8 @@ def _not_worth(content: Content) -> str:
                 name = f"{TITLES.get(one.route.runtime, one.route.runtime)} {one.route.precision}"
                 lost.setdefault(name, []).append(one.judgement.word == "less accurate")
     worse = [name for name, found in lost.items() if all(found)]
-    told = [*slower, *([f"{listing(worse)} of language models (less accurate)"] if worse else [])]
-    return f"Not worth it here: {'; '.join(told)}." if told else ""
+    losers = [*slower, *([f"{listing(worse)} of language models (less accurate)"] if worse else [])]
+    return f"Not worth it here: {'; '.join(losers)}." if losers else ""
 
 
 def _counts(results: Sequence[Result], why: str, of: str = "classifiers") -> list[str]:
@@ -295,6 +298,8 @@ def _classifiers(content: Content) -> list[Part]:
     command = command_for([choice for choices in content.networks for choice in choices], "inference")
     parts: list[Part] = [table, *_one_process([row.result for row in rows])]
     parts += [paragraph("What was not tested, tested by:"), Commands((command,))] if command else []
+    on_gpu = any(row.choice.first.case.device != "cpu" for row in rows)
+    parts += [paragraph(NOT_ON_GPUS)] if on_gpu else []
     return [Section(title="Which route for each classifier?", parts=tuple(parts))]
 
 
@@ -346,11 +351,11 @@ def _one_process(results: Sequence[Result | None]) -> list[Part]:
 
 def routes_words(routes: Sequence[Route]) -> str:
     """``OpenVINO bf16, int8_static; PyTorch bf16 compiled``."""
-    told = []
+    runtimes = []
     for runtime, members in grouped(routes, lambda route: route.runtime).items():
-        shown = [route.precision + (f" {route.mode}" if route.mode in (EAGER, COMPILED) else "") for route in members]
-        told.append(f"{TITLES.get(str(runtime), str(runtime))} {', '.join(shown)}")
-    return "; ".join(told)
+        shown = [route.precision + (f" {route.mode}" if route.mode != NATIVE else "") for route in members]
+        runtimes.append(f"{TITLES.get(str(runtime), str(runtime))} {', '.join(shown)}")
+    return "; ".join(runtimes)
 
 
 def command_for(choices: Sequence[Choice], keyword: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.core.margins import layers_in
+from bench.core.quality import layers_in
 from bench.core.route_code import RouteName, lines_for
 from bench.report.choosing import Candidate, Choice
 from bench.report.columns import (
@@ -25,6 +25,7 @@ from bench.report.columns import (
     PEAKS,
     RATE,
     RATIO,
+    RATIO_TF32,
     REACHED,
     SAME_LABEL,
     SAME_TOP,
@@ -88,6 +89,7 @@ def _network(content: Content, choices: Sequence[Choice]) -> Section:
             _route(),
             lifted(P50, _result),
             lifted(RATIO, _result),
+            *([lifted(RATIO_TF32, _result)] if any(one.result.beside.tf32 for one in candidates) else []),
             lifted(CHANGE, _result),
             words("judged", lambda one: one.judgement.text),
             lifted(WEIGHTS, _result),
@@ -123,9 +125,9 @@ def _code(content: Content) -> list[Part]:
     picks = {choice.pick.route: choice.pick.result for choices in content.networks for choice in choices if choice.pick}
     folds: list[Part] = []
     for route, result in picks.items():
-        if route.is_reference:
-            continue
         case = result.case
+        if route.is_reference or case.device != "cpu":  # the lines are for a CPU
+            continue
         try:
             lines = lines_for(
                 RouteName.of(case),
@@ -146,14 +148,14 @@ def _code(content: Content) -> list[Part]:
 def _title(content: Content, choice: Choice) -> str:
     case = choice.first.case
     same = [choices[0].first for choices in content.networks if choices[0].model == case.model]
-    told = [case.model]
-    told += [f"{case.image_size} px"] if len({one.case.image_size for one in same}) > 1 else []
-    told += [choice.first.dataset] if len({one.dataset for one in same}) > 1 else []
-    told += [f"seed {case.seed}"] if len({one.case.seed for one in same}) > 1 else []
-    told += [choice.first.machine] if len({one.machine for one in same}) > 1 else []
-    told += [f"code {choice.first.code}"] if len({one.code for one in same}) > 1 else []
-    told += [case.device] if len({one.case.device for one in same}) > 1 else []
-    return ", ".join(told)
+    words = [case.model]
+    words += [f"{case.image_size} px"] if len({one.case.image_size for one in same}) > 1 else []
+    words += [choice.first.dataset] if len({one.dataset for one in same}) > 1 else []
+    words += [f"seed {case.seed}"] if len({one.case.seed for one in same}) > 1 else []
+    words += [choice.first.machine] if len({one.machine for one in same}) > 1 else []
+    words += [f"code {choice.first.code}"] if len({one.code for one in same}) > 1 else []
+    words += [case.device] if len({one.case.device for one in same}) > 1 else []
+    return ", ".join(words)
 
 
 def _about(choices: Sequence[Choice]) -> str:

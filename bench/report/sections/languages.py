@@ -69,12 +69,12 @@ def _about(content: Content, speech: Speech, facts: Sequence[LanguageModelFacts]
     known = [item for item in facts if item.name == speech.model]
     lines = []
     for item in known:
-        told = [
+        origins = [
             f"from {item.source}" if item.source else "",
             _parameters(item),
             "random weights" if item.random else "",
         ]
-        lines.append(f"{item.name}: {', '.join(filter(None, told)) or 'its source was not recorded'}.")
+        lines.append(f"{item.name}: {', '.join(filter(None, origins)) or 'its source was not recorded'}.")
     lines += [f"Read every figure with this: {note}." for note in speech.caveats]
     if speech.text is not None:
         texts = [item for run in content.runs for item in run.texts if item.name == speech.text[0]]

@@ -201,8 +201,8 @@ def _data(content: Content) -> list[Part]:
 def _triple(values: Sequence[float] | None, usual: Sequence[float] | None) -> str:
     if values is None:
         return ""
-    told = ", ".join(f"{value:.4f}" for value in values)
-    return f"{told} ({', '.join(f'{value:.4f}' for value in usual)})" if usual else told
+    numbers = ", ".join(f"{value:.4f}" for value in values)
+    return f"{numbers} ({', '.join(f'{value:.4f}' for value in usual)})" if usual else numbers
 
 
 def _png(text: str) -> bytes | None:
@@ -331,11 +331,11 @@ def _moments(content: Content) -> dict[tuple[str, str | None, str], str]:
 
 def _step(before: Result, after: Result) -> str:
     """Clear changes, in words; empty where there is none."""
-    told = []
+    changes = []
     direction = "slower" if clearly_slower(before, after) else "faster" if clearly_slower(after, before) else ""
     if direction:
-        told.append(f"{direction}, {before.timing.median / after.timing.median:.2f} ×")
+        changes.append(f"{direction}, {before.timing.median / after.timing.median:.2f} ×")
     sizes = before.weight_bytes, after.weight_bytes
     if sizes[0] is not None and sizes[1] is not None and sizes[0] != sizes[1]:
-        told.append(f"weights {sizes[0] / 1e6:.3g} to {sizes[1] / 1e6:.3g} MB")
-    return "; ".join(told)
+        changes.append(f"weights {sizes[0] / 1e6:.3g} to {sizes[1] / 1e6:.3g} MB")
+    return "; ".join(changes)

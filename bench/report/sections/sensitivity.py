@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.core.margins import MOST_DROP, Layer, layers_in
+from bench.core.quality import MOST_DROP, Layer, layers_in
 from bench.report.columns import words
 from bench.report.content import MOST_ROWS, Content
 from bench.report.drawings.sensitivity import sensitivity_picture

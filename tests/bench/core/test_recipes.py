@@ -96,5 +96,5 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
 
 
 def test_recipes_and_names_of_artefacts_need_no_torch() -> None:
-    code = "import sys, bench.core.recipes, bench.train.artefacts; sys.exit('torch' in sys.modules)"
+    code = "import sys, bench.core.recipes, bench.core.workspace; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

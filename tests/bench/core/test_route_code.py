@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from bench.core.errors import InputError
-from bench.core.margins import layers_in
 from bench.core.precisions import PRECISIONS
+from bench.core.quality import layers_in
 from bench.core.records import Case
 from bench.core.route_code import NATIVE_CODE, TORCH_CODE, RouteName, code_for, lines_for
 from bench.core.runtimes import RUNTIMES

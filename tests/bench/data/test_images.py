@@ -17,7 +17,7 @@ from PIL import Image
 
 from bench.core import datasets
 from bench.core.errors import InputError, Unsupported
-from bench.data import cache
+from bench.data.decode import ABANDONED_SECONDS
 from bench.data.images import ImageDataset, dataset_folder, half_of, load_dataset, open_dataset
 
 
@@ -264,7 +264,7 @@ class TestCache:
         left = [tmp_path / "cache" / f".building-{name}" for name in ("old", "new")]
         for folder in left:
             folder.mkdir(parents=True)
-        long_ago = time.time() - cache.ABANDONED_SECONDS - 60
+        long_ago = time.time() - ABANDONED_SECONDS - 60
         os.utime(left[0], (long_ago, long_ago))
         load(make_folder(), tmp_path)
         assert [folder.exists() for folder in left] == [False, True]

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from bench.core.comparisons import SCOPES
+from bench.core.amounts import SCOPES
 from bench.core.errors import InputError, Unsupported
 from bench.core.records import Case, Measurement, from_json, to_json
 from bench.core.workspace import Workspace, sha256_of
 from bench.data.images import ImageDataset, Split
 from bench.experiments import comparisons, training
 from bench.experiments.comparisons import freeze_all_but, replace_head
-from bench.train.artefacts import load_weights
+from bench.train.checkpoint import load_weights
 from models import classifier
 from models.ablations import ABLATIONS
 

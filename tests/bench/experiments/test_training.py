@@ -19,7 +19,7 @@ from bench.data.images import load_dataset
 from bench.experiments import training
 from bench.experiments.training_record import peaks_of
 from bench.measure.quality import digest, read_predictions
-from bench.train.artefacts import load_weights
+from bench.train.checkpoint import load_weights
 from bench.train.evaluate import evaluate_split
 from bench.train.state import begin
 from models import classifier

@@ -70,19 +70,28 @@ def test_a_watch_looks_after_every_sample() -> None:
     assert len(seen) == 4
 
 
-@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "int8"])
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "float8", "int8"])
 def test_a_product_is_that_of_its_matrices(name: str) -> None:
-    """Whole numbers below 64: exact in float32 and int8, rounded in 16 bits."""
+    """Whole numbers below 64: exact in float32 and int8, rounded in 16 bits and in 8."""
+    tolerance = {"bfloat16": 0.01, "float16": 0.01, "float8": 0.05}
     draw = torch.Generator().manual_seed(0)
     left, right = (torch.randint(0, 64, (32, 32), generator=draw, dtype=torch.int8).float() for _ in range(2))
     for step in ceilings.products(name, 32, CPU):
         found: Any = step()
-        torch.testing.assert_close(found.float(), left @ right.t(), rtol=0.01 if "16" in name else 0.0, atol=0.0)
+        torch.testing.assert_close(found.float(), left @ right.t(), rtol=tolerance.get(name, 0.0), atol=0.0)
 
 
 def test_tf32_is_absent_from_a_cpu_with_its_reason() -> None:
     assert ceilings.why_not("tf32", CPU) == "TF32 is a format of CUDA GPUs"
+    assert ceilings.why_not("float8", CPU) == "float8 is a format of CUDA GPUs"
     assert ceilings.why_not("bfloat16", CPU) is None
+
+
+def test_a_gpu_too_old_for_float8_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    cuda = torch.device("cuda")
+    assert ceilings.why_not("float8", cuda) == "float8 needs a GPU of compute capability 8.9 or later"
+    assert ceilings.why_not("tf32", cuda) is None
 
 
 def test_this_machine_moves_more_than_a_disk() -> None:

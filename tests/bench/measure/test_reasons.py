@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch._C._autograd import DeviceType
 
-from bench.core.reasons import Kind, Reason
-from bench.measure.reasons import Part, parts_after_first, parts_of, reason_of
+from bench.core.runtimes import Cause, Reason
+from bench.measure.reasons import Part, parts_after_first, parts_of, reason_of, timed_events
 
 CPU = torch.device("cpu")
 
@@ -35,7 +38,7 @@ def part(name: str, seconds: float, *, calls: float = 1.0, on_weights: bool = Fa
         (part("aten::add", 4e-3, calls=400), "too small a batch"),
     ],
 )
-def test_the_largest_cause_is_named_with_its_operator_and_share(found: Part, kind: Kind) -> None:
+def test_the_largest_cause_is_named_with_its_operator_and_share(found: Part, kind: Cause) -> None:
     reason = reason_of([part("aten::mkldnn_convolution", 5e-3, on_weights=True), found], 10e-3, weight_bytes=1)
     assert (reason.kind, reason.operator) == (kind, found.name)
     assert reason.share == pytest.approx(0.4)
@@ -114,3 +117,26 @@ def test_only_operators_after_the_first_token_are_those_of_a_step() -> None:
     (product,) = (each for each in parts if each.name == "aten::mm")
     assert (product.calls, product.on_weights) == (1.0, True)
     assert not [each for each in parts if "linalg" in each.name]
+
+
+def event(name: str, device: DeviceType, microseconds: float, *, annotation: bool = False) -> Any:
+    return SimpleNamespace(
+        name=name,
+        device_type=device,
+        self_device_time_total=microseconds,
+        self_cpu_time_total=microseconds,
+        is_user_annotation=annotation,
+    )
+
+
+def test_a_gpus_work_counts_once_at_its_operator_or_at_its_kernel() -> None:
+    operator, kernel = event("aten::mm", DeviceType.CPU, 5.0), event("sgemm", DeviceType.CUDA, 5.0)
+    replayed = event("fused_add", DeviceType.CUDA, 3.0)
+    mark = event("step", DeviceType.CUDA, 9.0, annotation=True)
+
+    def names(*events: Any) -> list[str]:
+        return [one.name for one, _ in timed_events(events, on_gpu=True)]
+
+    assert names(operator, kernel, mark) == ["aten::mm"]
+    assert names(operator, kernel, replayed) == ["sgemm", "fused_add"]
+    assert timed_events([operator], on_gpu=False) == [(operator, 5e-6)]

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pynvml
@@ -224,3 +225,45 @@ def test_what_others_do_in_a_pause_is_not_foreign(monkeypatch: pytest.MonkeyPatc
     watch.resume()
     watch()
     assert watch.states[-1].foreign_cores == pytest.approx(0.5)
+
+
+def test_the_reference_work_of_a_gpu_row_has_one_thread(gpu: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def work(threads: int) -> ReferenceWork:
+        asked.append(threads)
+        return ReferenceWork(threads)
+
+    gpu.setattr(torch, "get_num_threads", lambda: 8)
+    gpu.setattr(state, "reference_work", work)
+    Watch(torch.device("cuda"))
+    Watch(CPU)
+    assert asked == [1, 8]
+
+
+OURS, SIBLING, OTHER = os.getpid(), os.getpid() + 1, os.getpid() + 2
+
+
+@pytest.mark.parametrize(
+    ("running", "told"),
+    [
+        ([OURS], 0),
+        ([OURS, SIBLING], 0),  # it waits for its turn in our set
+        ([OTHER, SIBLING, OURS], 1),
+        ([OTHER], 0),  # in a container, where numbers are the host's: a single one is ours
+        ([OTHER, OTHER + 1], None),
+    ],
+)
+def test_processes_of_one_run_are_not_foreign_to_one_another(
+    gpu: pytest.MonkeyPatch, tmp_path: Path, running: list[int], told: int | None
+) -> None:
+    for pid, parent in ((OURS, os.getppid()), (SIBLING, os.getppid()), (OTHER, 1)):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} (odd ) name) S {parent} 1 1 0")
+    gpu.setattr(state, "PROC", tmp_path)
+    gpu.setattr(state, "cpu_times", lambda: None)
+    found = [SimpleNamespace(pid=pid) for pid in running]
+    gpu.setattr(pynvml, "nvmlDeviceGetComputeRunningProcesses", lambda handle: found)
+    watch = Watch(torch.device("cuda"))
+    watch()
+    assert watch.states[0].foreign_processes == told

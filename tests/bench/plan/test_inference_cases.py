@@ -14,7 +14,6 @@ from bench.core.precisions import CLASSIFIER_PRECISIONS, LANGUAGE_PRECISIONS, MI
 from bench.core.records import Measurement
 from bench.core.runtimes import RUNTIMES
 from bench.core.turns import reference_of
-from bench.plan.cases import time_limit
 from bench.plan.command_line import make_plan
 from bench.plan.inference_cases import (
     ceilings_case,
@@ -25,11 +24,13 @@ from bench.plan.inference_cases import (
     language_rows,
     largest_case,
     layer_case,
+    layer_rows,
     rows_of,
     user_cases,
     why_sweep_ended,
 )
-from bench.plan.plan import Plan
+from bench.plan.minutes import UNKNOWN, estimate
+from bench.plan.plan import Plan, time_limit
 from bench.plan.training_cases import needed_training, training_case
 
 DEFAULTS: dict[str, Any] = {"device": "cpu", "dataset": "mnist5k", "data_dir": "data"}
@@ -366,3 +367,25 @@ def test_a_sweep_ends_where_no_route_gains() -> None:
     assert "no route ran at batch 4" in str(why_sweep_ended(at, still[:1]))
     assert why_sweep_ended(swept(1, 1.0).case, []) is None
     assert why_sweep_ended(swept(2, 1.0).case, [swept(1, 1.0)]) is None
+
+
+def test_the_gpu_budget_takes_a_quarter_of_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its estimates, without their factor for the unknown; nobody names what costs hours by chance."""
+    monkeypatch.setattr("bench.plan.command_line.gpu_count", lambda: 1)
+    made = make(device="cuda")
+    assert made.budget.name == "gpu"
+    inference, language, layers = list(inference_rows(made)), list(language_rows(made)), list(layer_rows(made))
+    assert {(row["model"], row["image_size"]) for row in inference} == {
+        ("resnet18_cifar", 32),
+        ("resnet18", 224),
+        ("mobilenet_v2", 224),
+    }
+    of_weights = {row["model"] for row in language if row["precision"] in ("nf4_bf16", "int4_linear")}
+    assert of_weights == {"llama3-8b-shape"}
+    experiments = [("inference", inference), ("layers", layers), ("", language)]
+    seconds = sum(
+        estimate(name or row["experiment"], row, made.budget, made.sets, "cuda")
+        for name, rows in experiments
+        for row in rows
+    )
+    assert 10 * 60 < seconds / UNKNOWN < 16 * 60

@@ -73,6 +73,19 @@ def test_what_is_left_goes_to_further_routes_of_the_networks_that_were_answered(
     assert "a nf4_weights b32" in names_of(choose(NETWORKS, 66.0, "cpu").chosen)
 
 
+def test_the_cheapest_networks_are_answered_first_and_further_winners_come_after_all() -> None:
+    compiled = ("torch", "bf16", "compiled")
+    dear = [inference("dear", route, seconds=30.0) for route in (REFERENCE, OPENVINO, compiled)]
+    cheap = [inference("cheap", route) for route in (REFERENCE, OPENVINO, compiled)]
+    seen = {seconds: choose([*dear, *cheap], seconds, "cpu") for seconds in (25.0, 94.0, 130.0)}
+    models = {seconds: [str(one.model) for one in found.chosen] for seconds, found in seen.items()}
+    assert models == {
+        25.0: ["cheap"] * 3,
+        94.0: ["cheap"] * 2 + ["dear"] * 2,
+        130.0: ["cheap"] * 3 + ["dear"] * 3,
+    }
+
+
 def test_a_training_is_paid_for_once_and_its_own_test_is_free() -> None:
     training = inference("a", REFERENCE, test="training a", experiment="training", seconds=0.0)
     found = choose([training, *NETWORKS[:3]], 20.0, "cpu")

@@ -7,11 +7,24 @@ import torch
 from torch import nn
 
 from bench.core.precisions import PRECISIONS
-from bench.precision.converted import Setting, converter_of
+from bench.precision import torchao_layers
+from bench.precision.converted import Setting, converter_of, weights_in
 from bench.precision.weights import WrongConversion, check_conversion, computed_with
 from tests import check_fuzz
 
-KINDS = ("bf16", "int8_dynamic", "int8_linear", "int4_linear", "int8_weights", "int8_bnb", "nf4", "nf4_double", "fp4")
+KINDS = (
+    "bf16",
+    "int8_dynamic",
+    "int8_linear",
+    "int4_linear",
+    "int8_weights",
+    "int8_weights_bf16",
+    "int8_bnb",
+    "nf4",
+    "nf4_double",
+    "nf4_weights_bf16",
+    "fp4",
+)
 
 
 def network(seed: int) -> nn.Module:
@@ -39,3 +52,16 @@ def test_a_conversion_of_other_weights_is_no_row(precision: str) -> None:
 def test_a_random_network_is_right_or_unsupported(seed: int) -> None:
     for precision in ("bf16", "int8_weights", "int8_bnb", "nf4_weights"):
         assert check_fuzz.outcome(seed, precision) in ("right", "unsupported"), precision
+
+
+def test_float8_is_compared_by_its_own_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchao_layers, "need_fp8", lambda device: None)  # no GPU is needed to round
+    chosen, plain = PRECISIONS["fp8_weights"], nn.Sequential(nn.Linear(256, 128)).eval()
+    setting = Setting(device=torch.device("cpu"), batch_size=2, image_shape=(256,), calibration=lambda: iter(()))
+    images = torch.rand(2, 256)
+    expected = computed_with(plain, images)
+    converted = converter_of(chosen)(plain, setting).network
+    assert check_conversion(converted, expected, chosen) == 1
+    assert weights_in(converted, 8) == 256 * 128
+    with pytest.raises(WrongConversion, match="did not start from the weights"):
+        check_conversion(converted, {"0": expected["0"] * 1.2}, chosen)

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench.core.labels import pack
-from bench.core.margins import Margins
+from bench.core.quality import Margins, pack
 from bench.core.records import (
     Case,
     Cold,

@@ -122,3 +122,20 @@ def test_a_compiled_route_has_the_perplexity_of_its_precision(make: Any, content
     rows += [make.perplexity((300, 310, 140)), make.perplexity((300, 310, 140), precision="bf16")]
     ((_, choice),) = content_of(*rows).languages
     assert choice.candidates[0].quality.case.precision == "bf16"
+
+
+def test_a_gpus_rows_have_a_ratio_to_tf32_as_well(judged: Any, content_of: Any) -> None:
+    on = {"device": "cuda"}
+    rows = [
+        judged(4.0, **on),
+        judged(2.0, precision="tf32", **on),
+        judged(0.5, precision="bf16", mode="reduce-overhead", **on),
+    ]
+    choice = choice_of(content_of(*rows))
+    assert {one.route.precision: one.result.beside.tf32 for one in choice.candidates} == {
+        "fp32": pytest.approx(0.5),
+        "tf32": pytest.approx(1.0),
+        "bf16": pytest.approx(4.0),
+    }
+    assert choice.pick.route == Route("torch", "bf16", "reduce-overhead")
+    assert choice.untested == (Route("torch", "bf16", "eager"),)

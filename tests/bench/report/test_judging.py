@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.core.errors import InputError
-from bench.core.margins import Margins
+from bench.core.quality import Margins
 from bench.report.judging import by_margin, judged, margins_of
 from bench.report.pairing import compared
 from bench.report.statistics import Estimate, Interval

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,9 @@ CASE = Case(
 
 def minutes(*, left: float, waiting: tuple[Wanted, ...] = ()) -> Minutes:
     """A run of three minutes with ``left`` seconds until its last case has to be finished."""
-    engine: Any = SimpleNamespace(begun=time.monotonic() - 180 + END_SECONDS + left, case_seconds={CASE.id: 7.0})
+    engine: Any = SimpleNamespace(
+        begun=time.monotonic() - 180 + END_SECONDS + left, case_seconds={CASE.id: 7.0}, outcomes={}
+    )
     plan: Any = None
     return Minutes(asked=3, plan=plan, engine=engine, waiting={one.test: one for one in waiting})
 
@@ -65,3 +68,21 @@ def test_a_case_that_the_end_cut_off_is_no_failure() -> None:
     assert run.left_out["cut"].seconds == 7.0
     assert not minutes(left=50).cut_off("cut", timed_out)
     assert not minutes(left=-1).cut_off("cut", Failure(case=CASE, kind="crashed", message="signal"))
+
+
+def test_a_reference_whose_rivals_do_not_fit_any_more_is_left_out_with_them() -> None:
+    rival = replace(wanted("rival", 10), params={**wanted("rival", 10).params, "precision": "bf16"})
+    run = minutes(left=15, waiting=(wanted("reference", 10), rival))
+    assert run.late("reference") == ("rival", "reference")
+    assert minutes(left=25, waiting=(wanted("reference", 10), rival)).late("reference") == ()
+
+
+def test_a_test_whose_training_was_cut_off_is_left_out_and_not_run_untrained() -> None:
+    timed_out = Failure(case=CASE, kind="timed_out", message="no answer")
+    run = minutes(left=-1)
+    run.engine.trained = lambda training: timed_out  # type: ignore[method-assign]
+    run.engine.outcomes[CASE.id] = timed_out
+    assert run.untrained("test", CASE)
+    assert set(run.left_out) == {"test"}
+    assert not run.engine.outcomes
+    assert not run.untrained("other", None)

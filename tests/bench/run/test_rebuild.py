@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import InputError
-from bench.core.labels import digest, pack
+from bench.core.quality import digest, pack
 from bench.core.records import Case, Failure, Measurement, Predictions, Quality
 from bench.report.load import load
 from bench.run import rebuild

@@ -13,8 +13,8 @@ from torch import nn
 
 import models
 from bench.core.errors import Unsupported
-from bench.core.margins import layers_in
 from bench.core.precisions import MIXED
+from bench.core.quality import layers_in
 from bench.export.__main__ import main
 from bench.runtimes.mixed import Mixed, Tried, find_mixed, in_batches
 from bench.runtimes.route import CORRECTION, Order, preparer_of

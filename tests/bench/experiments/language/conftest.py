@@ -11,8 +11,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from bench.core.datasets import load_text
 from bench.core.records import Case, Scalar
-from bench.core.text import load_text
 from bench.core.workspace import Workspace
 
 VOCABULARY = 259

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from bench.core.labels import pack
+from bench.core.quality import pack
 from bench.report.compare.quality import QualityChange
 
 RIGHT = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.core.margins import Margins
+from bench.core.quality import Margins
 from bench.report.drawings.answer import _label, answer_picture
 from bench.report.drawings.bars import decoding_picture, memory_picture
 from tests.bench.report.conftest import TRUTH

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.core.margins import Layer, layers_in
+from bench.core.quality import Layer, layers_in
 from bench.report.drawings.sensitivity import sensitivity_picture, shortened
 from bench.report.parts import Pictures, Table, walk
 from bench.report.sections.sensitivity import sensitivity_section

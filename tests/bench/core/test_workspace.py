@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.core import artefacts
-from bench.core.artefacts import artefact_name, recipe_of, training_code
+from bench.core import workspace
 from bench.core.errors import InputError
 from bench.core.records import Case
+from bench.core.workspace import artefact_name, recipe_of, training_code
 
 CASE = Case(
     experiment="training",
@@ -66,13 +66,13 @@ def test_code_of_the_users_own_network_counts() -> None:
 
 
 def test_code_of_the_suite_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in artefacts.TRAINING_SOURCES:
-        assert (artefacts.ROOT / name).exists()
+    for name in workspace.TRAINING_SOURCES:
+        assert (workspace.ROOT / name).exists()
     source = tmp_path / "bench" / "train" / "deep" / "loop.py"
     source.parent.mkdir(parents=True)
     source.write_text("1")
-    monkeypatch.setattr(artefacts, "ROOT", tmp_path)
-    monkeypatch.setattr(artefacts, "TRAINING_SOURCES", ("bench/train",))
+    monkeypatch.setattr(workspace, "ROOT", tmp_path)
+    monkeypatch.setattr(workspace, "TRAINING_SOURCES", ("bench/train",))
     before = training_code()
     source.write_text("2")
     assert training_code() != before

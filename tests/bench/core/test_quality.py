@@ -1,10 +1,17 @@
+"""Margins in words, and labels as text."""
+
 from __future__ import annotations
 
 import random
 
 import pytest
 
-from bench.core.labels import LARGEST, pack, unpack
+from bench.core.quality import LARGEST, margins_from, pack, unpack
+
+
+@pytest.mark.parametrize(("text", "words"), [("1", "1 point"), ("0.5", "0.5 points"), ("2/3", "2 points")])
+def test_a_margin_of_one_is_singular(text: str, words: str) -> None:
+    assert margins_from("--max-drop", text).points == words
 
 
 def test_labels_come_back() -> None:
