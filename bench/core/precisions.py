@@ -370,7 +370,6 @@ PRECISIONS: dict[str, Precision] = {
     ),
 }
 """Every precision by its name. Linear-only ones leave convolutions as they are: coverage shows how much that is.
-
 Of language models, ``fp4`` and ``int8_bnb_outliers`` are what ``load_in_4bit`` and ``load_in_8bit`` alone mean."""
 PRECISIONS[MIXED] = dataclasses.replace(
     PRECISIONS["int8_static"],
