@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FP32_EAGER = ("--modes", "eager", "--precisions", "fp32", "--batch-sizes", "2")
@@ -36,6 +40,19 @@ def wrong_shape():
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+@contextmanager
+def small_disk_at(place: Path, size: str) -> Iterator[Path]:
+    """A file system of ``size`` (``400k``, ``30m``) at ``place``; skips the test where none can be mounted."""
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def refused(command: list[str]) -> str:

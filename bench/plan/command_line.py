@@ -54,6 +54,8 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
     )
     named = values["models"]
     trained, untrained = _models(named, budget, user)
+    if values["train_images"] == 0:
+        trained, untrained = (), (*trained, *untrained)
     asked = {name: values[name] for name in ("precisions", "modes", "batch_sizes") if values[name]}
     if named:
         asked["models"] = None  # what is named is measured in every row, whichever networks the budget chose for it

@@ -199,10 +199,10 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="--train-images",
         values="a whole number",
-        help="images that each training sees, all epochs together",
+        help="images that each training sees, all epochs together; 0 trains nothing: networks are timed, not judged",
         shown=BUDGETS_OWN,
         type=int,
-        parse=at_least(1),
+        parse=at_least(0),
     ),
     Option(
         name="--test-images",

@@ -104,7 +104,7 @@ class Plan:
     sampling: tuple[tuple[str, Scalar], ...] = ()
     """Changes to the budget's stopping rule from the command line."""
     train_images: int | None = None
-    """Images that each training sees, in place of the budget's number."""
+    """Images that each training sees, in place of the budget's number; 0 where nothing is trained."""
     test_images: int | None = None
     """Images that judge accuracy, however long that takes, in place of what the budget allows."""
     case_timeout: float | None = None

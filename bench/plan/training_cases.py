@@ -287,8 +287,8 @@ def _named(plan: Plan, chosen: Iterable[str]) -> list[str]:
 
 
 def _is_about(plan: Plan, model: str) -> bool:
-    """True if the run includes ``model``: every network, unless the command line names some."""
-    return plan.layers is not None or model in plan.models
+    """True if the run trains ``model``: every network, unless the command line names some, or trains nothing."""
+    return plan.train_images != 0 and (plan.layers is not None or model in plan.models)
 
 
 def _rungs_of_steps() -> tuple[int, ...]:

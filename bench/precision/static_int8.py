@@ -24,6 +24,12 @@ from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of
 TRACED_BATCH = 2
 """Batch size for the export, which treats sizes of 0 and 1 as constants."""
 
+LAYERS: dict[Any, type[nn.Module]] = {
+    torch.ops.aten.conv2d.default: nn.Conv2d,
+    torch.ops.aten.linear.default: nn.Linear,
+}
+"""Operators with weights, and the layer that the quantizer expects each in."""
+
 
 def convert(network: nn.Module, setting: Setting) -> Converted:
     """Convert weights to int8 with a scale for each output channel, activations to uint8 with one for each tensor.
@@ -35,6 +41,7 @@ def convert(network: nn.Module, setting: Setting) -> Converted:
     with _faults_named():
         exported = _export(network, setting)
     _give_each_call_its_own_path(exported)
+    _give_each_product_its_layer(exported)
     with _faults_named():
         observed = prepare_pt2e(exported, _quantizer())
         for images in setting.calibration():
@@ -85,6 +92,22 @@ def _give_each_call_its_own_path(exported: Any) -> None:
             key, (path, kind) = list(stack.items())[-1]
             if first.setdefault(path, key) != key:
                 node.meta["nn_module_stack"] = {**stack, key: (key, kind)}
+
+
+def _give_each_product_its_layer(exported: Any) -> None:
+    """Put each convolution and product with a weight into a layer of its own, where it is in none.
+
+    The quantizer knows them by the innermost module, which has to be exactly a ``Conv2d`` or ``Linear``. The four
+    projections of ``nn.MultiheadAttention`` are functions called by another module, so that they stayed in float32.
+    """
+    for node in exported.graph.nodes:
+        layer = LAYERS.get(node.target)
+        if layer is None or node.args[1].op != "get_attr":
+            continue
+        stack = node.meta.get("nn_module_stack") or {}
+        kind = f"{layer.__module__}.{layer.__qualname__}"
+        if not stack or list(stack.values())[-1][1] != kind:
+            node.meta["nn_module_stack"] = {**stack, node.name: (node.name, kind)}
 
 
 def _forget_what_is_unused(quantised: Any) -> None:

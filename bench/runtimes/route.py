@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +29,9 @@ TOLERANCE = 0.01
 OPERATOR = re.compile(r"aten[.:]{1,2}\w+|prims?[.:]{1,2}\w+|(?<=implementation for )\w+")
 """Names of operators in the messages of exporters and of ONNX Runtime."""
 LACKS_MEMORY = ("bad_alloc", "out of memory", "can't allocate memory", "Failed to allocate memory")
+
+FULL_BYTES = 1_000_000
+"""Fewer free bytes than that after a conversion failed: the disk is full. OpenVINO calls that an iostream error."""
 
 SPARED = "spared"
 """Option of a case: names of layers that quantisation leaves in floating point."""
@@ -213,6 +218,9 @@ def converted_into(folder: Path, *, fresh: bool, convert: Callable[[Path], None]
 
     Returns:
         whether they were written now.
+
+    Raises:
+        OSError: the disk is full, also where the runtime says something else of it.
     """
     if folder.is_dir() and not fresh:
         return False
@@ -221,8 +229,11 @@ def converted_into(folder: Path, *, fresh: bool, convert: Callable[[Path], None]
     partial.mkdir(parents=True)
     try:
         convert(partial)
-    except BaseException:
+    except BaseException as error:
+        full = shutil.disk_usage(partial).free < FULL_BYTES
         shutil.rmtree(partial, ignore_errors=True)
+        if full and isinstance(error, Exception) and not isinstance(error, OSError):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(partial)) from error
         raise
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

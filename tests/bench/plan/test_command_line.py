@@ -79,7 +79,7 @@ def test_what_is_said_of_language_models_wins() -> None:
         ({"dataset": "./nowhere"}, "nowhere' does not exist"),
         ({"batch_sizes": "1,x"}, "--batch-sizes 1,x is not a list of whole numbers"),
         ({"batch_sizes": "0"}, "--batch-sizes 0 is below 1"),
-        ({"train_images": 0}, "--train-images 0 is below 1"),
+        ({"train_images": -1}, "--train-images -1 is below 0"),
         ({"repeats": 0}, "--repeats 0 is below 1"),
         ({"threads": 0}, "--threads 0 is below 1"),
         ({"models": "resnet18", "weights": "nowhere.pt"}, "--weights nowhere.pt is no file"),

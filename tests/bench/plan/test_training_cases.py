@@ -15,11 +15,15 @@ from bench.plan.command_line import make_plan
 from bench.plan.inference_cases import largest_case
 from bench.plan.plan import Plan
 from bench.plan.training_cases import (
+    ablation_rows,
     ladder_case,
     ladder_rows,
     largest_compared,
+    needed_training,
     pretraining_case,
+    scaling_rows,
     speedrun_rows,
+    training_rows,
     transfer_case,
     transfer_rows,
 )
@@ -43,6 +47,16 @@ def test_a_pretraining_sees_the_images_that_were_asked_for() -> None:
     [(model, usual)] = FULL.pretraining.items()
     for asked, expected in ((None, usual), (600, 600)):
         assert pretraining_case(make(train_images=asked), model=model, seed=0).option("train_images") == expected
+
+
+def test_nothing_is_trained_where_no_images_are_given() -> None:
+    made, usual = make(train_images=0), make()
+    assert (made.trained, set(made.untrained)) == ((), {*usual.trained, *usual.untrained})
+    for rows in (training_rows, ladder_rows, transfer_rows, ablation_rows, speedrun_rows, scaling_rows):
+        assert list(rows(usual))
+        assert not list(rows(made))
+    named = make(train_images=0, models="resnet18", image_size=224)
+    assert needed_training(named, "resnet18", 224) is None
 
 
 def test_a_ladder_sees_more_images_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

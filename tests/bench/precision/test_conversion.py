@@ -235,6 +235,35 @@ class TestStaticInt8:
             found = convert("int8_static", network, images).network(images)
         assert ((found - exact).norm() / exact.norm()).item() < 0.03
 
+    def test_projections_of_attention_are_converted(self, convert: Any) -> None:
+        """``nn.MultiheadAttention`` calls functions with its weights, and one of its two layers is no ``nn.Linear``."""
+        import torch._inductor.config
+
+        class Attending(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.attention = nn.MultiheadAttention(64, 2, batch_first=True)
+                self.head = nn.Linear(64, 10)
+
+            def forward(self, images: torch.Tensor) -> torch.Tensor:
+                tokens = images.flatten(2)
+                return self.head(self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(1))
+
+        torch.manual_seed(0)
+        network, images = Attending().eval(), torch.randn(8, 3, 8, 8)
+        with torch.inference_mode():
+            exact = network(images)
+        converted = convert("int8_static", network, images)
+        assert weights_in(converted.network, 8) == 64 * 64 * 4 + 64 * 10
+        torch._inductor.config.freezing = converted.may_freeze
+        compiled = torch.compile(converted.network, dynamic=False)
+        with torch.inference_mode():
+            found = compiled(images)
+            ran = [product.format for product in products_of(lambda: compiled(images))]
+        assert ((found - exact).norm() / exact.norm()).item() < 0.05
+        assert ran.count("int8") == 3
+        assert len(ran) == 4  # the products of activations stay in floating point
+
     def test_what_cannot_be_exported_is_unsupported_with_the_reason(self, convert: Any) -> None:
         class Branching(nn.Module):
             def __init__(self) -> None:

@@ -17,7 +17,7 @@ import torch
 from bench.run.journal import Journal
 from bench.run.session import CODE_CHANGED
 from tests.processes import alive, descendants, wait_for
-from tests.runs import FP32_EAGER, INFERENCE, NETWORKS, ROOT, refused, run
+from tests.runs import FP32_EAGER, INFERENCE, NETWORKS, ROOT, refused, run, small_disk_at
 
 pytestmark = pytest.mark.slow
 
@@ -53,13 +53,8 @@ def test_interrupt_keeps_what_is_done_and_leaves_no_process(command: Any, networ
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 400 kB at ``results``."""
-    disk = tmp_path / "results"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.decode().strip()}")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with small_disk_at(tmp_path / "results", "400k") as disk:
+        yield disk
 
 
 def test_a_disk_that_fills_up_costs_no_measurement(

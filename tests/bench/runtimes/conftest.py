@@ -13,14 +13,24 @@ import models
 from bench.core.records import Case
 from bench.core.workspace import Workspace
 from bench.runtimes.route import Order
+from models.language_files import folder_of
 
 THREADS = 1
+LANGUAGE_MODEL = "smollm2-2-layers"
 
 
 @pytest.fixture(scope="session")
 def network() -> nn.Module:
     torch.manual_seed(0)
     return models.classifier("cnn_small").build(10).eval()
+
+
+@pytest.fixture(scope="session")
+def language_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data folder whose cache has the small language model, expanded: that takes ten seconds."""
+    folder = tmp_path_factory.mktemp("data")
+    folder_of(models.language_model(LANGUAGE_MODEL), folder / "cache", lambda line: None)
+    return folder
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,9 @@ from bench.experiments.language.routes import prepared_model
 from bench.runtimes.gguf_files import held_in
 from bench.runtimes.language_route import Generation, LanguageOrder, LanguageRuntime, StepClock, coverage_of
 from models.language_files import folder_of, packaged_file
+from tests.bench.runtimes.conftest import LANGUAGE_MODEL
 
-SPEC = models.language_model("smollm2-2-layers")
+SPEC = models.language_model(LANGUAGE_MODEL)
 PROMPT = list(range(300, 340))
 ROUTES = (("openvino", "int8_weights"), ("onnxruntime", "int4_weights"), ("llama_cpp", "q8_0"))
 FAITHFUL = (("openvino", "fp32"), ("onnxruntime", "fp32"), ("llama_cpp", "q8_0"))
@@ -36,17 +38,16 @@ Load = Callable[[str, str], LanguageRuntime]
 
 
 @pytest.fixture(scope="module")
-def order(tmp_path_factory: pytest.TempPathFactory) -> LanguageOrder:
-    cache = tmp_path_factory.mktemp("cache")
+def order(language_data: Path) -> LanguageOrder:
     return LanguageOrder(
         name=SPEC.name,
-        checkpoint=folder_of(SPEC, cache, lambda line: None),
+        checkpoint=folder_of(SPEC, language_data / "cache", lambda line: None),
         gguf=packaged_file(SPEC.location),
         layers=SPEC.layers,
         precision=PRECISIONS["fp32"],
         threads=2,
         room=256,
-        files=cache / "converted",
+        files=language_data / "converted",
         fresh=False,
     )
 
@@ -219,6 +220,27 @@ def test_a_model_without_a_gguf_file_is_refused_in_one_line(order: LanguageOrder
         without = replace(order, gguf=None, precision=PRECISIONS[precision], files=tmp_path)
         with pytest.raises(Unsupported, match="smollm2-2-layers has no GGUF file: "):
             prepared(runtime, without)
+
+
+def test_a_server_answers_before_it_is_ended(order: LanguageOrder, tmp_path: Path) -> None:
+    """llama.cpp's waits for ever for its thread if that has not begun its loop."""
+    from bench.runtimes.llama_cpp import LlamaCpp
+
+    class Server:
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+
+        def handle_completions(self, request: dict[str, Any]) -> dict[str, Any]:
+            self.asked.append(request["n_predict"])
+            return {"choices": [{"logprobs": {"content": [{"id": 7}]}}]}
+
+    for answers, expected in ((0, [1]), (1, [5])):
+        server = Server()
+        model = LlamaCpp(order, tmp_path, server, convert_seconds=None, load_seconds=1.0)
+        for _ in range(answers):
+            assert model.answer(PROMPT, 5, ()) == [7]
+        model.close()
+        assert server.asked == expected
 
 
 def test_a_full_disk_is_named(order: LanguageOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
