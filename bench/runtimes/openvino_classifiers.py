@@ -26,6 +26,7 @@ from bench.core.records import Figure, Scalar
 from bench.measure.products import Product
 from bench.measure.quality import divergences
 from bench.measure.reasons import Part
+from bench.runtimes import openvino_core
 from bench.runtimes.quiet import keep_quiet
 from bench.runtimes.route import Order, Prepare, Ran, Run, bytes_in, converted_into, faults_named, whats_run
 
@@ -82,12 +83,13 @@ def _prepare(order: Order) -> OpenvinoRoute:
     Raises:
         Unsupported: OpenVINO does not take the network, or the processor lacks the number format.
     """
-    core = openvino.Core()
+    core = openvino_core.core()
     if order.precision.name == "bf16" and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
         raise Unsupported(f"{TITLE} has no bfloat16 kernels for this processor: it would compute in float32")
     begin = time.perf_counter()
     with faults_named(TITLE):
         written = converted_into(order.folder, fresh=order.fresh, convert=lambda folder: _convert(order, folder))
+    openvino_core.leave_signal_stack()
     converted = time.perf_counter()
     with faults_named(TITLE):
         compiled = _compile(core, order, order.case.batch_size)
@@ -259,7 +261,7 @@ def _quantise(model: openvino.Model, order: Order) -> tuple[openvino.Model, bool
 
 def _logits(model: openvino.Model, images: Images, order: Order) -> Images:
     """Logits of ``images``, in float32 between what is quantised."""
-    compiled = openvino.Core().compile_model(model.clone(), DEVICE, _settings("f32", order.case.threads))
+    compiled = openvino_core.core().compile_model(model.clone(), DEVICE, _settings("f32", order.case.threads))
     parts = np.array_split(images, -(-len(images) // CALIBRATION_BATCH))
     return np.concatenate([np.array(compiled(part)[0]) for part in parts])
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from bench.core.errors import Unsupported
 from bench.core.precisions import Precision
 from bench.core.records import Scalar
+from bench.runtimes import openvino_core
 from bench.runtimes.gguf_files import MODEL as GGUF
 from bench.runtimes.gguf_files import written
 from bench.runtimes.language_route import (
@@ -64,7 +65,7 @@ def prepare(order: LanguageOrder) -> OpenvinoLanguage:
     Raises:
         Unsupported: OpenVINO does not take the model, or the processor lacks the number format.
     """
-    core = openvino.Core()
+    core = openvino_core.core()
     hint = HINTS[order.precision.name]
     if hint == "bf16" and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
         if order.precision.name == "bf16":
@@ -74,6 +75,7 @@ def prepare(order: LanguageOrder) -> OpenvinoLanguage:
         folder = _base(order)
         if order.precision.name in ("int8_weights", "int4_weights"):
             folder = _compressed(order, folder)
+        openvino_core.leave_signal_stack()
         settings = {
             "INFERENCE_PRECISION_HINT": hint,
             "INFERENCE_NUM_THREADS": order.threads,
@@ -150,7 +152,7 @@ class OpenvinoLanguage:
 
     def stored(self) -> Stored:
         """From the file's constants, and from the kernels that the plugin chose for its last call."""
-        constants = list(_constants(openvino.Core().read_model(self._folder / MODEL)))
+        constants = list(_constants(openvino_core.core().read_model(self._folder / MODEL)))
         low = sum(size for size, bits in constants if bits <= self._precision.low_bits)
         products = list(_products(self._compiled))
         formats = {name: sum(size for kind, size in products if kind == name) for name, _ in products}
@@ -261,7 +263,7 @@ def _compressed(order: LanguageOrder, base: Path) -> Path:
 
         nncf.set_log_level(logging.ERROR)
         begin = time.perf_counter()
-        model = openvino.Core().read_model(base / MODEL)
+        model = openvino_core.core().read_model(base / MODEL)
         if order.precision.weight_bits == 8:
             model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from bench.core.records import Case
 from bench.core.route_code import NATIVE_CODE, TORCH_CODE, RouteName, code_for, lines_for
 from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import Workspace
+from bench.runtimes.openvino_core import leave_signal_stack
 from bench.runtimes.quiet import keep_quiet
 from bench.runtimes.route import Order, preparer_of
 
@@ -32,6 +34,8 @@ def _compiler_as_before() -> Iterator[None]:
     yield
     torch._dynamo.reset()
     torch._inductor.config.freezing = False
+    gc.collect()  # the Cores that the lines made
+    leave_signal_stack()
 
 
 def network() -> nn.Module:
