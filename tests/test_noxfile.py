@@ -111,8 +111,15 @@ def test_a_run_that_is_refused_reports_nothing_of_another(noxfile: Any, begin: C
     assert session.commands == []
 
 
-def test_all_tests_run_once_quick_ones_first() -> None:
-    assert noxfile.TEST_PROCESSES == (("tests", "-m", "not slow"), ("tests", "-m", "slow"))
+def test_all_tests_run_quick_ones_first_and_a_choice_in_one_process(noxfile: Any) -> None:
+    def runs(*given: str) -> list[tuple[str, ...]]:
+        session: Any = Session()
+        session.posargs = given
+        noxfile.tests(session)
+        return [command[3:] for command in session.commands if command[2] == "pytest"]
+
+    assert runs("-k", "clock") == [("tests", "-k", "clock")]
+    assert runs() == [("tests", "-m", "not slow"), ("tests", "-m", "slow")]
 
 
 def test_an_edit_of_the_code_is_told(noxfile: Any, tmp_path: Path) -> None:

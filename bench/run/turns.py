@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from bench.core.amounts import Sampling
@@ -25,6 +26,8 @@ MEMORY_SHARE = 0.6
 """Share of the memory that the processes of a set may hold together."""
 ERROR_OF_MEDIAN = 1.4826 * math.sqrt(math.pi / 2)
 """Standard error of a median of normal values, of whose median absolute deviation over the root of their number."""
+LAST_SECONDS = 15.0
+"""Time left at which a run of minutes begins no further round or set."""
 IDLE_CORES = 0.2
 """A process that keeps more cores busy while it waits disturbs the turns of the others, and its row has a note."""
 
@@ -58,7 +61,7 @@ class Seat:
     case: Case
     number: int
     """Number of the set, from 0."""
-    limit: float
+    limit: Callable[[], float]
     """Seconds for each message of the worker: to prepare, for a turn, for the passes after the rounds."""
     worker: Worker | None = None
     reply: Mapping[str, Any] | None = None
@@ -93,7 +96,7 @@ class Seat:
         """Let it take its turn in the round ``number``."""
         assert self.worker is not None
         begin = time.monotonic()
-        self.worker.send(("turn", self.limit, False))
+        self.worker.send(("turn", self.limit(), False))
         taken = self._receive("turn")
         if taken:
             self.rounds[number] = taken
@@ -106,7 +109,7 @@ class Seat:
         assert self.worker is not None
         begin = time.monotonic()
         self.certain = certain
-        self.worker.send(("finish", self.limit, certain))
+        self.worker.send(("finish", self.limit(), certain))
         self._receive("reply")
         self.seconds += time.monotonic() - begin
 
@@ -114,7 +117,7 @@ class Seat:
         """Let it take its peaks of memory, the one other pass of the sets after the first."""
         assert self.worker is not None
         begin = time.monotonic()
-        self.worker.send(("peaks", self.limit, False))
+        self.worker.send(("peaks", self.limit(), False))
         taken = self._receive("peaks")
         self.peaks = [from_json(Peak, peak) for peak in taken["peaks"]] if taken else []
         self.seconds += time.monotonic() - begin
@@ -142,7 +145,7 @@ class Seat:
 
     def _receive(self, expected: str) -> Mapping[str, Any] | None:
         assert self.worker is not None
-        kind, content = self.worker.receive(self.limit)
+        kind, content = self.worker.receive(self.limit())
         if kind == "reply":
             self.reply = content
             self.leave()
@@ -169,10 +172,18 @@ class Sets:
     def measure(self) -> dict[str, Performed]:
         """The result of each member, by the id of its case."""
         seats: dict[str, list[Seat]] = {case.id: [] for case in self.members}
+        first = self.limit(self.members[0])
         for number in range(self.count):
+            if number and self.out_of_time(first):
+                break
             for seat in self._set(number, self.members if number == 0 else self._close(seats)):
                 seats[seat.case.id].append(seat)
-        return {case.id: _performed(seats[case.id], self.count) for case in self.members if seats[case.id]}
+        begun = 1 + max((seat.number for taken in seats.values() for seat in taken), default=0)
+        return {case.id: _performed(seats[case.id], begun) for case in self.members if seats[case.id]}
+
+    def out_of_time(self, first: float) -> bool:
+        """True if the limit has fallen from ``first`` to little: a run of minutes ends, and no set or round begins."""
+        return self.limit(self.members[0]) < min(first, LAST_SECONDS)
 
     def _set(self, number: int, routes: Sequence[Case]) -> Iterable[Seat]:
         """Seats of ``routes`` after their turns, in as many groups as memory asks for, each with the reference."""
@@ -180,7 +191,7 @@ class Sets:
         waiting = sorted(routes, key=lambda case: case != reference)
         asked = reference in routes
         while waiting:
-            group = _Group(sets=self, number=number)
+            group = _Group(sets=self, number=number, first_limit=self.limit(self.members[0]))
             try:
                 waiting = group.seat([reference, *(case for case in waiting if case != reference)])
                 group.take_rounds()
@@ -211,6 +222,7 @@ class _Group:
 
     sets: Sets
     number: int
+    first_limit: float
     seats: list[Seat] = field(default_factory=list)
 
     def seat(self, routes: Sequence[Case]) -> list[Case]:
@@ -221,7 +233,7 @@ class _Group:
         for place, case in enumerate(routes):
             if place > 1 and not self._fits_one_more():
                 return list(routes[place:])
-            seat = Seat(case=case, number=self.number, limit=self.sets.limit(case))
+            seat = Seat(case=case, number=self.number, limit=partial(self.sets.limit, case))
             self.seats.append(seat)
             self.sets.progress(f"{self._name(case)}: preparing {place + 1} of {len(routes)}")
             seat.prepare(self.sets.open_worker, self.sets.request(case, self.number), self.sets.progress)
@@ -261,12 +273,10 @@ class _Group:
             seat.leave()
 
     def _over(self, rule: Sampling | None, number: int, passed: float) -> bool:
-        if rule is None:
+        if rule is None or number < min(FEWEST_ROUNDS, rule.min_samples):
             return False
         share = sum(seat.playing for seat in self.seats) / self.sets.count
-        if number < min(FEWEST_ROUNDS, rule.min_samples):
-            return False
-        if passed >= rule.max_seconds * share:
+        if passed >= rule.max_seconds * share or self.sets.out_of_time(self.first_limit):
             return True
         if number < min(LEAST_ROUNDS, rule.min_samples):
             return False
@@ -274,7 +284,9 @@ class _Group:
 
     def _enough(self, rule: Sampling) -> bool:
         least = math.ceil(rule.min_samples / self.sets.count)
-        return all(sum(len(taken["seconds"]) for taken in seat.rounds.values()) >= least for seat in self._playing)
+        return all(
+            sum(len(taken["seconds"]) for taken in seat.rounds.values()) >= least for seat in self.seats if seat.playing
+        )
 
     def _certain(self, rule: Sampling | None) -> bool:
         """True if every ratio, or without another route every median, has a small enough standard error; or if the work
@@ -286,10 +298,6 @@ class _Group:
         if not playing:
             return _error([reference.median(number) or math.nan for number in reference.rounds]) <= rule.relative_error
         return all(_error(_ratios(seat)) <= rule.relative_error for seat in playing)
-
-    @property
-    def _playing(self) -> list[Seat]:
-        return [seat for seat in self.seats if seat.playing]
 
     def _fits_one_more(self) -> bool:
         held = [seat.held_bytes for seat in self.seats if seat.alive]
