@@ -31,15 +31,8 @@ CODE_CHANGED = 6
 """That of bench.run.session where the suite's code was edited while it measured."""
 NOTHING_FINISHED = 3
 """Exit status of bench.run.rebuild where no case was finished."""
-APART = ("tests/bench/core", "tests/bench/data", "tests/bench/experiments", "tests/bench/export")
-"""Folders of tests that run in processes of their own: what runtimes and compilers leave behind in one process was seen
-to end it by SIGSEGV later, in another folder's tests."""
-TEST_PROCESSES = (
-    *((folder, "-m", "not slow") for folder in APART),
-    ("tests", *(f"--ignore={folder}" for folder in APART), "-m", "not slow"),
-    ("tests", "-m", "slow"),
-)
-"""Arguments of pytest for all tests, one process each."""
+TEST_PROCESSES = (("tests", "-m", "not slow"), ("tests", "-m", "slow"))
+"""Arguments of pytest for all tests, one process each: what fails quickly is seen first."""
 RUN_BEGINS = re.compile(rb'^{"schema":\d+,"kind":"run","run":"(\w+)"', re.MULTILINE)
 """Begin of a line of the journal that says that a run begins."""
 

@@ -111,7 +111,7 @@ def test_a_run_that_is_refused_reports_nothing_of_another(noxfile: Any, begin: C
     assert session.commands == []
 
 
-def test_all_tests_run_in_some_processes_and_a_choice_in_one(noxfile: Any) -> None:
+def test_all_tests_run_quick_ones_first_and_a_choice_in_one_process(noxfile: Any) -> None:
     def runs(*given: str) -> list[tuple[str, ...]]:
         session: Any = Session()
         session.posargs = given
@@ -119,11 +119,7 @@ def test_all_tests_run_in_some_processes_and_a_choice_in_one(noxfile: Any) -> No
         return [command[3:] for command in session.commands if command[2] == "pytest"]
 
     assert runs("-k", "clock") == [("tests", "-k", "clock")]
-    *apart, rest, slow = runs()
-    assert apart == [(folder, "-m", "not slow") for folder in noxfile.APART]
-    assert all((ROOT / folder).is_dir() for folder in noxfile.APART)
-    assert rest == ("tests", *(f"--ignore={folder}" for folder in noxfile.APART), "-m", "not slow")
-    assert slow == ("tests", "-m", "slow")
+    assert runs() == [("tests", "-m", "not slow"), ("tests", "-m", "slow")]
 
 
 def test_an_edit_of_the_code_is_told(noxfile: Any, tmp_path: Path) -> None:

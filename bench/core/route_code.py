@@ -349,10 +349,11 @@ openvino.save_model(model, "model.xml", compress_to_fp16=<half>)
 """
 _OPENVINO_LOAD = """
 import openvino
-model = openvino.Core().read_model("model.xml")
+core = openvino.Core()
+model = core.read_model("model.xml")
 model.reshape([<batch>, 3, <side>, <side>])
 settings = {"INFERENCE_PRECISION_HINT": "<hint>", "INFERENCE_NUM_THREADS": <threads>, "PERFORMANCE_HINT": "LATENCY"}
-compiled = openvino.Core().compile_model(model, "CPU", settings)
+compiled = core.compile_model(model, "CPU", settings)
 def run(images):
     return compiled(images)[0]
 """

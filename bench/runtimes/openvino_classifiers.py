@@ -26,6 +26,7 @@ from bench.core.records import Figure, Scalar
 from bench.measure.products import Product
 from bench.measure.quality import divergences
 from bench.measure.reasons import Part
+from bench.runtimes import openvino_core
 from bench.runtimes.mixed import Mixed, Tried, find_mixed
 from bench.runtimes.quiet import keep_quiet
 from bench.runtimes.route import CORRECTION, Order, Prepare, Ran, Run, converted_into, faults_named, whats_run
@@ -84,12 +85,13 @@ def _prepare(order: Order) -> OpenvinoRoute:
     Raises:
         Unsupported: OpenVINO does not take the network, or the processor lacks the number format.
     """
-    core = openvino.Core()
+    core = openvino_core.core()
     if order.precision.name == "bf16" and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
         raise Unsupported(f"{TITLE} has no bfloat16 kernels for this processor: it would compute in float32")
     begin = time.perf_counter()
     with faults_named(TITLE):
         written = converted_into(order.folder, fresh=order.fresh, convert=lambda folder: _convert(order, folder))
+    openvino_core.leave_signal_stack()
     converted = time.perf_counter()
     with faults_named(TITLE):
         compiled = _compile(core, order, order.case.batch_size)
@@ -295,7 +297,7 @@ class _Quantiser:
 
 def _logits(model: openvino.Model, images: Images, order: Order) -> Images:
     """Logits of ``images``, in float32 between what is quantised."""
-    compiled = openvino.Core().compile_model(model.clone(), DEVICE, _settings("f32", order.case.threads))
+    compiled = openvino_core.core().compile_model(model.clone(), DEVICE, _settings("f32", order.case.threads))
     parts = [images[at : at + CALIBRATION_BATCH] for at in range(0, len(images), CALIBRATION_BATCH)]
     return np.concatenate([np.array(compiled(part)[0]) for part in parts])
 

@@ -19,6 +19,7 @@ from bench.core.errors import Unsupported
 from bench.core.precisions import Precision
 from bench.core.records import Scalar
 from bench.measure.reasons import Part
+from bench.runtimes import openvino_core
 from bench.runtimes.gguf_files import MODEL as GGUF
 from bench.runtimes.gguf_files import written
 from bench.runtimes.language_route import (
@@ -67,12 +68,13 @@ def prepare(order: LanguageOrder) -> OpenvinoLanguage:
     Raises:
         Unsupported: OpenVINO does not take the model, or the processor lacks the number format.
     """
-    core = openvino.Core()
+    core = openvino_core.core()
     hint = hint_for(order.precision)
     with faults_named(TITLE):
         folder = _base(order)
         if order.precision.name in ("int8_weights", "int4_weights"):
             folder = _compressed(order, folder)
+        openvino_core.leave_signal_stack()
         settings = {
             "INFERENCE_PRECISION_HINT": hint,
             "INFERENCE_NUM_THREADS": order.threads,
@@ -107,7 +109,7 @@ def hint_for(precision: Precision) -> str:
         Unsupported: ``precision`` is bfloat16, and the processor lacks it.
     """
     hint = HINTS[precision.name]
-    if hint == "bf16" and "BF16" not in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+    if hint == "bf16" and "BF16" not in openvino_core.core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
         if precision.name == "bf16":
             raise Unsupported(f"{TITLE} has no bfloat16 kernels for this processor: it would compute in float32")
         return "f32"
@@ -190,7 +192,7 @@ class OpenvinoLanguage:
 
     def stored(self) -> Stored:
         """From the file's constants, and from the kernels that the plugin chose for its last call."""
-        constants = list(_constants(openvino.Core().read_model(self._folder / MODEL)))
+        constants = list(_constants(openvino_core.core().read_model(self._folder / MODEL)))
         low = sum(size for size, bits in constants if bits <= self._precision.low_bits)
         products = list(_products(self._compiled))
         formats = {name: sum(size for kind, size in products if kind == name) for name, _ in products}
@@ -301,7 +303,7 @@ def _compressed(order: LanguageOrder, base: Path) -> Path:
 
         nncf.set_log_level(logging.ERROR)
         begin = time.perf_counter()
-        model = openvino.Core().read_model(base / MODEL)
+        model = openvino_core.core().read_model(base / MODEL)
         if order.precision.weight_bits == 8:
             model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
         else:

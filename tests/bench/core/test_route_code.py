@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +23,7 @@ from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import Workspace
 from bench.precision.converted import WEIGHTED, layers_of
 from bench.runtimes.mixed import Mixed
+from bench.runtimes.openvino_core import leave_signal_stack
 from bench.runtimes.quiet import keep_quiet
 from bench.runtimes.route import Order, Route, preparer_of
 
@@ -36,6 +38,8 @@ def _compiler_as_before() -> Iterator[None]:
     yield
     torch._dynamo.reset()
     torch._inductor.config.freezing = False
+    gc.collect()  # the Cores that the lines made
+    leave_signal_stack()
 
 
 def network() -> nn.Module:
