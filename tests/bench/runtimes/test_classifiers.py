@@ -24,10 +24,10 @@ ROUTES = [
     for precision in runtime.classifiers
     if runtime.name != "torch"
 ]
-COMPUTES_IN = {"fp32": "float32", "bf16": "bfloat16", "int8_static": "int8"}
-BYTES = {"fp32": 4, "bf16": 2, "int8_static": 1}
+COMPUTES_IN = {"fp32": "float32", "bf16": "bfloat16", "int8_static": "int8", "int8_mixed": "int8"}
+BYTES = {"fp32": 4, "bf16": 2, "int8_static": 1, "int8_mixed": 1}
 """Of one weight in the model's file."""
-LARGEST_ERROR = {"fp32": 1e-5, "bf16": 0.02, "int8_static": 0.1}
+LARGEST_ERROR = {"fp32": 1e-5, "bf16": 0.02, "int8_static": 0.1, "int8_mixed": 0.1}
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # as in a worker: exporters warn a lot
 
 
