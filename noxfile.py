@@ -107,6 +107,14 @@ def tests(session: nox.Session) -> None:
         session.run(python, "-m", "pytest", *part, external=True)
 
 
+@nox.session(venv_backend="none")
+def cluster(session: nox.Session) -> None:
+    """Run the smoke budget on a Ray cluster of two nodes on this machine. Options after -- go to pytest."""
+    python = suite_python(session)
+    smoke = ["bench", "--budget", "smoke", "--device", "cpu", "--benchmark-json", "results/cluster/run.json"]
+    session.run(python, "tests/check_cluster.py", *smoke, *session.posargs, external=True)
+
+
 @nox.session(reuse_venv=True)
 def lint(session: nox.Session) -> None:
     """Lint alone, in seconds and without torch."""

@@ -1,23 +1,28 @@
-"""How good are the ratios of turns? Run on demand, for some minutes on two cores.
+"""How good are the ratios of turns? Run on demand, for a quarter of an hour on two cores.
 
     python tests/check_turns.py --folder /tmp/turns [--sets 60] [--model resnet14_cifar] [--batch-size 8]
 
 Measures three routes in so many sets of fresh processes: the reference, the same once more (A/A), and the same with a
 real delay of 5 % in each call. Then all of it again, beside a neighbour that burns one core in bursts of 2 to 12 s.
-Of the sets, those that follow one another are taken together, 3, 6 and 12 at a time, as a run would have them. A call:
-the interval excludes 1, and the ratio is more than 1 % away from it.
+A trial takes 3, 6 or 12 sets of the pool together, drawn at random, as a run would have them. A call: the interval
+excludes 1, and the ratio is more than 1 % away from it.
 
-Blocks of sets that overlap share sets: the Wilson intervals, which take trials as independent, are of disjoint blocks.
+Trials share sets, so a rate over them is a U-statistic, whose variance is at most that over disjoint blocks (Hoeffding
+1948). The Wilson intervals therefore count as many trials as there are disjoint blocks in the pool.
 Exit status 1 where more than 5 % of A/A ratios are 2 % away from 1, or more than 2 % are called.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,8 +31,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-
-from scipy.stats import binomtest  # noqa: E402
 
 from bench.core.budgets import BUDGETS  # noqa: E402
 from bench.core.records import Case, Measurement  # noqa: E402
@@ -43,6 +46,8 @@ DELAY = 0.05
 FAR, NEAR = 0.01, 0.02
 """Beyond the first a ratio may be called; within the second an A/A ratio is good."""
 TOGETHER = (3, 6, 12)
+DRAWS = 400
+"""Most trials that a rate is over."""
 BUDGET = BUDGETS["quick"]
 TWIN, DELAYED = True, "delayed"
 NETWORK = """\
@@ -112,6 +117,8 @@ class Trials:
 
     same: Sequence[PairedRatio]
     delayed: Sequence[PairedRatio]
+    blocks: float
+    """Disjoint blocks of sets in the pool: so many trials are independent."""
 
     @property
     def near(self) -> int:
@@ -144,28 +151,38 @@ def holds(ratio: PairedRatio, truth: float) -> bool:
 
 
 def trials(same: Rounds, delayed: Rounds, together: int) -> Trials:
-    """Disjoint blocks of ``together`` sets that follow one another."""
-    begins = range(0, len(same) - together + 1, together)
+    """Trials of ``together`` sets: all that there are, or ``DRAWS`` of them at random."""
+    pool, chance = range(len(same)), random.Random(together)
+    if math.comb(len(same), together) <= DRAWS:
+        drawn = list(itertools.combinations(pool, together))
+    else:
+        drawn = [tuple(chance.sample(pool, together)) for _ in range(DRAWS)]
     return Trials(
-        same=[ratio_of_sets(same[begin : begin + together]) for begin in begins],
-        delayed=[ratio_of_sets(delayed[begin : begin + together]) for begin in begins],
+        same=[ratio_of_sets([same[place] for place in places]) for places in drawn],
+        delayed=[ratio_of_sets([delayed[place] for place in places]) for places in drawn],
+        blocks=len(same) / together,
     )
 
 
 def words(name: str, together: int, found: Trials) -> str:
     count = len(found.same)
     errors = [abs(ratio.value - 1) for ratio in found.same]
+    blocks = found.blocks
     return (
-        f"{name}, {together} sets, {count} trials: A/A within {NEAR:.0%} {share(found.near, count)}, "
+        f"{name}, {together} sets, {count} trials ({blocks:.3g} disjoint): A/A within {NEAR:.0%} "
+        f"{share(found.near / count, blocks)}, "
         f"root mean square {statistics.fmean(error**2 for error in errors) ** 0.5:.2%}, worst {max(errors):.2%}; "
-        f"called {share(found.called, count)}; {DELAY:.0%} delay called {share(found.seen, count)}; "
-        f"intervals that cover {share(found.covered, 2 * count)}"
+        f"called {share(found.called / count, blocks)}; {DELAY:.0%} delay called {share(found.seen / count, blocks)}; "
+        f"intervals that cover {share(found.covered / (2 * count), blocks)}"
     )
 
 
-def share(count: int, of: int) -> str:
-    interval = binomtest(count, of).proportion_ci(method="wilson")
-    return f"{count} of {of} ({interval.low:.0%} to {interval.high:.0%})"
+def share(rate: float, trials: float) -> str:
+    """``rate`` of independent ``trials``, with its Wilson interval of 95 %."""
+    square = 1.96**2 / trials
+    middle = (rate + square / 2) / (1 + square)
+    half = math.sqrt(square * (rate * (1 - rate) + square / 4)) / (1 + square)
+    return f"{rate:.1%} ({max(middle - half, 0):.0%} to {min(middle + half, 1):.0%})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +197,7 @@ class Subject:
 
 def measure(subject: Subject, sets: int, number: int) -> list[Measurement]:
     """The reference, its twin and the delayed route, in so many sets; each with the turns that `quick` gives a set."""
+    begin = time.monotonic()
     rule = BUDGET.sampling
     options = {
         "max_seconds": rule.max_seconds / BUDGET.sets * sets,
@@ -207,6 +225,8 @@ def measure(subject: Subject, sets: int, number: int) -> list[Measurement]:
         if not isinstance(outcome, Measurement):
             raise SystemExit(f"{case.model}: {outcome.kind}: {outcome.message}")
         found.append(outcome)
+    seconds = time.monotonic() - begin
+    print(f"\n{sets} sets: {seconds:.0f} s, {seconds / sets:.1f} s a set", flush=True)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -152,3 +153,10 @@ def test_compare_ends_with_the_status_of_the_comparison(
     with pytest.raises(SystemExit) as caught:
         noxfile.compare(session)
     assert caught.value.code == status
+
+
+def test_every_session_that_is_named_exists(noxfile: ModuleType) -> None:
+    files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    named = {name for file in files for name in re.findall(r"nox -s (\w+)", file.read_text())}
+    assert {"bench", "cluster", "compare", "tests"} <= named
+    assert [name for name in named if not callable(getattr(noxfile, name, None))] == []

@@ -6,7 +6,7 @@ Tables only, no logic. Trainings are counted in images, as in ``budgets``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,9 @@ class Arithmetic:
     precision: str = "fp32"
 
 
+ARITHMETIC_OPTIONS = ("workers", "channels_last", "products", "fused")
+"""Fields that are options of a case; pipeline, mode and precision are fields of it too."""
+
 FAST = Arithmetic(pipeline="tensor", channels_last=True, products=True, fused=True)
 """Arithmetic of the suite's own trainings: float32, and nothing to compile."""
 CAUTIOUS = Arithmetic(pipeline="tensor", fused=True)
@@ -35,20 +38,14 @@ LADDER: tuple[tuple[int, Arithmetic], ...] = (
     (2, Arithmetic(pipeline="tensor", channels_last=True)),
     (3, Arithmetic(pipeline="tensor", channels_last=True, products=True)),
     (4, FAST),
-    (5, Arithmetic(pipeline="tensor", channels_last=True, products=True, fused=True, mode="compiled")),
-    (
-        6,
-        Arithmetic(
-            pipeline="tensor",
-            channels_last=True,
-            products=True,
-            fused=True,
-            mode="compiled",
-            precision="bf16_autocast",
-        ),
-    ),
+    (5, replace(FAST, precision="bf16_autocast")),
+    (6, replace(FAST, mode="compiled")),
+    (7, replace(FAST, mode="compiled", precision="bf16_autocast")),
 )
-"""Rungs from the notes' loop up, one thing at a time. What counts of the lowest is the faster of its two."""
+"""Rungs from the notes' loop up, one thing at a time. What counts of the lowest is the faster of its two.
+
+bfloat16 and compiling each go on from the rung under both, since either may slow a network: the last rung has both, and
+goes on from the faster of the two."""
 
 
 CUDA_LADDER = 10

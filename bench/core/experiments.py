@@ -34,7 +34,8 @@ class Experiment:
     sampling: Callable[[Budget], Sampling] | None = None
     """Its stopping rule in a budget. None: its work is fixed, so are its samples."""
     takes_turns: bool = False
-    """True if its routes are measured in sets of processes that take turns: see ``bench.run.turns``."""
+    """True if its routes are measured in sets of processes that take turns: see ``bench.run.turns``. Without a stopping
+    rule there is one set, and its rounds end with the work."""
     shrinks: bool = False
     """True if half the batch is tried when memory is short. False if the batch size changes the result."""
     answers: bool = False
@@ -65,6 +66,7 @@ TABLE: tuple[Experiment, ...] = (
         cases="test_ladder",
         section="ladder",
         group="{experiment} {model}",
+        takes_turns=True,
     ),
     Experiment(
         name="training_step",
@@ -74,6 +76,7 @@ TABLE: tuple[Experiment, ...] = (
         section="training_step",
         group="{experiment} {model}",
         sampling=lambda budget: budget.sampling,
+        takes_turns=True,
     ),
     Experiment(
         name="loading",

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.core.records import Case, Peak
+from bench.core.comparisons import ARITHMETIC_OPTIONS
+from bench.core.records import Case, Peak, Scalar
 
 TURN_SECONDS = 0.05
 """A turn goes on for about so long, or for one call that takes longer."""
@@ -25,16 +26,18 @@ class Taken:
 
     seconds: tuple[float, ...]
     device_seconds: tuple[float, ...] | None = None
+    last: bool = False
+    """True if the work is fixed, and this turn did the rest of it."""
 
 
 class Turns(Protocol):
     """The set that a worker belongs to."""
 
-    def serve(self, take: Callable[[], Taken], peaks: Callable[[], Sequence[Peak]], held_bytes: int) -> bool:
+    def serve(self, take: Callable[[], Taken], peaks: Callable[[], Sequence[Peak]] | None, held_bytes: int) -> bool:
         """Call ``take`` once in each round, when its turn comes, and wait in between; returns after the last round.
 
         Args:
-            peaks: the one other pass of a worker that does not belong to the first set.
+            peaks: the one other pass of a worker that does not belong to the first set; None if there is but one set.
             held_bytes: memory that this process holds now, for whether those of the set fit together.
 
         Returns:
@@ -44,9 +47,17 @@ class Turns(Protocol):
 
 
 def reference_of(case: Case) -> Case:
-    """The route that each row of the set of ``case`` is compared with: float32, eager, in torch."""
-    options = tuple(pair for pair in case.options if pair[0] != TWIN)
-    return dataclasses.replace(case, runtime="torch", precision="fp32", mode="eager", options=options)
+    """The route that each row of the set of ``case`` is compared with: float32, eager, in torch.
+
+    Of trainings and their steps it is the notes' loop without workers, which is the lowest rung of a ladder.
+    """
+    options = {name: value for name, value in case.options if name != TWIN}
+    plain = dataclasses.replace(case, runtime="torch", precision="fp32", mode="eager")
+    if case.pipeline is None:
+        return dataclasses.replace(plain, options=tuple(options.items()))
+    start: dict[str, Scalar] = {"workers": 0, **({"rung": 0} if "rung" in options else {})}
+    kept = {name: value for name, value in options.items() if name not in ARITHMETIC_OPTIONS}
+    return dataclasses.replace(plain, pipeline="dataloader", options=tuple(sorted({**kept, **start}.items())))
 
 
 def is_twin(case: Case) -> bool:

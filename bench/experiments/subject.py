@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -44,25 +45,50 @@ class Subject:
     device: torch.device
     dataset: ImageDataset
     normalize: Normalization | None
-    weights: str | None
-    """SHA-256 of the file of trained weights; None if the network is as it was built."""
+    look: Callable[[], Reference]
+    """Look at the unconverted network, once. It takes a second, which sets after the first, that only take turns, do
+    without."""
+    digest: Callable[[], str | None]
+    """SHA-256 of the weights, see ``weights``."""
     untrained: str | None
     """Reason why there are no trained weights; None if there are."""
-    parameters: int
-    """Number of parameters before conversion."""
-    flops_per_image: int
-    flops_doubtful: str | None
-    """Reason why the FLOPs cannot be relied on; None where a trace agrees with them."""
-    random: bool
-    """True if two calls of the unconverted network on one batch differ."""
-    notes: tuple[str, ...]
-    """Facts to read with every figure of this network."""
+    said: tuple[str, ...]
+    """Facts that were met while the network was built."""
     columns: Columns
     """Outputs that stand for the data set's classes."""
     photographs: Tensor | None
     """Crops (N, 3, side, side), normalised, for a pretrained network whose classes are not the data set's."""
     load_seconds: float
     peaks: list[Peak] = field(default_factory=list)
+
+    @property
+    def weights(self) -> str | None:
+        """SHA-256 of the file of trained weights; None if the network is as it was built."""
+        return self.digest()
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters before conversion."""
+        return self.look().parameters
+
+    @property
+    def flops_per_image(self) -> int:
+        return self.look().flops_per_image
+
+    @property
+    def flops_doubtful(self) -> str | None:
+        """Reason why the FLOPs cannot be relied on; None where a trace agrees with them."""
+        return self.look().flops_doubtful
+
+    @property
+    def random(self) -> bool:
+        """True if two calls of the unconverted network on one batch differ."""
+        return self.look().random
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Facts to read with every figure of this network."""
+        return (*self.said, *self.look().notes)
 
 
 def load_subject(case: Case, workspace: Workspace) -> Subject:
@@ -97,21 +123,20 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
         )
         route = prepare(order)
         seconds = load_seconds + time.perf_counter() - begin
-    reference = look_at(lambda: _network(case, dataset, weights), order.image_shape)
-    if isinstance(route, TorchRoute):
-        reference.check(route.network, PRECISIONS[case.precision])
+    look = functools.cache(lambda: look_at(lambda: _network(case, dataset, weights), order.image_shape))
+    if workspace.set_number == 0:
+        reference = look()
+        if isinstance(route, TorchRoute):
+            reference.check(route.network, PRECISIONS[case.precision])
     return Subject(
         route=route,
         device=device,
         dataset=dataset,
         normalize=normalize,
-        weights=_digest_of(case, weights, reference),
+        look=look,
+        digest=functools.cache(lambda: _digest_of(case, weights, look())),
         untrained=None if weights or spec.pretrained else workspace.untrained or _why_untrained(case),
-        parameters=reference.parameters,
-        flops_per_image=reference.flops_per_image,
-        flops_doubtful=reference.flops_doubtful,
-        random=reference.random,
-        notes=(*said, *columns.said, *_about_normalization(case, spec, normalize), *reference.notes),
+        said=(*said, *columns.said, *_about_normalization(case, spec, normalize)),
         columns=columns,
         photographs=_crops(normalize, case.image_size) if columns.why_not_judged else None,
         load_seconds=seconds - (route.convert_seconds or 0.0) - (route.compile_seconds or 0.0),

@@ -16,6 +16,7 @@ from torch import nn
 from bench.core.artefacts import artefact_name, recipe_of
 from bench.core.errors import Unsupported
 from bench.core.records import Case, Cold, Measurement, digest_of
+from bench.core.turns import Taken, Turns
 from bench.core.workspace import Workspace, sha256_of
 from bench.data.images import ImageDataset, half_of, load_dataset
 from bench.experiments.modes import prepare_compiler
@@ -80,7 +81,8 @@ def measured(
     artefact = _artefact(case, workspace, dataset)
     watch, track = Watch(device), tracker_of(case, workspace)
     training = training_of(case, workspace, dataset, network)
-    training = dataclasses.replace(training, watch=watch, judge=judge, track=track)
+    in_turns = _in_turns(workspace.turns, watch, device) if workspace.turns else None
+    training = dataclasses.replace(training, watch=watch, judge=judge, track=track, in_turns=in_turns)
     trained = train(training)
     watch.last()
     workspace.progress(f"{training.name}: testing")
@@ -113,6 +115,23 @@ def measured(
     for finished in (training.checkpoint, best_path(training.checkpoint)):
         workspace.spent(finished)
     return measurement
+
+
+def _in_turns(turns: Turns, watch: Watch, device: torch.device) -> Callable[[Callable[[], Taken]], None]:
+    """Turns of ``turns``, each an epoch. The time of other routes is not that of foreign processes."""
+
+    def serve(next_epoch: Callable[[], Taken]) -> None:
+        def take() -> Taken:
+            watch.resume()
+            taken = next_epoch()
+            watch.pause()
+            return taken
+
+        watch.pause()
+        turns.serve(take, None, memory.held_bytes(device))
+        watch.resume()
+
+    return serve
 
 
 def _real_steps(training: Training, trained: Trained) -> Callable[[], object]:

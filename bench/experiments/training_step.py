@@ -19,6 +19,7 @@ from bench.core.recipes import RECIPES, Recipe
 from bench.core.records import Case, Cold, Figure, Measurement
 from bench.core.workspace import Workspace
 from bench.experiments.subject import build
+from bench.experiments.timing import peaks_of, samples_of
 from bench.experiments.training import dataset_for, initialised, set_arithmetic, training_of
 from bench.measure import clock, machine, memory
 from bench.measure.products import Flops, flops_of
@@ -79,7 +80,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     for values in timed.seconds.values():
         values.clear()
     watch = Watch(device)
-    samples = clock.until(timed, sampling_of(case), watch)
+    samples = samples_of(lambda: (timed(),), case, workspace.turns, watch, device)
     watch.last()
     batch = next(timed.batches)
     measurement = Measurement(
@@ -88,7 +89,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         items_per_step=training.recipe.batch_size,
         cold=Cold(compile=compiling),
         weight_bytes=memory.weight_bytes(network),
-        peaks=tuple(memory.steady_peaks(lambda: state.step(*batch), device)),
+        peaks=peaks_of(lambda: state.step(*batch), case, device),
         flags=machine.current_flags(),
         device_state=tuple(watch.states),
         figures=_figures(samples, timed, training.recipe.batch_size, work),

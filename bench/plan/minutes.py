@@ -144,7 +144,7 @@ class Wanted:
     @property
     def subject(self) -> tuple[Scalar, ...]:
         """Cases of one subject are compared with one another, and run together."""
-        named = ("model", "kind", "width", "image_size", "batch_size", "prompt")
+        named = ("model", "kind", "width", "image_size", "batch_size", "prompt", "seed")
         return (self.experiment, *(self.params.get(name) for name in named))
 
 
@@ -176,7 +176,7 @@ def estimate(experiment: str, params: Mapping[str, Scalar], budget: Budget, sets
     if kind.kind == "training" and kind.sampling is None and budget.train_images is None:
         return WHOLE_TRAINING_SECONDS
     sampled = kind.sampling(budget).max_seconds if kind.sampling else 0.0
-    again = SET_SECONDS * (sets - 1) if kind.takes_turns else 0.0
+    again = SET_SECONDS * (sets - 1) if kind.takes_turns and kind.sampling else 0.0
     converted = CONVERTED_SECONDS.get(str(params.get("mode", "eager")), 0.0) if kind.kind != "training" else 0.0
     return UNKNOWN * (FIXED_SECONDS[experiment] + converted + sampled + again)
 

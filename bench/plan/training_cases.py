@@ -7,6 +7,7 @@ from typing import Any
 
 import models
 from bench.core.comparisons import (
+    ARITHMETIC_OPTIONS,
     CAUTIOUS,
     COMPARISONS,
     CUDA_LADDER,
@@ -23,14 +24,14 @@ from bench.plan.cases import make_case, recipes_of
 from bench.plan.plan import Plan
 from models.ablations import ABLATIONS
 
-LADDER_EPOCHS = 4
-"""A ladder's trainings are cut into so many, each of them a sample of its speed."""
+LADDER_EPOCHS = 8
+"""A ladder's trainings are cut into so many epochs. Each is a turn and a sample of its speed."""
 IMAGENET_SIZE = 224
 
 
 def arithmetic_options(arithmetic: Arithmetic) -> dict[str, Scalar]:
     """Options of a case that state ``arithmetic``; pipeline, mode and precision have fields of their own."""
-    named = {name: getattr(arithmetic, name) for name in ("workers", "channels_last", "products", "fused")}
+    named = {name: getattr(arithmetic, name) for name in ARITHMETIC_OPTIONS}
     return {name: value for name, value in named.items() if value is not None and value is not False}
 
 

@@ -59,13 +59,18 @@ def judged(result: Result, margins: Margins) -> Judgement:
     if result.route.is_reference:
         return Judgement(word="reference")
     if result.accuracy is None:
-        reason = result.first.absent.get("quality", "")
-        return Judgement(
-            word="not judged", reason="untrained" if "train" in reason.lower() else reason or "no accuracy"
-        )
+        return Judgement(word="not judged", reason=_why_no_accuracy(result))
     if found is None:
         return Judgement(word="not judged", reason="no labels to pair with the reference's")
     return by_margin(found.change, -margins.accuracy, found.images)
+
+
+def _why_no_accuracy(result: Result) -> str:
+    """A few words; the whole reason stands once, above the network's table."""
+    if result.first.divergence is not None:
+        return "its classes are not the data set's"
+    reason = result.first.absent.get("quality", "")
+    return "untrained" if "train" in reason.lower() else reason or "no accuracy"
 
 
 def judged_perplexity(result: Result | None, margins: Margins) -> Judgement:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from bench.core.turns import reference_of
 from bench.report.beside import Agreement, Beside, Ratio, Side, side_of
 from bench.report.limits import limits_of
 from bench.report.load import Run
@@ -173,7 +174,7 @@ def _ratio(result: Result, reference: Result | None) -> Ratio | None:
 
 
 def _side(result: Result, reference: Result | None, ratio: Ratio | None) -> Side:
-    if ratio is None or (result.route.is_reference and not result.is_twin):
+    if ratio is None or reference_of(result.case) == result.case:
         return "unknown"
     if ratio.interval is not None:
         return side_of(ratio.interval.low, ratio.interval.high, 1.0)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.core.records import Case, Failure
+from bench.core.records import Case
 from bench.report.beside import Side, side_of
 from bench.report.load import DatasetFacts
 from bench.report.parts import Value
@@ -28,10 +28,12 @@ from bench.report.statistics import (
     binomial_error,
     over_seeds,
     per_second,
+    quantile_interval,
     quotient,
     student,
     summarise,
 )
+from bench.report.turns import by_round
 
 Figure = Callable[[Result], float | None]
 FEW = 5
@@ -167,10 +169,10 @@ def ratio(one: Group, other: Group, figure: Figure) -> Comparison | None:
 def faster(one: Group, other: Group) -> Comparison | None:
     """Images a second of ``one`` over those of ``other``. Turns are paired within rounds; one pair has the interval of
     its epochs."""
-    found = ratio(one, other, _rate)
+    found = ratio(one, other, by_turns) or ratio(one, other, _rate)
     if found is None or found.seeds > 1:
         return found
-    return Comparison(estimate=quotient(one.rate, other.rate), neutral=1.0, seeds=1)
+    return Comparison(estimate=_of_one_seed(one, other) or quotient(one.rate, other.rate), neutral=1.0, seeds=1)
 
 
 def accuracy_of(result: Result) -> float | None:
@@ -222,111 +224,10 @@ def _pipeline(pipeline: str | None, workers: object) -> str:
     return f"{LOADER}, {'1 worker' if workers == 1 else f'{workers} workers'}"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Rung:
-    """One way to train of a ladder, over the seeds that gave a measurement, and the failures of the others."""
-
-    position: int
-    words: tuple[str, ...]
-    group: Group | None
-    failures: tuple[Failure, ...] = ()
-
-    @property
-    def speed(self) -> float:
-        return self.group.rate.value if self.group else 0.0
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Ladder:
-    """Trainings of one network that differ in how they are fed and computed, from the notes' loop up."""
-
-    model: str
-    rungs: tuple[Rung, ...]
-
-    @property
-    def measured(self) -> list[Rung]:
-        return [rung for rung in self.rungs if rung.group]
-
-    @property
-    def start(self) -> Rung | None:
-        """The lowest rung as it counts: the faster one, where there are several of it."""
-        lowest = [rung for rung in self.measured if rung.position == self.rungs[0].position]
-        return max(lowest, key=lambda rung: rung.speed, default=None)
-
-    @property
-    def best(self) -> Rung | None:
-        """The fastest of the rungs that are faster than the lowest by their interval."""
-        clear = [rung for rung in self.measured if (gain := self.over_start(rung)) and gain.side == "above"]
-        return max(clear, key=lambda rung: rung.speed, default=None)
-
-    def before(self, rung: Rung, *, measured: bool) -> Rung | None:
-        """The rung under ``rung``; of those that were measured, if asked for. None for the lowest."""
-        lower = [one for one in self.rungs if one.position < rung.position and (one.group or not measured)]
-        if not lower or lower[-1].position > self.rungs[0].position:
-            return lower[-1] if lower else None
-        return self.start or lower[-1]
-
-    def name(self, rung: Rung) -> str:
-        under = self.before(rung, measured=False)
-        return added(rung.words, under.words if under else None)
-
-    def over_before(self, rung: Rung) -> Comparison | None:
-        return _over(rung, self.before(rung, measured=True))
-
-    def over_start(self, rung: Rung) -> Comparison | None:
-        return _over(rung, self.start)
-
-
-def ladders(results: Sequence[Result], failures: Sequence[Failure], datasets: Sequence[DatasetFacts]) -> list[Ladder]:
-    """Ladders of ``results``, each with the rungs of it that failed."""
-    found = []
-    for members in grouped(results, _ladder_of).values():
-        groups = {_rung(group.first.case): group for group in training_groups(members, datasets)}
-        key = _learnt(members[0].case)
-        missing: dict[tuple[object, ...], list[Failure]] = {}
-        for failure in failures:
-            if failure.case.experiment == "ladder" and _learnt(failure.case) == key:
-                missing.setdefault(_rung(failure.case), []).append(failure)
-        cases = {**{place: some[0].case for place, some in missing.items()}}
-        cases |= {place: group.first.case for place, group in groups.items()}
-        rungs = [
-            Rung(
-                position=int(case.option("rung") or 0),
-                words=words_of_case(case),
-                group=groups.get(place),
-                failures=tuple(missing.get(place, ())),
-            )
-            for place, case in cases.items()
-        ]
-        ordered = tuple(sorted(rungs, key=lambda rung: (rung.position, rung.words)))
-        found.append(Ladder(model=members[0].case.model, rungs=ordered))
-    return found
-
-
 def _seedless(result: Result) -> tuple[object, ...]:
     case = result.case
     learnt = (case.model, case.recipe, case.image_size, case.batch_size)
     return (*result.place, result.dataset, *learnt, result.route, case.pipeline, case.options)
-
-
-def _ladder_of(result: Result) -> tuple[object, ...]:
-    return (*result.place, result.dataset, _learnt(result.case))
-
-
-def _learnt(case: Case) -> tuple[object, ...]:
-    options = tuple(pair for pair in case.options if pair[0] in DATA_OPTIONS)
-    return (case.model, case.recipe, case.image_size, case.batch_size, options)
-
-
-def _rung(case: Case) -> tuple[object, ...]:
-    options = tuple(pair for pair in case.options if pair[0] not in DATA_OPTIONS)
-    return (case.pipeline, case.mode, case.precision, options)
-
-
-def _over(rung: Rung, other: Rung | None) -> Comparison | None:
-    if other is None or other is rung or rung.group is None or other.group is None:
-        return None
-    return faster(rung.group, other.group)
 
 
 def _group(results: list[Result], classes: frozenset[str]) -> Group:
@@ -371,9 +272,23 @@ def _pairs(one: Group, other: Group, figure: Figure) -> list[tuple[float, float]
     return [(ours, their) for ours, their in pairs if ours is not None and their is not None]
 
 
-def _rate(result: Result) -> float | None:
-    """Images a second; by turns where there are any, as a multiple of the reference's."""
+def _of_one_seed(one: Group, other: Group) -> Estimate | None:
+    """Ratio of the one seed that both have, by round: its median, and the interval of that. None without turns."""
+    pairs = [(ours, their) for ours in one.results for their in other.results if ours.case.seed == their.case.seed]
+    (ours, their), *_ = pairs
+    rounds, theirs = by_round(ours.first), by_round(their.first)
+    ratios = [rounds[place] / theirs[place] for place in rounds if place in theirs]
+    if not ratios:
+        return None
+    return Estimate(value=statistics.median(ratios), interval=quantile_interval(ratios))
+
+
+def by_turns(result: Result) -> float | None:
+    """Speed as a multiple of the reference's in the same rounds; None without turns."""
     found = result.beside.ratio
-    if found and found.rounds:
-        return found.value
+    return found.value if found and found.rounds else None
+
+
+def _rate(result: Result) -> float:
+    """Images a second."""
     return result.first.items_per_step / result.timing.median

@@ -55,15 +55,23 @@ def paired_ratio(measurement: Measurement) -> PairedRatio | None:
 
 
 def rounds_of(measurement: Measurement) -> dict[int, list[float]]:
-    """Ratios of the rounds of each set: the reference's median seconds a call over the row's in its turn."""
+    """Ratios of the rounds of each set, see `by_round`."""
     ratios: defaultdict[int, list[float]] = defaultdict(list)
+    for (number, _), ratio in by_round(measurement).items():
+        ratios[number].append(ratio)
+    return dict(ratios)
+
+
+def by_round(measurement: Measurement) -> dict[tuple[int, int], float]:
+    """Reference's median seconds a call over the row's in its turn, by the numbers of set and round."""
+    ratios = {}
     begin = 0
     for turn in measurement.turns:
         samples = measurement.seconds[begin : begin + turn.samples]
         begin += turn.samples
         if turn.reference_seconds is not None and samples:
-            ratios[turn.set].append(turn.reference_seconds / float(np.median(samples)))
-    return dict(ratios)
+            ratios[turn.set, turn.round] = turn.reference_seconds / float(np.median(samples))
+    return ratios
 
 
 def ratio_of_sets(sets: Sequence[Sequence[float]]) -> PairedRatio:

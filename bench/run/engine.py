@@ -19,7 +19,7 @@ from bench.run.journal import Entry, Journal, Line, RunStart, Taken, Tried, unin
 from bench.run.requests import LanguageFiles, Performed, Progress, Requests, Runner
 from bench.run.result import packed_labels
 from bench.run.resume import Adoption, Artefacts, Sources, Weights, adopt, fingerprint, marks
-from bench.run.turns import Open, SetPlan, Sets
+from bench.run.turns import Open, SetPlan, Sets, rule_of
 
 
 @dataclass(kw_only=True)
@@ -293,7 +293,7 @@ class Engine:
 
         return Sets(
             members=[member for member, _ in members],
-            count=self.sets.count,
+            count=self.sets.count if rule_of(members[0][0]) else 1,
             close=self.sets.close,
             memory_bytes=self._memory_of(members[0][0].device),
             request=request,

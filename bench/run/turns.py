@@ -126,9 +126,14 @@ class Seat:
             self.worker = None
 
     @property
-    def playing(self) -> bool:
-        """True if it takes part in rounds."""
+    def alive(self) -> bool:
+        """True if its process waits for a turn, or for its other passes."""
         return self.worker is not None and self.reply is None
+
+    @property
+    def playing(self) -> bool:
+        """True if it takes part in the next round."""
+        return self.alive and not any(taken["last"] for taken in self.rounds.values())
 
     def median(self, number: int) -> float | None:
         """Median seconds of a call in one round; None if it took no turn."""
@@ -224,7 +229,7 @@ class _Group:
 
     def take_rounds(self) -> None:
         """Rounds in shuffled order until the ratios are certain enough or time is up."""
-        rule = sampling_of(self.seats[0].case)
+        rule = rule_of(self.seats[0].case)
         order = random.Random(f"{self.seats[0].case.id} {self.number}")
         begin = time.monotonic()
         number = 0
@@ -243,10 +248,10 @@ class _Group:
     def finish(self) -> None:
         """Other passes of each process, one at a time and the reference first: all of them in the first set."""
         for seat in self.seats:
-            if seat.playing and self.number == 0:
+            if seat.alive and self.number == 0:
                 self.sets.progress(f"{self._name(seat.case)}: {seat.case.precision} {seat.case.mode}, other passes")
-                seat.finish(certain=self._certain(sampling_of(seat.case)))
-            elif seat.playing:
+                seat.finish(certain=self._certain(rule_of(seat.case)))
+            elif seat.alive:
                 seat.weigh()
             seat.leave()
 
@@ -255,7 +260,9 @@ class _Group:
         for seat in self.seats:
             seat.leave()
 
-    def _over(self, rule: Sampling, number: int, passed: float) -> bool:
+    def _over(self, rule: Sampling | None, number: int, passed: float) -> bool:
+        if rule is None:
+            return False
         share = sum(seat.playing for seat in self.seats) / self.sets.count
         if number < min(FEWEST_ROUNDS, rule.min_samples):
             return False
@@ -269,8 +276,11 @@ class _Group:
         least = math.ceil(rule.min_samples / self.sets.count)
         return all(sum(len(taken["seconds"]) for taken in seat.rounds.values()) >= least for seat in self._playing)
 
-    def _certain(self, rule: Sampling) -> bool:
-        """True if every ratio, or without another route every median, has a small enough standard error."""
+    def _certain(self, rule: Sampling | None) -> bool:
+        """True if every ratio, or without another route every median, has a small enough standard error; or if the work
+        was fixed."""
+        if rule is None:
+            return True
         reference, *others = self.seats
         playing = [seat for seat in others if seat.references]
         if not playing:
@@ -282,12 +292,17 @@ class _Group:
         return [seat for seat in self.seats if seat.playing]
 
     def _fits_one_more(self) -> bool:
-        held = [seat.held_bytes for seat in self.seats if seat.playing]
+        held = [seat.held_bytes for seat in self.seats if seat.alive]
         memory = self.sets.memory_bytes
         return memory is None or sum(held) + max(held, default=0) <= MEMORY_SHARE * memory
 
     def _name(self, case: Case) -> str:
         return f"{case.experiment} {case.model} b{case.batch_size}, set {self.number + 1} of {self.sets.count}"
+
+
+def rule_of(case: Case) -> Sampling | None:
+    """The stopping rule of the set of ``case``; None where its work is fixed."""
+    return sampling_of(case) if EXPERIMENTS[case.experiment].sampling else None
 
 
 def _ratios(seat: Seat) -> list[float]:

@@ -89,7 +89,7 @@ class _Seat:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    def serve(self, take: Callable[[], Taken], peaks: Callable[[], Sequence[Peak]], held_bytes: int) -> bool:
+    def serve(self, take: Callable[[], Taken], peaks: Callable[[], Sequence[Peak]] | None, held_bytes: int) -> bool:
         message: tuple[str, Any] = ("ready", {"held_bytes": held_bytes})
         while True:
             faulthandler.cancel_dump_traceback_later()
@@ -101,7 +101,7 @@ class _Seat:
             if what == "finish":
                 return bool(certain)
             if what == "peaks":
-                message = ("peaks", {"peaks": to_json(tuple(peaks()))})
+                message = ("peaks", {"peaks": to_json(tuple(peaks() if peaks else ()))})
                 continue
             message = ("turn", {**to_json(take()), "idle_seconds": idle, "idle_cpu_seconds": cpu})
 

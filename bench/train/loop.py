@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from bench.core.turns import Taken
 from bench.measure.clock import synchronize
 from bench.train.evaluate import Evaluation, evaluate_split
 from bench.train.state import Run, begin, best_of, compile_steps, keep_best, resume, save, warm_up
@@ -28,7 +29,7 @@ class Diverged(ArithmeticError):
 def train(training: Training) -> Trained:
     """Train to the end of the schedule, from the checkpoint if there is one.
 
-    A checkpoint follows every epoch but the last; the caller saves the weights of the last.
+    A checkpoint follows every epoch but the last, except in turns; the caller saves the weights of the last.
 
     Raises:
         InputError: the checkpoint is truncated, foreign, or of another training.
@@ -40,9 +41,14 @@ def train(training: Training) -> Trained:
     best = best_of(training) if epochs_done and len(held_out) else None
     compile_seconds = compile_steps(training, run)
     warm_up(training, run)
-    for epoch in range(epochs_done, training.schedule.epochs):
-        if stops(training.recipe, training.schedule, history):
-            break
+
+    def over() -> bool:
+        done = len(history.get("seconds", ()))
+        return done == training.schedule.epochs or stops(training.recipe, training.schedule, history)
+
+    def next_epoch() -> Taken:
+        nonlocal best
+        epoch = len(history.get("seconds", ()))
         images = epoch_indices(train_indices, training.schedule.images_per_epoch, training.seed, epoch)
         results = _train_epoch(training, run, images, epoch)
         if len(held_out):
@@ -53,8 +59,14 @@ def train(training: Training) -> Trained:
             history.setdefault(name, []).append(value)
         training.track(epoch + 1, results)
         training.progress(_epoch_line(training, epoch, results))
-        if epoch + 1 < training.schedule.epochs:
+        if epoch + 1 < training.schedule.epochs and training.in_turns is None:
             save(training, run, epoch, history)
+        return Taken(seconds=(results["seconds"],), last=over())
+
+    if training.in_turns and not over():
+        training.in_turns(next_epoch)
+    while not over():
+        next_epoch()
     training.network.load_state_dict(run.counting.state_dict())
     chosen = best_of(training) if len(held_out) else None
     return Trained(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import InputError
 from bench.core.recipes import Recipe
+from bench.core.turns import Taken
 from bench.data.augmentation import training_augmentation
 from bench.data.images import ImageDataset
 from bench.data.known import hold_out
@@ -157,6 +158,9 @@ class Training:
     """Function called in each epoch while the device works."""
     judge: Callable[[nn.Module], Mapping[str, float]] = unjudged
     """Function called after each epoch, outside its seconds, with the network; its figures are added to the history."""
+    in_turns: Callable[[Callable[[], Taken]], None] | None = None
+    """Function that calls its argument, which trains the next epoch, when the turn of this worker comes, to the end.
+    Nothing is saved between epochs then. None trains them in one stretch."""
     track: Callable[[int, Mapping[str, float]], None] = _untracked
     """Function called after each epoch, outside its seconds, with its number, counted from 1, and its figures."""
 

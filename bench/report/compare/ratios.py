@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.core.turns import TWIN
+from bench.core.turns import is_twin, reference_of
 from bench.report.compare.changes import Outcome
 from bench.report.compare.matching import Pair
 from bench.report.compare.significance import holm
@@ -55,7 +55,7 @@ def took_turns(pair: Pair) -> bool:
 
 
 def _change(pair: Pair) -> RatioChange | None:
-    if pair.results is None or pair.case.option(TWIN) or pair.route.is_reference:
+    if pair.results is None or is_twin(pair.case) or reference_of(pair.case) == pair.case:
         return None
     if any(result.meaningless for result in pair.results):
         return None

@@ -122,8 +122,8 @@ def _verdict(subject: str, choice: Choice) -> Verdict:
         known = pick.result.beside.ratio is not None
         facts += [f"{times(_ratio(pick))} fp32 eager{_doubt(pick)}" if known else "fp32 eager not measured"]
         facts += _bytes(pick)
-    if choice.judged and not pick.route.is_reference:
-        facts += _quality(pick)
+    if not pick.route.is_reference:
+        facts += _quality(pick) if choice.judged else _likeness(pick)
     return Verdict(subject=subject, route=pick.route.name, facts=tuple(facts), warnings=tuple(_warnings(choice)))
 
 
@@ -160,6 +160,12 @@ def _quality(candidate: Candidate) -> list[str]:
         return [f"perplexity {PERPLEXITY_CHANGE.quantity.text(change)} %"] if change is not None else []
     change = CHANGE.value(candidate.result)
     return [f"accuracy {CHANGE.quantity.text(change)} points"] if change is not None else []
+
+
+def _likeness(candidate: Candidate) -> list[str]:
+    """Share of labels that stay the same, where nobody knows the right ones."""
+    share = SAME_TOP.value(candidate.quality or candidate.result)
+    return [f"same label in {SAME_TOP.quantity.text(share)} %"] if share is not None else []
 
 
 def _warnings(choice: Choice) -> list[str]:

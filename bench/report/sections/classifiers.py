@@ -39,7 +39,9 @@ from bench.report.formats import listing
 from bench.report.parts import Column, Commands, Fold, Part, Section, Table, paragraph
 from bench.report.results import Result, grouped
 
-QUALITY = (CHANGE, SAME_LABEL, FLIPS, WORST, ECE, KL, KL_P99)
+QUALITY = (ACCURACY, CHANGE, SAME_LABEL, FLIPS, WORST, ECE, KL, KL_P99)
+WITHOUT_LABELS = (SAME_TOP, KL, KL_P99)
+NOT_JUDGED = "not judged for accuracy: "
 STORED = (
     P95,
     RATE,
@@ -96,10 +98,10 @@ def _network(content: Content, choices: Sequence[Choice]) -> Section:
     )
     once = _largest(candidates)
     folded: list[Part] = []
-    if any(one.result.beside.agreement or _diverges(one.result) for one in once):
-        folded.append(_table(once, (_route(), *(lifted(one, _result) for one in QUALITY)), picks))
-    if any(_diverges(one.result) for one in once):
-        folded.append(_table(once, (_route(), lifted(ACCURACY, _result), lifted(SAME_TOP, _result)), picks))
+    labelled = any(one.result.beside.agreement for one in once)
+    if labelled or any(_diverges(one.result) for one in once):
+        quality = QUALITY if labelled else WITHOUT_LABELS
+        folded.append(_table(once, (_route(), *(lifted(one, _result) for one in quality)), picks))
     folded.append(_table(once, (_route(), *(lifted(one, _result) for one in STORED)), picks))
     slower = [one for one in candidates if _why_slower(one)]
     if slower:
@@ -169,7 +171,10 @@ def _about(choices: Sequence[Choice]) -> str:
     samples = first.first.quality.samples if first.first.quality else None
     shown = f"fp32 accuracy {ACCURACY.quantity.text(accuracy)} % on {samples:,} images" if accuracy and samples else ""
     missing = first.first.absent.get("quality", "")
-    facts = [f"{first.dataset}, {first.case.image_size} px", shown or (f"no accuracy: {missing}" if missing else "")]
+    facts = [
+        f"{first.dataset}, {first.case.image_size} px",
+        shown or (f"no accuracy: {missing.removeprefix(NOT_JUDGED)}" if missing else ""),
+    ]
     hardly = sorted({one.route.name for choice in choices for one in choice.candidates if one.result.hardly_converted})
     facts += [f"hardly converted, so no answer of its kind: {listing(hardly)}"] if hardly else []
     return "; ".join(filter(None, facts)) + "."
@@ -186,7 +191,8 @@ def _largest(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _diverges(result: Result) -> bool:
-    return result.first.quality is not None and result.first.quality.divergence is not None
+    quality = result.first.quality
+    return (quality.divergence if quality else result.first.divergence) is not None
 
 
 def _route() -> Column[Candidate]:

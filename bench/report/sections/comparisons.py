@@ -131,8 +131,10 @@ def steps_section(content: Content) -> Section | None:
 
 
 def _part(result: Result, part: str) -> Value:
-    seconds = result.first.series.get(f"{part}_seconds")
-    return math.fsum(seconds) / math.fsum(result.first.seconds) if seconds else None
+    """Share of a part in the steps of the first process, which alone tells its parts."""
+    seconds = {name: math.fsum(result.first.series.get(f"{name}_seconds", ())) for name in PARTS}
+    whole = math.fsum(seconds.values())
+    return seconds[part] / whole if whole else None
 
 
 def part_median(result: Result, part: str) -> Estimate | None:

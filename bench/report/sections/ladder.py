@@ -2,29 +2,135 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.core.records import Case, Failure
 from bench.report.columns import words
 from bench.report.content import Content
 from bench.report.formats import number, shortened, times
+from bench.report.load import DatasetFacts
 from bench.report.parts import Column, Part, Quantity, Section, Table, Value, Verdict, paragraph
-from bench.report.results import Result
+from bench.report.results import Result, grouped
 from bench.report.seeds import (
+    DATA_OPTIONS,
     FEW,
     Comparison,
-    Ladder,
-    Rung,
+    Group,
     accuracy_value,
+    added,
+    by_turns,
     comparison_value,
     difference,
-    ladders,
+    faster,
+    training_groups,
+    words_of_case,
 )
 
 TEXT = f"""\
-From the notes' loop up, each rung with one thing more than the one before. Ratios and changes of accuracy are \
-paired by seed: mean and 95 % interval (Student's t; of logarithms for ratios). Fewer than {FEW} seeds leave it wide; \
-of one seed there is none."""
+From the notes' loop up, each rung with one thing more than the fastest rung that has the rest. Where the rungs of a \
+seed took turns, an epoch each, speeds are compared within rounds. Ratios and changes of accuracy are paired by seed: \
+mean and 95 % interval (Student's t; of logarithms for ratios). Fewer than {FEW} seeds leave it wide."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rung:
+    """One way to train of a ladder, over the seeds that gave a measurement, and the failures of the others."""
+
+    position: int
+    words: tuple[str, ...]
+    group: Group | None
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def speed(self) -> float:
+        """Images a second; in turns as a multiple of the reference's. 0 if nothing was measured."""
+        if self.group is None:
+            return 0.0
+        ratios = [by_turns(result) for result in self.group.results]
+        known = [value for value in ratios if value is not None]
+        return statistics.geometric_mean(known) if len(known) == len(ratios) else self.group.rate.value
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ladder:
+    """Trainings of one network that differ in how they are fed and computed, from the notes' loop up."""
+
+    model: str
+    rungs: tuple[Rung, ...]
+
+    @property
+    def measured(self) -> list[Rung]:
+        return [rung for rung in self.rungs if rung.group]
+
+    @property
+    def start(self) -> Rung | None:
+        """The lowest rung as it counts: the faster one, where there are several of it."""
+        lowest = [rung for rung in self.measured if rung.position == self.rungs[0].position]
+        return max(lowest, key=lambda rung: rung.speed, default=None)
+
+    @property
+    def best(self) -> Rung | None:
+        """The fastest of the rungs that are faster than the lowest by their interval."""
+        clear = [rung for rung in self.measured if (gain := self.over_start(rung)) and gain.side == "above"]
+        return max(clear, key=lambda rung: rung.speed, default=None)
+
+    def before(self, rung: Rung, *, measured: bool) -> Rung | None:
+        """The rung that ``rung`` goes on from: it has one thing less; of several, the fastest. None for the lowest.
+
+        Args:
+            measured: consider rungs alone that gave a measurement.
+        """
+        had = set(rung.words[1:])
+        lower = [one for one in self.rungs if one.position < rung.position and (one.group or not measured)]
+        within = [one for one in lower if had.issuperset(one.words[1:])]
+        return max(within or lower, key=lambda one: (len(one.words), one.speed), default=None)
+
+    @property
+    def path(self) -> list[Rung]:
+        """The fastest rung and those that it goes on from, without the lowest; none if no rung is faster."""
+        found, rung = list[Rung](), self.best
+        while rung is not None and rung.position > self.rungs[0].position:
+            found.append(rung)
+            rung = self.before(rung, measured=True)
+        return found
+
+    def name(self, rung: Rung) -> str:
+        under = self.before(rung, measured=False)
+        return added(rung.words, under.words if under else None)
+
+    def over_before(self, rung: Rung) -> Comparison | None:
+        return _over(rung, self.before(rung, measured=True))
+
+    def over_start(self, rung: Rung) -> Comparison | None:
+        return _over(rung, self.start)
+
+
+def ladders(results: Sequence[Result], failures: Sequence[Failure], datasets: Sequence[DatasetFacts]) -> list[Ladder]:
+    """Ladders of ``results``, each with the rungs of it that failed."""
+    found = []
+    for members in grouped(results, _ladder_of).values():
+        groups = {_rung(group.first.case): group for group in training_groups(members, datasets)}
+        key = _learnt(members[0].case)
+        missing: dict[tuple[object, ...], list[Failure]] = {}
+        for failure in failures:
+            if failure.case.experiment == "ladder" and _learnt(failure.case) == key:
+                missing.setdefault(_rung(failure.case), []).append(failure)
+        cases = {**{place: some[0].case for place, some in missing.items()}}
+        cases |= {place: group.first.case for place, group in groups.items()}
+        rungs = [
+            Rung(
+                position=int(case.option("rung") or 0),
+                words=words_of_case(case),
+                group=groups.get(place),
+                failures=tuple(missing.get(place, ())),
+            )
+            for place, case in cases.items()
+        ]
+        ordered = tuple(sorted(rungs, key=lambda rung: (rung.position, rung.words)))
+        found.append(Ladder(model=members[0].case.model, rungs=ordered))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,7 +202,7 @@ def _verdict(ladder: Ladder) -> Verdict:
     gain = ladder.over_start(best)
     assert gain is not None
     facts = [f"{times(gain.estimate.value)} the notes' loop", *_interval(gain)]
-    steps = [(step, rung) for rung in ladder.measured if (step := ladder.over_before(rung)) and step.side == "above"]
+    steps = [(step, rung) for rung in ladder.path if (step := ladder.over_before(rung)) and step.side == "above"]
     largest = max(steps, key=lambda pair: pair[0].estimate.value, default=None)
     facts += [f"largest step {ladder.name(largest[1])} ({times(largest[0].estimate.value)})"] if largest else []
     change = difference(best.group, start.group) if best.group and start.group else None
@@ -123,3 +229,23 @@ def _change(line: Line) -> Comparison | None:
 def _marks(rung: Rung) -> list[str]:
     found = rung.group.marks if rung.group else []
     return [*found, *dict.fromkeys(f"{one.kind.replace('_', ' ')}: {shortened(one.message)}" for one in rung.failures)]
+
+
+def _ladder_of(result: Result) -> tuple[object, ...]:
+    return (*result.place, result.dataset, _learnt(result.case))
+
+
+def _learnt(case: Case) -> tuple[object, ...]:
+    options = tuple(pair for pair in case.options if pair[0] in DATA_OPTIONS)
+    return (case.model, case.recipe, case.image_size, case.batch_size, options)
+
+
+def _rung(case: Case) -> tuple[object, ...]:
+    options = tuple(pair for pair in case.options if pair[0] not in DATA_OPTIONS)
+    return (case.pipeline, case.mode, case.precision, options)
+
+
+def _over(rung: Rung, other: Rung | None) -> Comparison | None:
+    if other is None or other is rung or rung.group is None or other.group is None:
+        return None
+    return faster(rung.group, other.group)

@@ -18,6 +18,7 @@ from bench.core.records import Case, Measurement
 from bench.core.workspace import Workspace
 from bench.data.images import load_dataset
 from bench.experiments import inference
+from bench.experiments import subject as subject_module
 from bench.experiments.modes import TorchRoute
 from bench.experiments.preparation import prepare
 from bench.experiments.reference import disagreement
@@ -99,6 +100,24 @@ def test_derived_weights_are_converted_as_they_are_computed_with(
     error = float((found - expected).norm() / expected.norm())
     assert error < (0.2 if precision == "nf4" else 0.03)
     assert any("folded in" in note for note in subject.notes)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_later_sets_look_at_the_network_when_asked_alone(
+    number: int, ready: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
+    look = subject_module.look_at
+
+    def counting(*given: Any) -> Any:
+        looks.append(given)
+        return look(*given)
+
+    monkeypatch.setattr(subject_module, "look_at", counting)
+    subject = load_subject(case_of("SharedModule"), replace(ready, set_number=number))
+    assert len(looks) == 1 - number
+    assert subject.parameters == subject.look().parameters > 0
+    assert len(looks) == 1
 
 
 @pytest.mark.parametrize("name", ["SharedParameter", "SharedModule"])

@@ -121,6 +121,7 @@ class Maker:
             serialized_bytes=weight_bytes and weight_bytes + 4_000,
             coverage=self.coverage(shares),
             quality=quality,
+            divergence=None if quality else divergence,
             figures={name: Figure(value=float(value), unit="images/s") for name, value in figures.items()},
             flags={"threads": 2, "compute": compute},
             **fields,

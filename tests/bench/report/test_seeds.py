@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from bench.core.records import Turn
 from bench.report.pairing import compared
-from bench.report.sections.ladder import ladder_verdicts
-from bench.report.seeds import added, difference, faster, ladders, ratio, training_groups
+from bench.report.sections.ladder import ladder_verdicts, ladders
+from bench.report.seeds import added, difference, faster, ratio, training_groups
 
 LOOP, TENSOR = "dataloader", "tensor"
 
@@ -75,6 +76,50 @@ def test_a_ladder_names_its_fastest_rung_and_what_each_adds(make: Any, run_of: A
     assert ladder.over_start(ladder.rungs[1]).estimate.value == pytest.approx(2.0, rel=0.01)
     (verdict,) = ladder_verdicts(content_of(*rows))
     assert (verdict.subject, verdict.route) == ("Training cnn_small", "tensor pipeline")
+
+
+FAST = (("channels_last", True), ("fused", True))
+
+
+def test_a_rung_goes_on_from_the_fastest_that_has_the_rest(make: Any, run_of: Any, content_of: Any) -> None:
+    rows = [
+        rung(make, 0, 0, 10.0),
+        rung(make, 1, 0, 5.0, options=FAST),
+        rung(make, 2, 0, 4.0, options=FAST, precision="bf16_autocast"),
+        rung(make, 3, 0, 8.0, options=FAST, mode="compiled"),
+        rung(make, 4, 0, 6.0, options=FAST, mode="compiled", precision="bf16_autocast"),
+    ]
+    rows = [dataclasses.replace(row, seconds=row.seconds * 2) for row in rows]  # six have an interval
+    run = run_of(*rows)
+    (ladder,) = ladders(compared([run]), run.failures, run.datasets)
+    start, fast, rounded, compiled, both = ladder.rungs
+    under = [ladder.before(one, measured=True) for one in ladder.rungs]
+    assert under == [None, start, fast, fast, rounded]
+    assert ladder.path == [rounded, fast]
+    assert ladder.name(both) == "+ compiled"
+    assert ladder.over_before(compiled).estimate.value == pytest.approx(5 / 8)
+    (verdict,) = ladder_verdicts(content_of(*rows))
+    assert verdict.facts[0].startswith("2.5")
+
+
+def test_rungs_that_took_turns_are_compared_within_rounds(make: Any, run_of: Any) -> None:
+    """The machine was slower in every second round: epochs differ by half, their ratio does not."""
+    references = [10.0, 15.0] * 4
+    rows = []
+    for place, factor in ((0, 1.0), (1, 2.0), (2, 2.5)):
+        made = rung(make, place, 0, 1.0, options=FAST[:place])
+        turns = tuple(
+            Turn(set=0, round=number, samples=1, reference_seconds=seconds) for number, seconds in enumerate(references)
+        )
+        rows.append(dataclasses.replace(made, seconds=tuple(one / factor for one in references), turns=turns))
+    run = run_of(*rows)
+    (ladder,) = ladders(compared([run]), run.failures, run.datasets)
+    found = ladder.over_before(ladder.rungs[2])
+    assert found is not None
+    assert found.estimate.value == pytest.approx(1.25)
+    assert found.estimate.interval is not None
+    assert (found.estimate.interval.low, found.estimate.interval.high) == pytest.approx((1.25, 1.25))
+    assert [one.speed for one in ladder.rungs] == pytest.approx([1.0, 2.0, 2.5])
 
 
 def test_a_rung_that_failed_stays_in_its_ladder(make: Any, run_of: Any) -> None:

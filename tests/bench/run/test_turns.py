@@ -133,6 +133,29 @@ def test_routes_take_turns_with_the_reference(engine: Engine, networks: Path) ->
     assert [entry.outcome for entry in engine.journal.read().entries] == [reference, other]
 
 
+def test_rungs_of_a_ladder_train_in_turns_of_an_epoch(engine: Engine) -> None:
+    images = {"train_images": 192, "epoch_images": 64, "test_images": 100}
+    fields = {"experiment": "ladder", "recipe": "note4_cnn_small", "batch_size": 64}
+    options = ({**images, "rung": 0, "workers": 0}, {**images, "rung": 2, "channels_last": True})
+    start, rung = (
+        a_case("cnn_small", pipeline=pipeline, options=tuple(sorted(own.items())), **fields)
+        for pipeline, own in zip(("dataloader", "tensor"), options, strict=True)
+    )
+    assert reference_of(rung) == reference_of(start) == start
+    found = measured(engine, start, rung)
+    for outcome in found:
+        assert isinstance(outcome, Measurement)
+        assert [(turn.set, turn.round, turn.samples) for turn in outcome.turns] == [
+            (0, number, 1) for number in range(3)
+        ]
+        assert len(outcome.seconds) == len(outcome.series["train_loss"]) == 3
+    references = [turn.reference_seconds for turn in found[1].turns]
+    assert references == list(found[0].seconds)
+    losses = [outcome.series["train_loss"] for outcome in found]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # the same images in the same order
+    assert not list(engine.workspace.artefacts.glob("*.pt"))
+
+
 def test_a_reference_that_was_not_asked_for_is_no_row(engine: Engine, networks: Path) -> None:
     _, other, _ = routes(networks, "sound")
     (found,) = measured(engine, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,3 +45,15 @@ def test_the_reference_and_its_twin_are_not_judged(make: Any, compared: Any) -> 
         return [make.in_turns([[1.0]] * 3), make.in_turns([[ratio]] * 3, options=(("twin", True),))]
 
     assert compared(side(1.0), side(0.5)).ratios == ()
+
+
+def test_of_trainings_the_loop_without_workers_is_the_reference(make: Any, compared: Any) -> None:
+    """All rungs of eager float32 have the reference's route."""
+
+    def side(ratio: float) -> list[Any]:
+        loop = make.in_turns([[1.0] * 3] * 3, pipeline="dataloader", options=(("workers", 0),))
+        fused = make.in_turns(scaled(ratio), pipeline="tensor", options=(("fused", True),))
+        return [replace(row, case=replace(row.case, experiment="training_step")) for row in (loop, fused)]
+
+    (item,) = compared(side(1.0), side(0.8)).ratios
+    assert (item.pair.case.pipeline, item.outcome) == ("tensor", "worse")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from bench.core.records import Divergence
 from bench.report.printers.console import screen
 from bench.report.printers.markdown import document
 from bench.report.results import Route
@@ -98,3 +99,12 @@ def test_routes_and_the_command_that_tests_them(make: Any, content_of: Any) -> N
     assert command is not None
     assert command.startswith("nox -s bench -- -k inference --models 'my net.py:f' --runtimes torch,onnxruntime")
     assert command.endswith("--modes eager,compiled --batch-sizes 1")
+
+
+def test_a_network_with_classes_of_its_own_is_said_to_keep_its_labels(make: Any, content_of: Any) -> None:
+    divergence = Divergence(kl_mean=0.01, kl_standard_error=0.001, kl_p99=0.2, same_top=0.97, samples=32)
+    own = {"accuracy": None, "labels": None}
+    faster = make.inference([0.0005] * 30, precision="bf16", divergence=divergence, **own)
+    (verdict,) = verdicts(content_of(make.inference([0.002] * 30, **own), faster))
+    assert verdict.facts[0] == "Fastest of 2 tried, quality not judged: its classes are not the data set's"
+    assert "same label in 97.0 %" in verdict.facts
