@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 import models
-from bench.core.errors import InputError, TooLittleMemory
+from bench.core.errors import InputError, TooLittleMemory, Unsupported
 from bench.core.precisions import BASELINE, Precision
 from bench.core.records import Case, Cold, Coverage, Figure, Scalar
 from bench.core.workspace import Workspace
@@ -79,6 +79,7 @@ def load_model(case: Case, workspace: Workspace) -> Subject:
     model = from_pretrained(folder, loading, device)
     seconds = time.perf_counter() - begin
     check_place(model, device)
+    check_something_converted(model, precision)
     return Subject(
         model=model,
         precision=precision,
@@ -194,6 +195,19 @@ def check_place(model: Any, device: torch.device) -> None:
         raise TooLittleMemory(
             f"the model does not fit on {device}: a part of it is on {', '.join(sorted(elsewhere))}; choose fewer bits "
             "(--precisions), or a smaller model (--llm)"
+        )
+
+
+def check_something_converted(model: Any, precision: Precision) -> None:
+    """Refuse a row of few bits that is none: methods of linear layers leave Conv1D (GPT-2) and experts as they are.
+
+    Raises:
+        Unsupported: no weight is stored in as few bits as ``precision`` means.
+    """
+    if precision.name not in NOTHING_CONVERTED and weights_in(model, precision.low_bits) == 0:
+        raise Unsupported(
+            f"{precision.name} converts linear layers, and this model has none besides its output head, which stays: "
+            "nothing is converted"
         )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from bench.core.errors import InputError, TooLittleMemory
+from bench.core.errors import InputError, TooLittleMemory, Unsupported
 from bench.core.workspace import Workspace
 from bench.experiments.language import checkpoint
 from bench.experiments.language.subject import load_model, size_of
@@ -65,6 +66,15 @@ def test_too_little_memory_is_told_before_loading(
     with pytest.raises(TooLittleMemory, match=r"at fp32 needs 0\.0 GB .* choose fewer bits"):
         load_model(make_case("load", folder), space(folder))
     load_model(make_case("load", folder, precision="bf16"), space(folder))
+
+
+def test_a_model_of_which_nothing_is_converted_is_no_row(tmp_path: Path, make_case: Make, space: Make) -> None:
+    """GPT-2's layers are Conv1D, which packing leaves alone; bitsandbytes takes them."""
+    GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=64, n_layer=1, n_head=2, n_positions=32)).save_pretrained(tmp_path)
+    with pytest.raises(Unsupported, match="nothing is converted"):
+        load_model(make_case("load", tmp_path, precision="int8_packed"), space(tmp_path))
+    found = load_model(make_case("load", tmp_path, precision="int8_bnb"), space(tmp_path))
+    assert found.facts["coverage"].quantized_parameters == 12 * 64 * 64
 
 
 def test_missing_weights_are_not_drawn_at_random(make_folder: Make, make_case: Make, space: Make) -> None:
