@@ -28,7 +28,7 @@ REPORT = "reports"
 INTERRUPTED, REFUSED = 2, 4
 """pytest's exit status after Ctrl-C, and where it was asked for what cannot be done."""
 CODE_CHANGED = 6
-"""That of bench.run.session where the suite's code was edited while it measured."""
+"""Exit status of bench.run.session where the suite's code was edited while it measured."""
 NOTHING_FINISHED = 3
 """Exit status of bench.run.rebuild where no case was finished."""
 TEST_PROCESSES = (("tests", "-m", "not slow"), ("tests", "-m", "slow"))

@@ -58,7 +58,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         times = timed(step, case, check=check, throughput=True, turns=workspace.turns)
         own = route.figures()
         flops = subject.flops_per_image * case.batch_size
-        ran = route.ran(images, parameters=subject.parameters, flops=flops)
+        ran = _sure(route.ran(images, parameters=subject.parameters, flops=flops), subject.flops_doubtful)
         reason = _reason(subject, images, times)
         judged = judge(subject, case, workspace)
     weights = route.weight_bytes()
@@ -103,6 +103,14 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     )
     with torch.inference_mode():
         return traced(measurement, workspace, step)
+
+
+def _sure(ran: Ran, doubtful: str | None) -> Ran:
+    """``ran`` without shares of FLOPs, if there is a reason to doubt the FLOPs."""
+    if doubtful is None or ran.coverage is None:
+        return ran
+    absent = {**ran.absent, "coverage FLOPs": doubtful}
+    return replace(ran, coverage=replace(ran.coverage, quantized_flops=None), absent=absent)
 
 
 def _reason(subject: Subject, images: Tensor, times: Timed) -> Reason | None:

@@ -26,6 +26,9 @@ RANDOM = (
     "two calls on one batch differ: this network draws random numbers in evaluation (dropout that does not ask for "
     "its mode?), so that predictions of its rows differ by chance, whatever the precision"
 )
+TOLERANCE = 0.01
+"""Share by which the FLOPs counted of a network and those seen in a trace of it may differ."""
+
 SHOWN = 3
 COMPILES_ITSELF = "this network compiles itself by torch.compile: its eager rows are not eager"
 
@@ -77,13 +80,26 @@ def look_at(build: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> Ref
     notes = ((RANDOM,) if differ else ()) + ((COMPILES_ITSELF,) if itself else ())
     return Reference(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        flops_per_image=flops,
-        flops_doubtful=products.disagreement(network, image_shape, flops),
+        flops_per_image=flops.total,
+        flops_doubtful=flops.why_doubtful or disagreement(network, image_shape, flops.total),
         random=differ,
         notes=notes,
         weights=weights.computed_with(network, images),
         elsewhere=weights.read_elsewhere(network, images),
     )
+
+
+def disagreement(network: nn.Module, image_shape: tuple[int, ...], flops: int) -> str | None:
+    """Reason why ``flops`` is doubtful: a trace of one black image counts otherwise. None if it agrees."""
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    image = torch.zeros(1, *image_shape, device=device)
+    with torch.no_grad():
+        network(image)  # one that compiles itself is traced when that is done
+        ran = products.products_of(lambda: network(image), device.type)
+    seen = sum(product.flops for product in ran)
+    if abs(seen - flops) <= TOLERANCE * flops:
+        return None
+    return f"counted {flops:,} and seen in a trace {seen:,}: neither can be relied on"
 
 
 def _same(first: Any, second: Any) -> bool:

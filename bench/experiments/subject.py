@@ -196,7 +196,7 @@ def is_grey(dataset: ImageDataset) -> bool:
 def size_of(build_one: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> tuple[int, int]:
     """Number of parameters, and FLOPs of one input. The networks of ``build_one`` cannot be used afterwards."""
     parameters = sum(parameter.numel() for parameter in build_one().parameters())
-    return parameters, flops_of_network(build_one, image_shape)
+    return parameters, flops_of_network(build_one, image_shape).total
 
 
 def _calibration(

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.core.experiments import sampling_of
 from bench.core.recipes import RECIPES, Recipe
@@ -22,12 +21,15 @@ from bench.experiments.subject import build
 from bench.experiments.timing import peaks_of, samples_of
 from bench.experiments.training import dataset_for, initialised, set_arithmetic, training_of
 from bench.measure import clock, machine, memory
+from bench.measure.products import Flops, flops_of
 from bench.measure.state import Watch
 from bench.measure.trace import traced
 from bench.train.state import begin, compile_steps
 from bench.train.step import Step, optimizer_of, settings_of
 from bench.train.training import Batches, Feed, Training, feed_of, split_indices
 
+COUNTED = 2
+"""Images of the step whose FLOPs are counted: batch normalisation needs more than one."""
 PARTS = ("loading", "forward", "backward", "optimizer")
 
 
@@ -66,7 +68,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
     device = torch.device(case.device)
     set_arithmetic(case, workspace)
     dataset = dataset_for(case, workspace)
-    flops = _flops(case, lambda: build(case, dataset), len(dataset.classes))
+    work = _flops(case, lambda: build(case, dataset), len(dataset.classes))
     network = initialised(case, lambda: build(case, dataset), dataset)
     training = training_of(case, workspace, dataset, network)
     state = begin(training)
@@ -89,9 +91,9 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         peaks=peaks_of(lambda: state.step(*batch), case, device),
         flags=machine.current_flags(),
         device_state=tuple(watch.states),
-        figures=_figures(samples, timed, training.recipe.batch_size, flops),
+        figures=_figures(samples, timed, training.recipe.batch_size, work),
         series={f"{part}_seconds": tuple(values) for part, values in timed.seconds.items()},
-        absent=_absent(device),
+        absent={**_absent(device), **({"flops_per_step": work.why_doubtful} if work.why_doubtful else {})},
     )
     return traced(measurement, workspace, timed)
 
@@ -105,22 +107,22 @@ def _whole_batches(training: Training, feed: Feed) -> Iterator[tuple[Tensor, Ten
                 yield images, labels
 
 
-def _flops(case: Case, build_one: Callable[[], nn.Module], classes: int) -> int:
-    """FLOPs of forward and backward pass of one image, two for each multiply-add, counted on two images."""
+def _flops(case: Case, build_one: Callable[[], nn.Module], classes: int) -> Flops:
+    """FLOPs of forward and backward pass of ``COUNTED`` images."""
     network = build_one().train()
-    images = torch.zeros(2, 3, case.image_size, case.image_size)
-    with FlopCounterMode(display=False) as counter:
-        functional.cross_entropy(network(images), torch.zeros(2, dtype=torch.int64)).backward()  # type: ignore[no-untyped-call]
-    return int(counter.get_total_flops() // 2)
+    images = torch.zeros(COUNTED, 3, case.image_size, case.image_size)
+    labels = torch.zeros(COUNTED, dtype=torch.int64)
+    return flops_of(lambda: functional.cross_entropy(network(images), labels).backward())  # type: ignore[no-untyped-call]
 
 
-def _figures(samples: clock.Samples, timed: Parts, batch_size: int, flops: int) -> dict[str, Figure]:
+def _figures(samples: clock.Samples, timed: Parts, batch_size: int, work: Flops) -> dict[str, Figure]:
     whole = statistics.median(samples.seconds)
     loading = statistics.median(timed.seconds["loading"])
+    flops = Figure(value=work.total // COUNTED * batch_size, unit="FLOPs", exact=True)
     return {
         "images_per_second": Figure(value=batch_size / whole, unit="images/s", better="higher"),
         "loading_share": Figure(value=loading / whole, unit="fraction", better="lower"),
-        "flops_per_step": Figure(value=flops * batch_size, unit="FLOPs", exact=True),
+        **({} if work.why_doubtful else {"flops_per_step": flops}),
         "criterion_met": Figure(value=float(samples.criterion_met), unit="yes=1"),
     }
 

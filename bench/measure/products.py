@@ -10,15 +10,18 @@ import math
 from ast import literal_eval
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch._subclasses import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from bench.measure.trace import chrome_trace
 
@@ -42,8 +45,19 @@ FORMATS = {
 }
 """Usual names of types, by the profiler's names."""
 
-TOLERANCE = 0.01
-"""Share by which the FLOPs counted of a network and those seen in a trace of it may differ."""
+SHOWN = 3
+NAMESPACES = ("aten", "prim", "prims", "profiler", "torchvision")
+"""Operators of others may do anything."""
+MULTIPLIES = (
+    *("_cslt_", "_cudnn_rnn", "_dyn_quant_", "_fft_", "_linalg_", "_lu_", "_mixed_dtypes_", "_native_multi_head_"),
+    *("_scaled_", "_sparse_", "_thnn_", "_transformer_", "_trilinear", "_triton_", "_weight_int", "_wrapped_"),
+    *("cholesky", "conv_tbc", "deform_conv2d", "fbgemm_", "geqrf", "linalg_", "lu_", "miopen_", "mkldnn_", "mps_"),
+    *("ormqr", "quantized_", "slow_conv", "sparse_", "sspaddmm", "triangular_solve"),
+)
+"""Beginnings of the names of operators that may multiply, and that torch has no formula for."""
+MULTIPLIES_NOT = ("_linalg_check_errors", "linalg_cross", "linalg_vector_norm")
+OUTSIDE = (Tensor.numpy, Tensor.__array__)
+"""Ways out of torch, where nothing is counted."""
 
 Event = Mapping[str, Any]
 
@@ -78,6 +92,27 @@ class _Operands:
     """FLOPs from the shapes of all arguments, of an operator that multiplies more than once inside."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Flops:
+    """FLOPs of one call, two for each multiply-add of a convolution or a product."""
+
+    by_operator: Mapping[str, int] = field(default_factory=dict)
+    """By operator of ``aten``: ``mm``, ``bmm``, ``convolution``."""
+    uncounted: tuple[str, ...] = ()
+    """What else ran and may multiply."""
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_operator.values())
+
+    @property
+    def why_doubtful(self) -> str | None:
+        """Reason why ``total`` may lack something; None where all that multiplies is counted."""
+        if not self.uncounted:
+            return None
+        return f"{', '.join(self.uncounted[:SHOWN])} ran as well, of which nothing tells how much it multiplies"
+
+
 ATTENTION = (
     "aten::_scaled_dot_product_flash_attention_for_cpu",
     "aten::_scaled_dot_product_flash_attention",
@@ -99,6 +134,8 @@ def _recurrent_flops(shapes: Sequence[Sequence[int]]) -> int:
     return 2 * steps * sequences * (math.prod(shapes[1]) + math.prod(shapes[2]))
 
 
+TRANSPOSED = 6
+"""Position of the argument of aten's convolutions that says so."""
 _ATEN_LISTS = ("stride", "padding", "dilation")
 _MKLDNN_LISTS = ("padding", "stride", "dilation")
 _PRODUCTS: dict[str, _Operands] = {
@@ -113,6 +150,11 @@ _PRODUCTS: dict[str, _Operands] = {
     "aten::addmm": _Operands(left=1, right=2),
     "aten::baddbmm": _Operands(left=1, right=2),
     "aten::_addmm_activation": _Operands(left=1, right=2),
+    "aten::addmv": _Operands(left=1, right=2),
+    "aten::mv": _Operands(left=0, right=1),
+    "aten::dot": _Operands(left=0, right=1),
+    "aten::vdot": _Operands(left=0, right=1),
+    "aten::_grouped_mm": _Operands(left=0, right=1),
     **{name: _Operands(left=0, right=1, flops=_attention_flops) for name in ATTENTION},
     "aten::mkldnn_rnn_layer": _Operands(left=0, right=1, flops=_recurrent_flops),
     "aten::_int_mm": _Operands(left=0, right=1),
@@ -131,7 +173,8 @@ _PRODUCTS: dict[str, _Operands] = {
     "aten::_weight_int4pack_mm_for_cpu": _Operands(left=0, right=1, outputs=lambda args: args["Input Dims"][1][0]),
     "aten::_weight_int4pack_mm": _Operands(left=0, right=1, outputs=lambda args: args["Input Dims"][3][1]),
 }
-"""Operators that multiply. Where one calls another of these, the inner one counts."""
+"""Operators that multiply, also those that write over an argument (``addmm_``). Where one calls another of these, the
+inner one counts."""
 
 
 def products_of(step: Callable[[], object], device: str = "cpu") -> list[Product]:
@@ -139,7 +182,7 @@ def products_of(step: Callable[[], object], device: str = "cpu") -> list[Product
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as traced:
         step()
     events = chrome_trace(traced)["traceEvents"]
-    operators = [event for event in events if event.get("cat") == "cpu_op" and event["name"] in _PRODUCTS]
+    operators = [event for event in events if event.get("cat") == "cpu_op" and _operands_of(event["name"])]
     return [_product(event, device) for event in _innermost(operators)]
 
 
@@ -167,8 +210,14 @@ def _innermost(events: Sequence[Event]) -> Iterator[Event]:
                 yield event
 
 
+def _operands_of(operator: str) -> _Operands | None:
+    return _PRODUCTS.get(operator) or _PRODUCTS.get(operator.removesuffix("_"))
+
+
 def _product(event: Event, device: str = "cpu") -> Product:
-    operands = _PRODUCTS[event["name"]]
+    operands = _operands_of(event["name"])
+    if operands is None:
+        raise ValueError(f"{event['name']} is no product")
     shapes, types = event["args"]["Input Dims"], event["args"]["Input type"]
     at = operands.right
     if operands.may_add and len(shapes[at + 1]) == len(shapes[at]):  # a bias has one side only
@@ -177,15 +226,29 @@ def _product(event: Event, device: str = "cpu") -> Product:
     formats = [types[operands.left], types[at]]
     if operands.flops:
         flops = operands.flops(shapes)
+    elif operands.lists and _is_transposed(event):
+        flops = 2 * math.prod(left) * math.prod(right[1:])
     elif operands.lists:
         flops = convolution_flops(left, right, **dict(zip(operands.lists, _lists(event["args"]), strict=False)))
     elif operands.outputs:
         flops = 2 * math.prod(left) * operands.outputs(event["args"])
         formats = [operands.on_cpu] if operands.on_cpu and device == "cpu" else formats[:1]
     else:
-        flops = 2 * math.prod(left) * right[-2 if operands.transposed else -1]
+        flops = _product_flops(left, [*right[:-2], right[-1], right[-2]] if operands.transposed else right)
     widest = max(formats, key=lambda name: BITS.get(name, 64))
     return Product(operator=event["name"], flops=flops, format=FORMATS.get(widest, widest), bits=BITS.get(widest, 64))
+
+
+def _is_transposed(event: Event) -> bool:
+    """True of a transposed convolution, whose weight is (inputs, outputs / groups, sides)."""
+    return event["name"] in ("aten::convolution", "aten::_convolution") and (
+        event["args"]["Concrete Inputs"][TRANSPOSED] == "True"
+    )
+
+
+def _product_flops(left: Sequence[int], right: Sequence[int], *rest: Any, **named: Any) -> int:
+    """FLOPs of (..., k) times (..., k, n), or times a vector (k)."""
+    return 2 * math.prod(left) * (right[-1] if len(right) > 1 else 1)
 
 
 def _lists(arguments: Mapping[str, Any]) -> Iterator[list[int]]:
@@ -218,42 +281,100 @@ def _each(values: Sequence[int], kernel: Sequence[int]) -> Sequence[int]:
     return values if len(values) == len(kernel) else [values[0]] * len(kernel)
 
 
-def flops_of(step: Callable[[], object]) -> Mapping[str, int]:
-    """FLOPs of one call of ``step`` by operator (``mm``, ``bmm``, ``convolution``), two for each multiply-add.
+def flops_of(step: Callable[[], object]) -> Flops:
+    """FLOPs of one call of ``step``.
 
-    One account for every network: fused operators, which hide what they multiply, are taken apart meanwhile.
+    One account for every network: fused operators, which hide what they multiply, are taken apart meanwhile, and
+    networks that compile themselves run as they are written.
     """
-    with torch.no_grad(), taken_apart(), FlopCounterMode(display=False) as counter:
+    seen, left = _Uncounted(), _Outside()
+    counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
+    with taken_apart(), torch.compiler.set_stance("force_eager"), left, seen, counter:
         step()
     counts = counter.get_flop_counts().get("Global", {})
-    return {str(operator).rpartition(".")[2]: int(count) for operator, count in counts.items()}
+    found = {str(operator).rpartition(".")[2]: int(count) for operator, count in counts.items()}
+    return Flops(by_operator=found, uncounted=tuple(sorted(seen.names | left.names)))
 
 
-def flops_of_network(build: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> int:
+def flops_of_network(build: Callable[[], nn.Module], image_shape: tuple[int, ...]) -> Flops:
     """FLOPs of one image of ``image_shape``, by tensors without content where the network lets itself be run on them.
 
     The networks that ``build`` makes are spoilt by that.
     """
     network = build().eval()
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            return sum(flops_of(lambda: network(torch.zeros(1, *image_shape))).values())
-    except Exception:  # it looks at its numbers: on real ones then, with a network that kept nothing of the first try
-        again = build().eval()
-        return sum(flops_of(lambda: again(torch.zeros(1, *image_shape))).values())
-
-
-def disagreement(network: nn.Module, image_shape: tuple[int, ...], flops: int) -> str | None:
-    """Reason why ``flops`` is doubtful: a trace of one black image counts otherwise. None if it agrees."""
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    image = torch.zeros(1, *image_shape, device=device)
     with torch.no_grad():
-        network(image)  # one that compiles itself is traced when that is done
-        ran = products_of(lambda: network(image), device.type)
-    seen = sum(product.flops for product in ran)
-    if abs(seen - flops) <= TOLERANCE * flops:
-        return None
-    return f"counted {flops:,} and seen in a trace {seen:,}: neither can be relied on"
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                return flops_of(lambda: network(torch.zeros(1, *image_shape)))
+        except Exception:  # it looks at its numbers: on real ones then, with a network that kept nothing of the first
+            again = build().eval()
+            return flops_of(lambda: again(torch.zeros(1, *image_shape)))
+
+
+class _Uncounted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Names of the operators that ran, may multiply, and have no formula."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        sparse = any(isinstance(each, Tensor) and each.layout != torch.strided for each in args)
+        if sparse or _may_multiply(func):
+            self.names.add(func._schema.name if isinstance(func, OpOverload) else str(func))
+        return func(*args, **(kwargs or {}))
+
+
+class _Outside(TorchFunctionMode):
+    """Ways that were taken out of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in OUTSIDE:
+            self.names.add("numpy")
+        return func(*args, **(kwargs or {}))
+
+
+def _may_multiply(operator: Any) -> bool:
+    if not isinstance(operator, OpOverload):
+        return operator not in flop_registry
+    if operator.overloadpacket in flop_registry or operator.overloadpacket in _FORMULAS:
+        return False
+    space, _, name = operator._schema.name.partition("::")
+    return space not in NAMESPACES or (name.startswith(MULTIPLIES) and name not in MULTIPLIES_NOT)
+
+
+def _added_flops(added: Any, left: Sequence[int], right: Sequence[int], *rest: Any, **named: Any) -> int:
+    return _product_flops(left, right)
+
+
+def _fused_attention_flops(*shapes: Any, **named: Any) -> int:
+    return _attention_flops(shapes)
+
+
+def _distance_flops(left: Sequence[int], right: Sequence[int], **named: Any) -> int:
+    """FLOPs of Euclidean distances by a product, for which each point gets two more numbers."""
+    return 2 * math.prod(left[:-1]) * (left[-1] + 2) * right[-2]
+
+
+_ATEN: Any = torch.ops.aten
+_FORMULAS: dict[Any, Callable[..., int]] = {
+    _ATEN.mv: _product_flops,
+    _ATEN.dot: _product_flops,
+    _ATEN.vdot: _product_flops,
+    _ATEN._int_mm: _product_flops,
+    _ATEN._grouped_mm: _product_flops,
+    _ATEN._euclidean_dist: _distance_flops,
+    **dict.fromkeys((_ATEN.addmv, _ATEN.addmv_, _ATEN.addmm_, _ATEN._addmm_activation), _added_flops),
+    **dict.fromkeys((_ATEN.baddbmm_, _ATEN.addbmm, _ATEN.addbmm_), _added_flops),
+    _ATEN._scaled_dot_product_flash_attention_for_cpu: _fused_attention_flops,
+}
+"""Formulas that torch's own table lacks, by operator. They take the shapes of its tensors."""
 
 
 @contextmanager

@@ -21,8 +21,9 @@ from bench.experiments import inference
 from bench.experiments import subject as subject_module
 from bench.experiments.modes import TorchRoute
 from bench.experiments.preparation import prepare
+from bench.experiments.reference import disagreement
 from bench.experiments.subject import Subject, load_subject
-from bench.measure import memory, products
+from bench.measure import memory
 from bench.precision.converted import tensors_as_stored, weights_in
 from tests.bench import networks
 
@@ -150,7 +151,7 @@ def test_flops_are_those_worked_out_by_hand(name: str, flops: int, ready: Worksp
 
 def test_doubtful_flops_are_absent() -> None:
     """A product that no trace names as one, and no account counts: two that disagree are both left out."""
-    assert products.disagreement(networks.Recurrent(10).eval(), (3, 32, 32), 1280) is not None
+    assert disagreement(networks.Recurrent(10).eval(), (3, 32, 32), 1280) is not None
 
 
 def test_a_network_that_rounds_by_itself_is_said_to(run: Run) -> None:

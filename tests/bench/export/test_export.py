@@ -82,6 +82,7 @@ ROUTES = {
 """Route -> packages that its environment does not hold."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", ROUTES)
 def test_load_py_reproduces_the_route_with_its_runtime_alone(
     route: str, weights: Path, data_dir: Path, tmp_path: Path

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.ops import deform_conv2d
 
 import models
-from bench.measure.products import Product, _product, flops_in, main_format, products_of
+from bench.measure.products import Product, _product, flops_in, flops_of, flops_of_network, main_format, products_of
 
 
 def counted(network: nn.Module, images: torch.Tensor) -> int:
@@ -109,3 +112,85 @@ def test_nothing_that_multiplies() -> None:
     found: list[Any] = products_of(lambda: torch.ones(3) + 1)
     assert found == []
     assert main_format(found) is None
+
+
+class Runs(nn.Module):
+    """Network that runs a function of the images (1, 3, 32, 32) and of one layer."""
+
+    def __init__(self, run: Callable[[Tensor, Any], Tensor], layer: nn.Module | None = None) -> None:
+        super().__init__()
+        self.run, self.layer = run, layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.run(images, self.layer)
+
+
+def rows(images: Tensor, layer: Any) -> Tensor:
+    """A recurrent layer over the rows of one channel: 32 steps of 32 features."""
+    outputs: Tensor = layer(images[:, 0])[0]
+    return outputs
+
+
+COUNTED: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "matrix by vector": (lambda: Runs(lambda x, _: x[0, 0] @ x[0, 0, 0]), 2 * 32 * 32),
+    "vector by vector": (lambda: Runs(lambda x, _: torch.dot(x[0, 0, 0], x[0, 0, 1])), 2 * 32),
+    "vector added": (lambda: Runs(lambda x, _: torch.addmv(x[0, 0, 0], x[0, 0], x[0, 0, 1])), 2 * 32 * 32),
+    "in place": (lambda: Runs(lambda x, _: x[0, 0].clone().addmm_(x[0, 1], x[0, 2])), 2 * 32**3),
+    "batches added": (lambda: Runs(lambda x, _: torch.addbmm(x[0, 0], x[0], x[0])), 2 * 3 * 32**3),
+    "einsum": (lambda: Runs(lambda x, _: torch.einsum("bchw,bdhw->bcd", x, x)), 2 * 9 * 32 * 32),
+    "distances": (lambda: Runs(lambda x, _: torch.cdist(x[0, 0], x[0, 1])), 2 * 32 * 32 * (32 + 2)),
+    "fewer keys than queries": (
+        lambda: Runs(lambda x, _: functional.scaled_dot_product_attention(x, x[:, :1], x[:, :1], enable_gqa=True)),
+        2 * 2 * 3 * 32**3,
+    ),
+    "transposed convolution": (lambda: nn.ConvTranspose2d(3, 8, 3, stride=2), 2 * 32 * 32 * 3 * 8 * 9),
+    "transposed, in groups": (lambda: nn.ConvTranspose2d(3, 6, 2, groups=3), 2 * 32 * 32 * 3 * 2 * 4),
+    "one side": (lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(3, 8, 5)), 2 * 1020 * 3 * 8 * 5),
+    "three sides": (lambda: nn.Sequential(nn.Unflatten(1, (1, 3)), nn.Conv3d(1, 8, 2)), 2 * 2 * 31 * 31 * 8 * 8),
+    "two recurrent layers, both ways": (
+        lambda: Runs(rows, nn.LSTM(32, 64, num_layers=2, bidirectional=True, batch_first=True)),
+        2 * 2 * 32 * ((32 + 64) + (128 + 64)) * 4 * 64,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(COUNTED))
+def test_the_account_and_the_trace_are_arithmetic(name: str) -> None:
+    build, expected = COUNTED[name]
+    found = flops_of_network(build, (3, 32, 32))
+    assert (found.total, found.why_doubtful) == (expected, None)
+    assert sum(product.flops for product in traced(build().eval(), torch.rand(1, 3, 32, 32))) == expected
+
+
+@torch.library.custom_op("halfbyte_test::gram", mutates_args=())
+def gram(images: Tensor) -> Tensor:
+    return images.flatten(1) @ images.flatten(1).T
+
+
+UNCOUNTED: dict[str, tuple[Callable[[Tensor, Any], Tensor], str]] = {
+    "an operator of the user's": (lambda x, _: gram(x), "halfbyte_test::gram"),
+    "Fourier": (lambda x, _: torch.fft.fft2(x).real, "aten::_fft_c2c"),
+    "bilinear": (lambda x, _: functional.bilinear(x[:, 0], x[:, 1], torch.ones(5, 32, 32)), "aten::_trilinear"),
+    "deformable": (lambda x, _: deform_conv2d(x, torch.zeros(1, 18, 30, 30), torch.ones(4, 3, 3, 3)), "deform_conv2d"),
+    "inverse": (lambda x, _: torch.linalg.inv(x[0, 0] + 40 * torch.eye(32)), "linalg_inv"),
+    "sparse": (lambda x, _: torch.sparse.mm(torch.eye(32).to_sparse(), x[0, 0]), "sparse"),
+    "numpy": (lambda x, _: torch.from_numpy(x.numpy()[0, 0] @ x.numpy()[0, 1]), "numpy"),
+}
+
+
+@pytest.mark.parametrize("name", list(UNCOUNTED))
+def test_what_nothing_counts_is_named(name: str) -> None:
+    run, operator = UNCOUNTED[name]
+    found = flops_of_network(lambda: Runs(run), (3, 32, 32))
+    assert any(operator in each for each in found.uncounted)
+    assert found.why_doubtful is not None
+
+
+def test_what_does_not_multiply_is_not_named() -> None:
+    found = flops_of_network(lambda: Runs(lambda x, _: functional.normalize(x.flatten(1)).softmax(1)), (3, 32, 32))
+    assert (found.total, found.why_doubtful) == (0, None)
+
+
+def test_backward_counts_both_gradients() -> None:
+    layer, inputs = nn.Linear(16, 8, bias=False), torch.rand(4, 16, requires_grad=True)
+    assert flops_of(lambda: layer(inputs).sum().backward()).total == 3 * 2 * 4 * 16 * 8

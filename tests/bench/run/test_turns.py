@@ -20,6 +20,8 @@ from bench.run.process import ProcessRunner, Worker
 from bench.run.turns import SetPlan
 from tests.processes import alive
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = '''
 import os, time
 import torch

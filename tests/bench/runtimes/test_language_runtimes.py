@@ -27,6 +27,8 @@ from bench.runtimes.language_route import Generation, LanguageOrder, LanguageRun
 from models.language_files import folder_of, packaged_file
 from tests.bench.runtimes.conftest import LANGUAGE_MODEL
 
+pytestmark = pytest.mark.slow
+
 SPEC = models.language_model(LANGUAGE_MODEL)
 PROMPT = list(range(300, 340))
 ROUTES = (("openvino", "int8_weights"), ("onnxruntime", "int4_weights"), ("llama_cpp", "q8_0"))
@@ -82,7 +84,6 @@ def prepared(runtime: str, order: LanguageOrder) -> LanguageRuntime:
     return prepared_model(case, order)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("runtime", "precision"), ROUTES)
 def test_the_number_of_new_tokens_is_forced(load: Load, runtime: str, precision: str) -> None:
     generation = load(runtime, precision).generate(PROMPT, 9)
@@ -92,7 +93,6 @@ def test_the_number_of_new_tokens_is_forced(load: Load, runtime: str, precision:
     assert 0 < generation.inside <= 1.05 * sum(generation.gaps)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runtime", "precision"), [("openvino", "fp32"), ("onnxruntime", "fp32"), ("llama_cpp", "q8_0")]
 )
@@ -103,7 +103,6 @@ def test_greedy_tokens_are_transformers(load: Load, order: LanguageOrder, runtim
     assert load(runtime, precision).answer(PROMPT, 4, ()) == expected[0, len(PROMPT) :].tolist()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_logits_at_fp32_are_transformers(load: Load, order: LanguageOrder, runtime: str) -> None:
     reference = AutoModelForCausalLM.from_pretrained(order.checkpoint, dtype=torch.float32)
@@ -115,7 +114,6 @@ def test_logits_at_fp32_are_transformers(load: Load, order: LanguageOrder, runti
     assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
 
 
-@pytest.mark.slow
 def test_llama_cpp_gives_nats_of_likely_and_unlikely_tokens(load: Load, order: LanguageOrder) -> None:
     reference = AutoModelForCausalLM.from_pretrained(order.checkpoint, dtype=torch.float32)
     with torch.no_grad():
@@ -129,7 +127,6 @@ def test_llama_cpp_gives_nats_of_likely_and_unlikely_tokens(load: Load, order: L
         assert nats == pytest.approx(float(expected[token]), abs=0.1, rel=0.05)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("runtime", "precision"), ROUTES)
 def test_nothing_of_an_earlier_prompt_is_used(load: Load, runtime: str, precision: str) -> None:
     """A prompt that repeats takes as long as before: 200 tokens take several times as long as one token."""
@@ -141,7 +138,6 @@ def test_nothing_of_an_earlier_prompt_is_used(load: Load, runtime: str, precisio
     assert again > 2 * short
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("runtime", "precision"), ROUTES)
 def test_weights_are_counted_as_they_are_stored(load: Load, runtime: str, precision: str) -> None:
     model = load(runtime, precision)
@@ -157,7 +153,6 @@ def test_weights_are_counted_as_they_are_stored(load: Load, runtime: str, precis
     assert model.flags()["runtime_threads"] == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("runtime", "precision"), ROUTES)
 def test_one_thread_computes_with_one_core(order: LanguageOrder, runtime: str, precision: str) -> None:
     model = prepared(runtime, replace(order, precision=PRECISIONS[precision], threads=1))
@@ -169,7 +164,6 @@ def test_one_thread_computes_with_one_core(order: LanguageOrder, runtime: str, p
     assert cores < 1.3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("runtime", "precision"), ROUTES)
 def test_nothing_is_written_into_the_home_folder(
     order: LanguageOrder, tmp_path: Path, runtime: str, precision: str
@@ -205,7 +199,6 @@ def test_nothing_is_written_into_the_home_folder(
     assert list(home.rglob("*")) == []
 
 
-@pytest.mark.slow
 def test_a_conversion_that_was_cut_short_leaves_no_folder(order: LanguageOrder, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(order.gguf.read_bytes()[:100_000] if order.gguf else b"")
@@ -255,7 +248,6 @@ def test_a_full_disk_is_named(order: LanguageOrder, tmp_path: Path, monkeypatch:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
 def test_a_gguf_file_keeps_its_weights(order: LanguageOrder, load: Load) -> None:
     load("llama_cpp", "q8_0")
     held = held_in(order.files / "gguf-q8_0" / "model.gguf")
