@@ -60,6 +60,11 @@ class Runtime:
     """``module:function`` that prepares a language model; imported by its worker. None for torch, whose models
     transformers loads: ``bench.experiments.language``."""
 
+    @property
+    def all_packages(self) -> tuple[str, ...]:
+        """Packages of all that it runs."""
+        return tuple(dict.fromkeys((*self.packages, *(name for more in self.packages_for.values() for name in more))))
+
 
 RUNTIMES: dict[str, Runtime] = {
     "torch": Runtime(

@@ -17,8 +17,9 @@ import torch
 
 from bench.core.errors import InputError
 from bench.core.records import Machine, Scalar
+from bench.core.runtimes import RUNTIMES
 
-PACKAGES = (
+OTHER_PACKAGES = (
     "torch",
     "torchvision",
     "torchao",
@@ -34,6 +35,7 @@ PACKAGES = (
     "pillow",
     "mlxtend",
 )
+"""Packages of no runtime, and those of torch's precisions."""
 CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "avx_vnni")
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -108,7 +110,7 @@ def _driver() -> str | None:
 
 def _versions() -> dict[str, str]:
     versions = {}
-    for package in PACKAGES:
+    for package in dict.fromkeys((*OTHER_PACKAGES, *(name for one in RUNTIMES.values() for name in one.all_packages))):
         with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions

@@ -24,6 +24,8 @@ class Judgement:
     """Reason why it was not judged."""
     needed: int | None = None
     """Images or tokens that would be enough, where they are not; None also where no number would be."""
+    had: int = 0
+    """Images or tokens that there were."""
 
     @property
     def accurate(self) -> bool:
@@ -39,7 +41,7 @@ class Judgement:
         if self.word == "not judged":
             return f"quality not judged: {self.reason}"
         if self.open and self.needed is not None:
-            return f"{self.word}: about {self.needed:,} would be"
+            return f"{self.word}: {self.had:,} of about {self.needed:,}"
         return self.word
 
 
@@ -96,7 +98,7 @@ def by_margin(change: Estimate, margin: float, samples: int) -> Judgement:
         return Judgement(word="as accurate")
     if interval.high < margin:
         return Judgement(word="less accurate")
-    return Judgement(word="not enough images to say", needed=_needed(change, margin, samples))
+    return Judgement(word="not enough images to say", needed=_needed(change, margin, samples), had=samples)
 
 
 def _turned(ratio: Estimate) -> Interval:

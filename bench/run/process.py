@@ -6,6 +6,7 @@ global flags, a crash in native code) ends with it. Where there is no fork serve
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -108,6 +109,7 @@ class ProcessRunner:
         self.method = method or default_method()
         self._context: Any = multiprocessing.get_context(self.method)
         self._settings = ENVIRONMENT | (CPU_ENVIRONMENT if device == "cpu" else {})
+        self._workers: list[Any] = []
         self.preload: tuple[str, ...] = ()
         if self.method == "forkserver":
             self.preload = _preload(on_cpu=device == "cpu", language=language)
@@ -115,11 +117,19 @@ class ProcessRunner:
 
     def start(self) -> None:
         """Start the fork server now, so that it imports while pytest collects. This fixes its environment."""
+        atexit.unregister(self.stop)
+        atexit.register(self.stop)  # before multiprocessing's own, which would wait for each worker
         if self.method == "forkserver":
             from multiprocessing.forkserver import ensure_running
 
             with _environment(self._settings):
                 ensure_running()
+
+    def stop(self) -> None:
+        """End the workers that are left. A second Ctrl-C interrupts what would have ended them after the first."""
+        for process in self._workers:
+            end_group(process)
+        self._workers.clear()
 
     def perform(self, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
         """Like ``worker.perform``, in a fresh process: a crash, a hang and a kill become failures too."""
@@ -158,6 +168,7 @@ class ProcessRunner:
         """
         here, there = self._context.Pipe()
         process = self._context.Process(target=worker.main, args=(there, request), name="halfbyte-worker")
+        self._workers = [*(one for one in self._workers if one.is_alive()), process]
         try:
             with _environment(self._settings):
                 self.start()  # again if the server was killed

@@ -85,7 +85,7 @@ def _packages(pairs: Sequence[Pair]) -> list[str]:
         if case.experiment in LANGUAGE:
             found.update(OF_LANGUAGE)
         if case.runtime != "torch":
-            found.update(RUNTIMES[case.runtime].packages if case.runtime in RUNTIMES else ())
+            found.update(RUNTIMES[case.runtime].all_packages if case.runtime in RUNTIMES else ())
         if case.mode in COMPILED_MODES:
             found.update(OF_COMPILED)
         if case.device != "cpu":

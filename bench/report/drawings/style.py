@@ -50,7 +50,7 @@ LOOKS: dict[str, tuple[Colour, str]] = {
     "int8_mixed": (ORANGE, "d"),
     "int8_dynamic": (ORANGE, "s"),
     "int8_weights": (ORANGE, "^"),
-    "int8_weights_bf16": (ORANGE, "d"),
+    "int8_weights_bf16": (ORANGE, "p"),
     "int8_packed": (ORANGE, "v"),
     "int8_bnb": (ORANGE, "P"),
     "int8_bnb_outliers": (ORANGE, "X"),

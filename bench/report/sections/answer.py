@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.core.records import Machine
 from bench.report.choosing import Candidate, Choice
@@ -32,6 +32,8 @@ from bench.report.sections.pictures import answer_pictures
 
 FEATURES = {"avx512f": "AVX-512", "avx512_vnni": "VNNI", "avx512_bf16": "BF16", "amx_int8": "AMX", "avx2": "AVX2"}
 """Features of a processor that decide which precisions pay, as people write them."""
+MOST_RIVALS = 2
+"""Routes of about the same speed that a verdict names."""
 TITLE = "How to run it on this machine"
 NOT_ON_GPUS = "This suite does not measure ONNX Runtime and TensorRT on CUDA yet: either may be faster."
 
@@ -79,7 +81,7 @@ def verdicts(content: Content) -> list[Verdict]:
     """One a model."""
     apart = len({choices[0].first.network[1:] for choices in content.networks}) > 1
     found = [_classifier(choices, apart) for choices in content.networks]
-    found += [_language(choice) for _, choice in content.languages]
+    found += [_language(speech, choice) for speech, choice in content.languages]
     return [*found, *ladder_verdicts(content)]
 
 
@@ -106,10 +108,12 @@ def _where(choice: Choice) -> str:
     return f" ({case.image_size} px, {choice.first.dataset}{f', seed {case.seed}' if case.seed else ''})"
 
 
-def _language(choice: Choice) -> Verdict:
+def _language(speech: Speech, choice: Choice) -> Verdict:
     if choice.only_reference:
         return Verdict(subject=choice.model, route=None, facts=("Nothing but fp32 eager was tried",))
-    return _verdict(choice.model, choice)
+    found = _verdict(choice.model, choice)
+    caveats = [text.partition(", ")[0] for text in speech.caveats]
+    return replace(found, warnings=(*found.warnings, *(text[:1].upper() + text[1:] for text in caveats)))
 
 
 def _verdict(subject: str, choice: Choice) -> Verdict:
@@ -178,6 +182,10 @@ def _warnings(choice: Choice) -> list[str]:
     memory = pick.result.beside.memory
     if memory is not None and memory > 1.05:
         found.append(f"A step takes {times(memory)} fp32's memory")
+    rivals = [one.route.name for one in choice.level if not one.route.is_reference]
+    if rivals and choice.judged and not pick.route.is_reference:
+        named = [*rivals[:MOST_RIVALS], *([f"{len(rivals) - MOST_RIVALS} more"] if len(rivals) > MOST_RIVALS else [])]
+        found.append(f"No clear difference in speed from {listing(named)}")
     if choice.faster:
         best = choice.faster[0]
         found.append(f"{best.route.name} is faster ({times(_ratio(best))}), but {_unit(best)}")

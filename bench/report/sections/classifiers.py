@@ -161,9 +161,9 @@ def _title(content: Content, choice: Choice) -> str:
 def _about(choices: Sequence[Choice]) -> str:
     first = choices[0].first
     reference = next((choice.reference for choice in choices if choice.reference), None)
-    accuracy = reference.result.accuracy if reference else first.accuracy
-    samples = first.first.quality.samples if first.first.quality else None
-    shown = f"fp32 accuracy {ACCURACY.quantity.text(accuracy)} % on {samples:,} images" if accuracy and samples else ""
+    known = (reference.result if reference else first).accuracy
+    judged = (reference.result if reference else first).first.quality
+    shown = f"fp32 accuracy {ACCURACY.quantity.text(known)} % on {judged.samples:,} images" if known and judged else ""
     missing = first.first.absent.get("quality", "")
     facts = [
         f"{first.dataset}, {first.case.image_size} px",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.core.route_code import RouteName
 from bench.report.choosing import Candidate, Choice
 from bench.report.columns import (
     COLD,
@@ -28,14 +29,15 @@ from bench.report.formats import counted, number
 from bench.report.language import Line, Parting, Speech, parting, setting
 from bench.report.limits import why_slower
 from bench.report.load import LanguageModelFacts
-from bench.report.parts import Column, Fold, Part, Quantity, Section, Table, paragraph
+from bench.report.parts import Column, Commands, Fold, Part, Quantity, Section, Table, paragraph
 from bench.report.results import REFERENCE, Result
 
 OPERATOR = "operator "
 """Start of the name of a text that is an operator of a trace, and nothing that was said."""
 TEXT = """\
 Tokens/s are new tokens of one sequence of a forced length, first token apart. Perplexity is the rise over fp32's on \
-the same text, ± 95 %. Bold is the route to pick."""
+the same text, ± 95 %. A compiled route shows first token and perplexity of the eager one: the weights are the same, \
+and prompts are not compiled. Bold is the route to pick."""
 
 
 def languages_section(content: Content) -> Section | None:
@@ -60,9 +62,25 @@ def _model(content: Content, speech: Speech, choice: Choice | None, facts: Seque
     folded += [_memory(speech), *_settings(speech), *_slower(speech)]
     parts.append(Fold(title=f"Quality, memory and other lengths of {speech.model} in detail", parts=tuple(folded)))
     parts += _conversations(speech, choice)
+    parts += _export(choice, facts)
     same = [one for one in content.speeches if one.model == speech.model]
     title = speech.model if len(same) == 1 else f"{speech.model}, {speech.first.machine}, {' '.join(speech.text or ())}"
     return Section(title=title, parts=tuple(parts))
+
+
+def _export(choice: Choice | None, facts: Sequence[LanguageModelFacts]) -> list[Part]:
+    """Command that writes the picked route's files; none for torch's, which transformers loads by itself."""
+    pick = choice.pick if choice else None
+    if pick is None or pick.route.runtime == REFERENCE.runtime:
+        return []
+    case = pick.result.case
+    if not any(item.name == case.model and "package" in (item.source or "") for item in facts):
+        return []  # others are not exported
+    command = f"nox -s export -- {RouteName.of(case)} --models {case.model} --out {case.model}"
+    return [
+        paragraph(f"{pick.route.name} as files, with a load.py that runs without this suite:"),
+        Commands((command,)),
+    ]
 
 
 def _about(content: Content, speech: Speech, facts: Sequence[LanguageModelFacts]) -> list[str]:

@@ -19,6 +19,7 @@ def test_survey_of_the_cpu() -> None:
     assert (
         found.versions["torch"] == torch.__version__.partition("+")[0] or found.versions["torch"] == torch.__version__
     )
+    assert {"onnxruntime", "openvino", "nncf", "openvino-genai", "xllamacpp"} <= found.versions.keys()
     assert found.cores >= 1
     assert found.cuda is None
     assert from_json(machine.Machine, to_json(found)) == found

@@ -73,6 +73,7 @@ def test_clock_readings_are_no_condition(make: Any, compared: Any) -> None:
         ("transformers", {"experiment": "prefill"}),
         ("C++ compiler", {"mode": "compiled"}),
         ("cuDNN", {"device": "cuda"}),
+        ("nncf", {"runtime": "openvino", "mode": "native"}),
     ],
 )
 def test_versions_matter_to_the_cases_that_use_them(
