@@ -96,7 +96,13 @@ def run_lines(lines: tuple[str, ...], images: torch.Tensor, calibration: list[to
     return result
 
 
-@pytest.mark.parametrize("precision", TORCH_CODE)
+COMPILES = "int8_static"
+"""Takes ten seconds of compiling."""
+
+
+@pytest.mark.parametrize(
+    "precision", [pytest.param(name, marks=[pytest.mark.slow] if name == COMPILES else []) for name in TORCH_CODE]
+)
 def test_lines_of_torch_give_what_its_route_gives(precision: str, tmp_path: Path) -> None:
     mode = PRECISIONS[precision].modes[0]
     route = RouteName(runtime="torch", precision=precision, mode=mode)

@@ -53,6 +53,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_both_pipelines_learn_the_same_and_a_ladder_leaves_no_weights(workspace: Workspace) -> None:
     tensors = case("ladder", channels_last=None, products=None, fused=None, rung=1)
@@ -168,6 +169,7 @@ def test_transfer_without_weights_is_no_transfer(workspace: Workspace, monkeypat
         comparisons.run_transfer(case("transfer", **RESNET, source="five_classes", scope="some"), workspace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "side", "classes"), [("resnet18", 32, 7), ("vgg16", 32, 7), ("resnet18_cifar", 32, 7)]
 )
@@ -182,6 +184,7 @@ def test_a_frozen_network_learns_in_its_new_head_alone(model: str, side: int, cl
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", list(ABLATIONS))
 def test_every_variant_trains(workspace: Workspace, question: str) -> None:
     for variant, changed in ABLATIONS[question].items():

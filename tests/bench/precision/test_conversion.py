@@ -184,6 +184,7 @@ def test_rows_are_made_even_where_that_can_be(shape: tuple[int, ...]) -> None:
 
 
 class TestStaticInt8:
+    @pytest.mark.slow
     def test_compiled_it_runs_in_int8_and_agrees(self, convert: Any) -> None:
         import torch._inductor.config
 
@@ -235,6 +236,7 @@ class TestStaticInt8:
             found = convert("int8_static", network, images).network(images)
         assert ((found - exact).norm() / exact.norm()).item() < 0.03
 
+    @pytest.mark.slow
     def test_projections_of_attention_are_converted(self, convert: Any) -> None:
         """``nn.MultiheadAttention`` calls functions with its weights, and one of its two layers is no ``nn.Linear``."""
         import torch._inductor.config

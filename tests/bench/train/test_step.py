@@ -60,6 +60,7 @@ def test_a_resumed_training_with_fast_settings_gives_the_same_bits(
     assert _weights(through) == _weights(resumed)
 
 
+@pytest.mark.slow
 def test_a_compiled_training_compiles_outside_its_epochs(make: Make) -> None:
     """For whole batches and for what is left over: 60 images are seven batches of 8 and one of 4."""
     plan = Schedule(epochs=2, images_per_epoch=60)
