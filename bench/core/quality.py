@@ -94,7 +94,7 @@ def _little(numbers: array[int]) -> array[int]:
 
 
 MOST_DROP = "max_drop"
-"""Option of a case of mixed precision: share of held-out labels that may change, from 0 to 1."""
+"""Option of a case of mixed precision: accuracy on held-out images that may be lost, from 0 to 1."""
 LAYER = "layer "
 """Begin of the keys of a mixed row's texts, ``layer 1`` the most sensitive: each is a `Layer`, written by ``str``."""
 

@@ -147,7 +147,7 @@ def _mixed(order: Order, setting: Setting, convert: Converter) -> Mixed:
     def attempt(spared: tuple[str, ...]) -> Tried:
         return tried(convert(graph, replace(setting, spared=spared)).network)
 
-    found = find_mixed(names, attempt, tried(order.network), order.most_drop)
+    found = find_mixed(names, attempt, tried(order.network), order.most_drop, order.held_out_labels())
     order.folder.mkdir(parents=True, exist_ok=True)
     found.write(order.folder)
     return found

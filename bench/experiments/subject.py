@@ -35,7 +35,7 @@ CALIBRATION_IMAGES = 256
 CALIBRATION_BATCH = 32
 PHOTOGRAPH_CROPS = 32
 CALIBRATION_CROPS = 64
-HELD_OUT_IMAGES = 1000
+HELD_OUT_IMAGES = 2000
 """Training images that judge mixed precision, none of which calibrates."""
 HELD_OUT_CROPS = 100
 """Crops that do, for a network whose classes are not the data set's."""
@@ -126,6 +126,7 @@ def load_subject(case: Case, workspace: Workspace) -> Subject:
             network=network,
             calibration=lambda: _calibration(columns, dataset, normalize, case.image_size),
             held_out=lambda: _held_out(columns, dataset, normalize, case.image_size),
+            held_out_labels=lambda: _held_out_labels(columns, dataset),
         )
         route = prepare(order)
         seconds = load_seconds + time.perf_counter() - begin
@@ -217,6 +218,14 @@ def _held_out(
         return _training_batches(dataset, normalize, image_size, held_out_rows(len(dataset.train.labels)))
     before = PHOTOGRAPH_CROPS + CALIBRATION_CROPS
     return iter(torch.split(_crops(normalize, image_size, before + HELD_OUT_CROPS)[before:], CALIBRATION_BATCH))
+
+
+def _held_out_labels(columns: Columns, dataset: ImageDataset) -> npt.NDArray[np.int64] | None:
+    """Right outputs of the network for them; None for photographs."""
+    if columns.why_not_judged is not None:
+        return None
+    classes = dataset.train.labels[held_out_rows(len(dataset.train.labels))].astype(np.int64)
+    return classes if columns.numbers is None else np.asarray(columns.numbers, dtype=np.int64)[classes]
 
 
 def calibration_batches(dataset: ImageDataset, normalize: Normalization | None, image_size: int) -> Iterator[Tensor]:

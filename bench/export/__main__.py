@@ -155,8 +155,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--recipe", metavar="NAME", help="recipe that trained the weights: its normalisation of images")
     add("--normalize", metavar="M,M,M/S,S,S", help="normalisation of images (default: the recipe's or the data's)")
     add("--batch-size", metavar="N", type=int, default=1, help="images of one call (default: 1)")
-    words = f"keep the most sensitive layers of int8_static in floating point ({MIXED}) until at most so many % of "
-    words += "held-out labels change"
+    words = f"keep the most sensitive layers of int8_static in floating point ({MIXED}) until at most so many "
+    words += "points of accuracy are lost on held-out images"
     add("--max-drop", metavar="POINTS", type=float, help=words)
     add("--threads", metavar="N", type=int, default=cores, help="threads of a call (default: the cores there are)")
     return parser

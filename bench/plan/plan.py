@@ -112,7 +112,7 @@ class Plan:
     sweeps: bool = False
     """True if batch sizes are doubled until no route gains any more."""
     max_drop: float = Margins().accuracy
-    """Share of held-out labels that mixed precision may change, from 0 to 1."""
+    """Accuracy on held-out images that mixed precision may lose, from 0 to 1."""
     case_timeout: float | None = None
     minutes: float | None = None
     """Minutes after which the run ends; None is no limit."""

@@ -199,7 +199,7 @@ def _mixed(order: Order, shaped: Path) -> Mixed:
         _quantise(order, shaped, trial, spared)
         return tried(trial)
 
-    return find_mixed(names, attempt, tried(shaped), order.most_drop)
+    return find_mixed(names, attempt, tried(shaped), order.most_drop, order.held_out_labels())
 
 
 def _bytes_of(file: Path) -> int:

@@ -292,6 +292,7 @@ class _Quantiser:
             lambda spared: tried(self.quantised(spared)),
             tried(self._model),
             self._order.most_drop,
+            self._order.held_out_labels(),
         )
 
 

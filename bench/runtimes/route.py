@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +54,8 @@ class Order:
     """Batches of training images as the network takes them, for scales of activations."""
     held_out: Callable[[], Iterator[Tensor]]
     """Batches of further training images, which judge mixed precision."""
+    held_out_labels: Callable[[], npt.NDArray[np.int64] | None] = lambda: None
+    """Right outputs for them, in their order; None if nobody knows them."""
 
     @property
     def precision(self) -> Precision:
@@ -69,7 +73,7 @@ class Order:
 
     @property
     def most_drop(self) -> float:
-        """Share of held-out labels that mixed precision may change."""
+        """Accuracy on held-out images that mixed precision may lose."""
         named = self.case.option(MOST_DROP)
         return Margins().accuracy if named is None else float(named)
 

@@ -165,8 +165,10 @@ def _about(choices: Sequence[Choice]) -> str:
     judged = (reference.result if reference else first).first.quality
     shown = f"fp32 accuracy {ACCURACY.quantity.text(known)} % on {judged.samples:,} images" if known and judged else ""
     missing = first.first.absent.get("quality", "")
+    by = first.first.flags.get("normalize")
+    normalised = ", not normalised" if by == "none" else f", normalised by {by}" if by else ""
     facts = [
-        f"{first.dataset}, {first.case.image_size} px",
+        f"{first.dataset}, {first.case.image_size} px{normalised}",
         shown or (f"no accuracy: {missing.removeprefix(NOT_JUDGED)}" if missing else ""),
     ]
     hardly = sorted({one.route.name for choice in choices for one in choice.candidates if one.result.hardly_converted})

@@ -12,8 +12,8 @@ from bench.report.sections.pictures import MOST, picture_of, word_of
 
 TEXT = """\
 Each layer of these rows was quantised alone, on training images that calibrate nothing. The most sensitive stay in \
-floating point until no more labels change than --max-drop allows. Speed, bytes and accuracy of the result are above, \
-as int8_mixed."""
+floating point until no more accuracy is lost than --max-drop allows. Speed, bytes and accuracy of the result are \
+above, as int8_mixed."""
 
 
 def sensitivity_section(content: Content) -> Section | None:
@@ -47,7 +47,7 @@ def _title(one: Result) -> str:
 
 def _kept(one: Result) -> str:
     allowed = one.option(MOST_DROP)
-    limit = f"at most {100 * float(allowed):g} % of held-out labels may change; " if allowed is not None else ""
+    limit = f"at most {100 * float(allowed):g} points may be lost on held-out images; " if allowed is not None else ""
     return f"{limit}in floating point: "
 
 

@@ -52,6 +52,17 @@ def test_the_fewest_worst_layers_are_spared(most_drop: float, spared: tuple[str,
     assert layers_in(mixed.texts) == mixed.layers
 
 
+def test_with_labels_a_changed_class_is_a_loss_only_where_it_was_right() -> None:
+    """Of 100 images ``b`` turns 40 to class 1, which is right for half of them: nothing is lost, but for chance."""
+    labels = np.zeros(IMAGES, np.int64)
+    labels[attempt(("a", "c", "d")).logits.argmax(axis=1).nonzero()[0][::2]] = 1
+    chance = np.sqrt(0.4 / IMAGES)
+    mixed = find_mixed(["b"], lambda spared: attempt((*spared, "a", "c", "d")), EXPECTED, 0.07, labels)
+    assert (mixed.spared, mixed.labelled) == ((), True)
+    assert mixed.drop == pytest.approx(chance)
+    assert find_mixed(["b"], lambda spared: attempt((*spared, "a", "c", "d")), EXPECTED, 0.06, labels).spared == ("b",)
+
+
 def test_a_search_is_read_as_it_was_written(tmp_path: Path) -> None:
     mixed = find_mixed(list(COSTS), attempt, EXPECTED, 0.05)
     assert Mixed.read(tmp_path) is None
