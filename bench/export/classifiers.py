@@ -211,6 +211,9 @@ import numpy
 from PIL import Image
 
 paths = [Path(name).resolve() for name in sys.argv[1:]]
+missing = [path.name for path in paths if not path.is_file()]
+if missing or not paths:
+    sys.exit(f"no such image: {', '.join(missing)}" if missing else "give images: python classify.py IMAGE...")
 from load import run  # changes to its own folder
 
 about = json.loads(Path("about.json").read_text())
