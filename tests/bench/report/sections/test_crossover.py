@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from bench.report.parts import Pictures, walk
+from bench.report.sections import crossover
 from bench.report.sections.crossover import courses_of, crossover_section
 
 RATIOS = {1: 0.5, 2: 0.9, 4: 2.0, 8: 3.0}
@@ -33,3 +35,12 @@ def test_it_is_drawn_from_three_batch_sizes_on(make: Any, content_of: Any) -> No
     (pictures,) = (part for part in walk([section]) if isinstance(part, Pictures))
     assert [picture.file for picture in pictures.pictures] == ["crossover-cnn_small-1.svg"]
     assert crossover_section(content_of(*rows_of(make)[:4])) is None
+
+
+def test_no_more_is_drawn_than_is_shown(make: Any, content_of: Any, monkeypatch: Any) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(crossover, "MOST", 1)
+    monkeypatch.setattr(crossover, "crossover_picture", lambda model, lines: drawn.append(model) or "<svg/>")
+    sizes = [replace(row, case=replace(row.case, image_size=side)) for side in (32, 64) for row in rows_of(make)]
+    assert crossover_section(content_of(*sizes)) is not None
+    assert drawn == ["cnn_small"]
