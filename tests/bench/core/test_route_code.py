@@ -225,7 +225,7 @@ def measured_mixed(route: RouteName, folder: Path, images: torch.Tensor) -> tupl
             Layer(name=name, kl=0.0, changed=0.0, bytes_saved=0, spared=place < 2) for place, name in enumerate(named)
         ]
         order.folder.mkdir(parents=True)
-        Mixed(layers=tuple(layers), drop=0.0, drop_of_all=0.0, images=1).write(order.folder)
+        Mixed(layers=tuple(layers), drop=0.0, drop_of_all=0.0, images=1, labelled=False).write(order.folder)
         order = replace(order, workspace=replace(order.workspace, set_number=1))
     prepared = preparer_of(order.case)(order)
     prepared.start()
