@@ -1,6 +1,6 @@
-"""Random small networks at every precision of classifiers: right, unsupported or refused, and never silently wrong.
+"""Random small networks at every precision and in every runtime: right, unsupported or refused, never silently wrong.
 
-    python tests/check_fuzz.py [SEEDS]      # 200 networks, some minutes; prints each that is wrong
+    python tests/check_fuzz.py [SEEDS [FIRST]]      # 200 networks, half an hour; prints each that is wrong
 
 The reference is the network itself, built anew and run in torch without any of the suite's code.
 """
@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import random
 import sys
+import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -22,21 +25,32 @@ from torch.nn.utils import parametrizations
 import models
 from bench.core.errors import Unsupported
 from bench.core.precisions import PRECISIONS
+from bench.core.records import Case
+from bench.core.runtimes import RUNTIMES, why_not
+from bench.core.workspace import Workspace
 from bench.experiments.reference import look_at
 from bench.precision.converted import Setting, converter_of
 from bench.precision.weights import settle
+from bench.runtimes.route import Order, preparer_of
 
 SIDE = 12
 SHAPE = (3, SIDE, SIDE)
 IMAGES = 8
-TOLERANCE = {16: 0.05, 8: 0.08, 4: 0.6}
+TOLERANCE = {32: 1e-4, 16: 0.05, 8: 0.08, 4: 0.6}
 """Largest relative error of outputs, by the bits of a weight: random networks amplify what trained ones average."""
+STATIC_TOLERANCE = 0.25
+"""Of int8 with scales of activations that were set beforehand: each layer rounds its inputs too."""
 EAGER = tuple(
     name
     for name, precision in PRECISIONS.items()
     if precision.convert and name not in ("fp32", "tf32", "fp16", "int8_static")
 )
 """Precisions that run eagerly on a CPU."""
+ROUTES = [
+    ("torch", "int8_static"),
+    *((runtime.name, name) for runtime in RUNTIMES.values() for name in runtime.classifiers if runtime.name != "torch"),
+]
+"""Runtime and precision of what is exported. torch's graph is run as it is: compiling it takes seconds a network."""
 
 
 class Twice(nn.Module):
@@ -154,26 +168,78 @@ def outcome(seed: int, precision: str) -> str:
         except Unsupported:
             return "unsupported"
         found = converted.network(images.to(converted.input_dtype)).float()
+    return judged(precision, found, expected, TOLERANCE[min(chosen.weight_bits, chosen.activation_bits)])
+
+
+def judged(route: str, found: Tensor, expected: Tensor, tolerance: float) -> str:
     error = float((found - expected).norm() / expected.norm())
-    bits = min(chosen.weight_bits, chosen.activation_bits)
-    return "right" if error <= TOLERANCE[bits] else f"{precision}: off by {error:.1%}"
+    return "right" if error <= tolerance else f"{route}: off by {error:.1%}"
 
 
-def main(seeds: int) -> int:
+def exported_outcome(seed: int, runtime: str, precision: str, folder: Path) -> str:
+    """The same of one network in one runtime, whose files go to ``folder``."""
+    images = torch.rand(IMAGES, *SHAPE, generator=torch.Generator().manual_seed(seed))
+    case = Case(
+        experiment="inference",
+        model=f"random{seed}",
+        dataset="random",
+        image_size=SIDE,
+        device="cpu",
+        threads=1,
+        budget="smoke",
+        runtime=runtime,
+        precision=precision,
+        mode="eager" if runtime == "torch" else "native",
+        batch_size=IMAGES,
+    )
+
+    def calibration() -> Iterator[Tensor]:
+        yield images
+
+    if runtime != "torch" and why_not(runtime, precision, "native", "cpu"):
+        return "unsupported"
+    with torch.no_grad():
+        expected = network(seed).eval()(images)
+        try:
+            order = Order(
+                case=case,
+                workspace=Workspace(results=folder, data_dir=folder),
+                network=settled(seed),
+                calibration=calibration,
+                held_out=calibration,
+                held_out_labels=lambda: expected.argmax(1).numpy(),
+            )
+            found = preparer_of(case)(order).run(images).clone()
+        except Unsupported:
+            return "unsupported"
+    static = precision in ("int8_static", "int8_mixed")
+    tolerance = STATIC_TOLERANCE if static else TOLERANCE[PRECISIONS[precision].weight_bits]
+    return judged(f"{runtime} {precision}", found, expected, tolerance)
+
+
+def main(seeds: int, first: int = 0) -> int:
     outcomes = Counter[str]()
-    for seed in range(seeds):
+
+    def count(seed: int, route: str, judge: Callable[[], str]) -> None:
+        try:
+            found = judge()
+        except Exception as error:
+            found = f"{route}: {type(error).__name__}: {str(error)[:150]}"
+        outcomes[found if found in ("right", "unsupported") else "wrong"] += 1
+        if found not in ("right", "unsupported"):
+            print(f"seed {seed}: {found}", flush=True)
+
+    for seed in range(first, first + seeds):
         for precision in EAGER:
-            try:
-                found = outcome(seed, precision)
-            except Exception as error:
-                found = f"{precision}: {type(error).__name__}: {str(error)[:150]}"
-            outcomes[found if found in ("right", "unsupported") else "wrong"] += 1
-            if found not in ("right", "unsupported"):
-                print(f"seed {seed}: {found}", flush=True)
-    print(f"{seeds} networks at {len(EAGER)} precisions: {dict(outcomes)}")
+            count(seed, precision, partial(outcome, seed, precision))
+        for runtime, precision in ROUTES:
+            with tempfile.TemporaryDirectory() as folder:
+                route = f"{runtime} {precision}"
+                count(seed, route, partial(exported_outcome, seed, runtime, precision, Path(folder)))
+    print(f"{seeds} networks, {len(EAGER)} precisions and {len(ROUTES)} exported routes: {dict(outcomes)}")
     return 1 if outcomes["wrong"] else 0
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 200))
+    sys.exit(main(*map(int, sys.argv[1:])) if len(sys.argv) > 1 else main(200))

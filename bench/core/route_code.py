@@ -80,6 +80,7 @@ def lines_for(
     batch_size: int,
     threads: int,
     corrected: bool = True,
+    any_batch: bool = False,
     spared: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Lines from ``network`` to ``run``, for people to copy.
@@ -88,12 +89,21 @@ def lines_for(
         side: of the images, in pixels.
         batch_size: images of one call.
         corrected: whether NNCF corrected biases in the row (``runtime_bias_correction`` among its flags).
+        any_batch: whether OpenVINO compiled it for batches of any size (``runtime_any_batch`` among them).
         spared: layers that mixed precision leaves in floating point, as the row names them.
 
     Raises:
         KeyError: the table has no such route.
     """
-    code = code_for(route, side=side, batch_size=batch_size, threads=threads, corrected=corrected, spared=spared)
+    code = code_for(
+        route,
+        side=side,
+        batch_size=batch_size,
+        threads=threads,
+        corrected=corrected,
+        any_batch=any_batch,
+        spared=spared,
+    )
     return (*code.convert, *code.load)
 
 
@@ -104,6 +114,7 @@ def code_for(
     batch_size: int,
     threads: int,
     corrected: bool = True,
+    any_batch: bool = False,
     spared: Sequence[str] = (),
 ) -> RouteCode:
     """The two parts of ``lines_for``, and the packages that they need."""
@@ -112,6 +123,7 @@ def code_for(
     if route.runtime == "torch":
         return _torch_code(route, threads, spared)
     values = {
+        "reshape": "# for batches of any size" if any_batch else "model.reshape([<batch>, 3, <side>, <side>])",
         "batch": str(batch_size),
         "side": str(side),
         "threads": str(threads),
@@ -351,7 +363,7 @@ _OPENVINO_LOAD = """
 import openvino
 core = openvino.Core()
 model = core.read_model("model.xml")
-model.reshape([<batch>, 3, <side>, <side>])
+<reshape>
 settings = {"INFERENCE_PRECISION_HINT": "<hint>", "INFERENCE_NUM_THREADS": <threads>, "PERFORMANCE_HINT": "LATENCY"}
 compiled = core.compile_model(model, "CPU", settings)
 def run(images):

@@ -83,7 +83,14 @@ def _write(case: Case, space: Workspace, files: Path, classes: tuple[str, ...]) 
     if layers:
         _write_table(layers, files / "sensitivity.csv")
     spared = [layer.name for layer in layers if layer.spared]
-    code = code_for(route, side=case.image_size, batch_size=case.batch_size, threads=case.threads, spared=spared)
+    code = code_for(
+        route,
+        side=case.image_size,
+        batch_size=case.batch_size,
+        threads=case.threads,
+        any_batch=bool(subject.route.flags().get("runtime_any_batch", False)),
+        spared=spared,
+    )
     if code.writes_files:
         _copy_model(space.results / "converted" / case.row, files, MODEL_FILES[case.runtime])
     else:

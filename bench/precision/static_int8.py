@@ -21,6 +21,7 @@ from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 from bench.core.errors import Unsupported
 from bench.measure.machine import cpu_features
 from bench.precision.converted import WEIGHTED, Converted, Setting, layers_of
+from bench.precision.weights import check_exported
 
 TRACED_BATCH = 2
 """Batch size for the export, which treats sizes of 0 and 1 as constants."""
@@ -59,6 +60,7 @@ def exported(network: nn.Module, setting: Setting) -> Any:
     layers_of(network, WEIGHTED)
     with _faults_named():
         graph = _export(network, setting)
+        check_exported("PT2E", network, graph, setting.image_shape)
     _give_each_call_its_own_path(graph)
     _give_each_product_its_layer(graph)
     return graph
@@ -69,7 +71,7 @@ def _faults_named() -> Iterator[None]:
     """Raise any fault inside as ``Unsupported``: exporting and observing run the network's own code, which may fail."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, torch.OutOfMemoryError, Unsupported):
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

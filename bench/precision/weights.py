@@ -37,10 +37,50 @@ INT8_IN_BFLOAT16 = "int8 in bfloat16"
 """int8 whose scales and expanded weights are rounded to bfloat16."""
 FLOAT8_LARGEST = 448.0
 """Largest number of float8 (e4m3)."""
+EXPORTED_ERROR = 0.01
+"""Largest relative error of an exported network before anything is rounded: adding in another order gives 1e-6."""
+TRIED_IMAGES = 3
+"""Not the batch size that networks are exported with, which may have become a constant."""
 
 
 class WrongConversion(RuntimeError):
     """A conversion did not start from the weights that the network computes with."""
+
+
+@torch.no_grad()
+def check_exported(title: str, network: nn.Module, run: Callable[[Tensor], Tensor], image_shape: Sequence[int]) -> None:
+    """See that what was exported of ``network`` computes the same in float32, on images other than those it saw.
+
+    A trace keeps the one branch that it took, and sizes of its batch, without a word. What draws random numbers cannot
+    be compared.
+
+    Args:
+        title: of the runtime, for the message.
+        run: the exported network: images (N, *image_shape) to outputs.
+
+    Raises:
+        Unsupported: it computes something else.
+    """
+    images = torch.randn(TRIED_IMAGES, *image_shape, generator=torch.Generator().manual_seed(0))
+    expected = network(images.clone()).float()  # a copy for each: a network may write into its input
+    allowed = EXPORTED_ERROR * float(expected[expected.isfinite()].norm())
+    if not _off(network(images.clone()).float(), expected) <= allowed:
+        return
+    off = _off(run(images.clone()).float(), expected)
+    if not off <= allowed:
+        share = f"{EXPORTED_ERROR * off / allowed:.1%} off" if allowed else "not those"
+        raise Unsupported(
+            f"{title} computes something else than this network, before anything is rounded: outputs for "
+            f"{TRIED_IMAGES} images of noise are {share}; does it branch on values, or on the size of the batch?"
+        )
+
+
+def _off(outputs: Tensor, expected: Tensor) -> float:
+    """Frobenius norm of the difference; the same infinity or NaN is none."""
+    if outputs.shape != expected.shape:
+        return float("inf")
+    same = (outputs == expected) | (outputs.isnan() & expected.isnan())
+    return float((outputs - expected).masked_fill(same, 0.0).norm())
 
 
 @torch.no_grad()

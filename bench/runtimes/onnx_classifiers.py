@@ -25,6 +25,7 @@ from bench.core.precisions import MIXED, Precision
 from bench.core.records import Figure, Scalar
 from bench.measure.products import Product
 from bench.measure.reasons import Part
+from bench.precision.weights import check_exported
 from bench.runtimes.mixed import Mixed, Tried, find_mixed, in_batches, logits_of
 from bench.runtimes.quiet import keep_quiet
 from bench.runtimes.route import Order, Prepare, Ran, Run, converted_into, faults_named, whats_run
@@ -101,14 +102,12 @@ class OnnxRoute:
         self._precision = order.precision
         self._threads = order.case.threads
         self._folder = order.folder
-        self._input = session.get_inputs()[0].name
 
     def start(self) -> None:
         """Nothing is left to do."""
 
     def run(self, images: Tensor) -> Tensor:
-        (logits,) = self._session.run(None, {self._input: images.numpy()})
-        return torch.from_numpy(logits)
+        return _outputs(self._session, images)
 
     def for_batch(self, size: int) -> Run:
         """The same session: its batch size is free."""
@@ -191,8 +190,7 @@ def _mixed(order: Order, shaped: Path) -> Mixed:
 
     def tried(file: Path) -> Tried:
         session = _session(file, order.case.threads)
-        feed = session.get_inputs()[0].name
-        logits = logits_of(lambda images: torch.from_numpy(session.run(None, {feed: images.numpy()})[0]), batches)
+        logits = logits_of(lambda images: _outputs(session, images), batches)
         return Tried(logits=logits, weight_bytes=_bytes_of(file))
 
     def attempt(spared: tuple[str, ...]) -> Tried:
@@ -219,6 +217,13 @@ def _export(order: Order, file: Path) -> None:
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
     program.save(str(file))
+    session = _session(file, order.case.threads)
+    check_exported(TITLE, order.network, lambda images: _outputs(session, images), order.image_shape)
+
+
+def _outputs(session: onnxruntime.InferenceSession, images: Tensor) -> Tensor:
+    (outputs,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    return torch.from_numpy(outputs)
 
 
 class _Calibration:

@@ -22,12 +22,13 @@ from torch import Tensor
 
 from bench.core.errors import Unsupported
 from bench.core.precisions import MIXED, Precision
-from bench.core.records import Figure, Scalar
-from bench.measure.products import Product
+from bench.core.records import Coverage, Figure, Scalar
 from bench.measure.quality import divergences
 from bench.measure.reasons import Part
+from bench.precision.weights import check_exported
 from bench.runtimes import openvino_core
 from bench.runtimes.mixed import Mixed, Tried, find_mixed
+from bench.runtimes.openvino_graph import bits_of, constants_of, products_of, size_of
 from bench.runtimes.quiet import keep_quiet
 from bench.runtimes.route import CORRECTION, Order, Prepare, Ran, Run, converted_into, faults_named, whats_run
 
@@ -51,22 +52,10 @@ TRACED_BATCH = 2
 CALIBRATION_BATCH = 8
 PROFILED_CALLS = 3
 """Calls with counters, of which the last counts: the first ones allocate."""
+AGREEMENT = 0.1
+"""Largest relative difference between outputs of one file compiled in two ways, which round alike."""
 HELD_OUT = 4
 """One calibration image of so many judges between the two ways and calibrates neither."""
-FORMATS = {
-    "f32": ("float32", 32),
-    "bf16": ("bfloat16", 16),
-    "f16": ("float16", 16),
-    "u8": ("int8", 8),
-    "i8": ("int8", 8),
-}
-"""OpenVINO's names of types -> format and bits."""
-MATMUL = "MatMul"
-ATTENTION = "ScaledDotProductAttention"
-FUSED = ("Subgraph", ATTENTION)
-"""Layers whose products follow from the names of the operators that they are made of."""
-PRODUCTS = ("Convolution", "FullyConnected", MATMUL, ATTENTION)
-
 Images = npt.NDArray[np.float32]
 
 
@@ -94,13 +83,13 @@ def _prepare(order: Order) -> OpenvinoRoute:
     openvino_core.leave_signal_stack()
     converted = time.perf_counter()
     with faults_named(TITLE):
-        compiled = _compile(core, order, order.case.batch_size)
+        compiled, seconds = _agreeing(core, order, order.case.batch_size)
     return OpenvinoRoute(
         core,
         order,
         compiled,
         convert_seconds=converted - begin if written else None,
-        compile_seconds=time.perf_counter() - converted,
+        compile_seconds=seconds,
     )
 
 
@@ -121,7 +110,8 @@ class OpenvinoRoute:
         self.convert_seconds = convert_seconds
         self.compile_seconds: float | None = compile_seconds
         choice = json.loads((order.folder / CHOICE).read_text())
-        self.notes = tuple(choice["notes"])
+        self._any_batch = _any_batch(order, order.case.batch_size).exists()
+        self.notes = (*choice["notes"], *((ANY_BATCH,) if self._any_batch else ()))
         self._corrected: bool | None = choice["corrected"]
         self._mixed = Mixed.read(order.folder)
         self._core = core
@@ -137,7 +127,9 @@ class OpenvinoRoute:
 
     def for_batch(self, size: int) -> Run:
         """The model compiled once more, for ``size`` images."""
-        return self._run if size == self._order.case.batch_size else _runner(_compile(self._core, self._order, size))
+        if size == self._order.case.batch_size:
+            return self._run
+        return _runner(_agreeing(self._core, self._order, size)[0])
 
     def ran(self, images: Tensor, *, parameters: int, flops: int) -> Ran:
         """The products of the compiled graph, as the plugin tells them."""
@@ -145,14 +137,22 @@ class OpenvinoRoute:
         if precision.name == "fp32":
             return Ran(compute="float32", absent={"coverage": "fp32 is the baseline: nothing is converted"})
         model = self._core.read_model(self._order.folder / MODEL)
-        held = sum(_size(constant) for constant in _constants(model) if _bits(constant) <= precision.low_bits)
+        held = sum(size_of(constant) for constant in constants_of(model) if bits_of(constant) <= precision.low_bits)
+        if self._any_batch:
+            parameters_held = Coverage(
+                quantized_parameters=min(held, parameters),
+                total_parameters=parameters,
+                quantized_flops=None,
+                total_flops=flops,
+            )
+            return Ran(coverage=parameters_held, absent={"coverage FLOPs": ANY_BATCH, "compute": ANY_BATCH})
         model.reshape([self._order.case.batch_size, *self._order.image_shape])
         ran = list(products_of(self._compiled, model))
         return whats_run(ran, precision, weights=held, parameters=parameters, flops=flops)
 
     def parts(self, images: Tensor) -> list[Part]:
         """Nodes of a model compiled once more with counters, which the measured one is without."""
-        compiled = _compile(self._core, self._order, len(images), PERF_COUNT=True)
+        compiled = _compile(self._core, self._order, None if self._any_batch else len(images), PERF_COUNT=True)
         request = compiled.create_infer_request()
         for _ in range(PROFILED_CALLS):
             request.infer([images.numpy()])
@@ -173,6 +173,7 @@ class OpenvinoRoute:
         corrected = {} if self._corrected is None else {"runtime_bias_correction": self._corrected}
         return {
             **corrected,
+            **({"runtime_any_batch": True} if self._any_batch else {}),
             "runtime_threads": self._compiled.get_property("INFERENCE_NUM_THREADS"),
             "runtime_streams": self._compiled.get_property("NUM_STREAMS"),
             "runtime_version": openvino.__version__,
@@ -203,6 +204,7 @@ def _traced(order: Order) -> openvino.Model:
         warnings.simplefilter("ignore")  # tracing warns of each size that becomes a constant, and that it is old
         model = openvino.convert_model(order.network, example_input=images)
     model.reshape([-1, *order.image_shape])
+    check_exported(TITLE, order.network, lambda images: _outputs(model, images.numpy(), order), order.image_shape)
     return model
 
 
@@ -284,7 +286,7 @@ class _Quantiser:
         images = np.concatenate([batch.numpy() for batch in self._order.held_out()])
 
         def tried(model: openvino.Model) -> Tried:
-            held = sum(_size(constant) * _bits(constant) // 8 for constant in _constants(model))
+            held = sum(size_of(constant) * bits_of(constant) // 8 for constant in constants_of(model))
             return Tried(logits=_logits(model, images, self._order), weight_bytes=held)
 
         return find_mixed(
@@ -294,6 +296,10 @@ class _Quantiser:
             self._order.most_drop,
             self._order.held_out_labels(),
         )
+
+
+def _outputs(model: openvino.Model, images: Images, order: Order) -> Tensor:
+    return torch.from_numpy(_logits(model, images, order))
 
 
 def _logits(model: openvino.Model, images: Images, order: Order) -> Images:
@@ -312,14 +318,15 @@ def _settings(hint: str, threads: int) -> dict[str, Any]:
     }
 
 
-def _compile(core: openvino.Core, order: Order, batch_size: int, **further: bool) -> openvino.CompiledModel:
-    """The file, compiled for ``batch_size`` images and the threads of ``order``.
+def _compile(core: openvino.Core, order: Order, batch_size: int | None, **further: bool) -> openvino.CompiledModel:
+    """The file, compiled for ``batch_size`` images; None: for any number of them.
 
     Raises:
         Unsupported: the plugin took another number of threads.
     """
     model = core.read_model(order.folder / MODEL)
-    model.reshape([batch_size, *order.image_shape])
+    if batch_size is not None:
+        model.reshape([batch_size, *order.image_shape])
     compiled = core.compile_model(
         model, DEVICE, {**_settings(HINTS[order.precision.name], order.case.threads), **further}
     )
@@ -327,6 +334,43 @@ def _compile(core: openvino.Core, order: Order, batch_size: int, **further: bool
     if threads != order.case.threads:
         raise Unsupported(f"{TITLE} computes in {threads} threads in place of {order.case.threads}")
     return compiled
+
+
+ANY_BATCH = (
+    "compiled for batches of any size: for this one OpenVINO fuses layers in a way that gives other outputs for the "
+    "same file"
+)
+
+
+def _any_batch(order: Order, batch_size: int) -> Path:
+    """File that says so, for later processes."""
+    return order.folder / f"any-batch-for-{batch_size}"
+
+
+def _agreeing(core: openvino.Core, order: Order, batch_size: int) -> tuple[openvino.CompiledModel, float]:
+    """The file compiled for ``batch_size`` images, or for any number where the two give different outputs for noise.
+
+    With sizes that are known OpenVINO fuses small layers that follow one another (its pull request 30007), and in int8
+    some of these networks give numbers around 1e8. The first process looks; later ones do as it found.
+
+    Returns:
+        It, and the seconds of compiling it.
+    """
+    said = _any_batch(order, batch_size)
+    begin = time.perf_counter()
+    compiled = _compile(core, order, None if said.exists() else batch_size)
+    seconds = time.perf_counter() - begin
+    if said.exists() or not order.fresh:
+        return compiled, seconds
+    noise = torch.randn(batch_size, *order.image_shape, generator=torch.Generator().manual_seed(0)).numpy()
+    begin = time.perf_counter()
+    plain = _compile(core, order, None)
+    plain_seconds = time.perf_counter() - begin
+    expected, found = np.array(plain(noise)[0]), np.array(compiled(noise)[0])
+    if np.linalg.norm(found - expected) <= AGREEMENT * np.linalg.norm(expected):
+        return compiled, seconds
+    said.touch()
+    return plain, plain_seconds
 
 
 def _runner(compiled: openvino.CompiledModel) -> Run:
@@ -337,51 +381,3 @@ def _runner(compiled: openvino.CompiledModel) -> Run:
         return torch.from_numpy(outputs[0])
 
     return run
-
-
-def products_of(compiled: openvino.CompiledModel, model: openvino.Model) -> Iterator[Product]:
-    """Convolutions and matrix products of the graph that the plugin runs, and the format that each computes in.
-
-    Small products, and attention, are parts of a "Subgraph": their shapes are those of ``model``, which was compiled.
-    """
-    named = {node.get_friendly_name(): node for node in model.get_ops() if node.get_type_name() in (MATMUL, ATTENTION)}
-    for node in compiled.get_runtime_model().get_ordered_ops():
-        facts = node.get_rt_info()
-        layer, kind = facts["layerType"].astype(str), facts["runtimePrecision"].astype(str)
-        flops = _flops(layer, node)
-        if layer in FUSED:
-            parts = facts["originalLayersNames"].astype(str).split(",")
-            flops = sum(_flops(named[part].get_type_name(), named[part]) for part in parts if part in named)
-        if flops:
-            name, bits = FORMATS.get(kind, (kind, 64))
-            yield Product(operator=layer, flops=flops, format=name, bits=bits)
-
-
-def _flops(layer: str, node: openvino.Node) -> int:
-    """Two FLOPs for each multiply-add of one node; 0 for what is no product."""
-    if layer not in PRODUCTS:
-        return 0
-    output = np.prod(node.get_output_shape(0))
-    left, right = (list(node.get_input_shape(at)) for at in (0, 1))
-    if layer == "Convolution":
-        # Groups stand in front of a grouped convolution's weights: channels of an output are the last three sides.
-        return int(2 * output * np.prod(right[-3:]))
-    if layer == ATTENTION:  # queries with keys, then weights with values, of shapes (batch, heads, tokens, width)
-        return int(2 * (np.prod(left) + output) * right[-2])
-    return int(2 * output * left[-1])
-
-
-def _constants(model: openvino.Model) -> Iterator[Any]:
-    """Weights: constants of more than one dimension, which scales of single channels have as well."""
-    for node in model.get_ops():
-        if node.get_type_name() == "Constant" and len(node.get_output_shape(0)) > 1:
-            yield node
-
-
-def _size(node: openvino.Node) -> int:
-    return int(np.prod(node.get_output_shape(0)))
-
-
-def _bits(node: openvino.Node) -> int:
-    bits: int = node.get_output_element_type(0).bitwidth
-    return bits

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from bench.core.quality import MOST_DROP, Margins
 from bench.core.records import Case, Coverage, Figure, Scalar
 from bench.core.runtimes import RUNTIMES
 from bench.core.workspace import Workspace
+from bench.measure.memory import Held, anonymous_growth, resident_bytes_of
 from bench.measure.products import Product, flops_in, main_format
 from bench.measure.reasons import Part
 
@@ -138,6 +139,34 @@ class Route(Protocol):
 
     def texts(self) -> dict[str, str]:
         """Words for the row: layers of mixed precision. Empty: none."""
+
+
+PREPARED_CALLS = 3
+"""Calls after which a runtime has laid out its buffers."""
+FILES = (".bin", ".onnx", ".onnx.data")
+"""Ends of the names of files that runtimes map weights from."""
+
+
+def held_of_files(case: Case, workspace: Workspace) -> Held:
+    """Memory that a process takes for the files of a route, which are there: reads them, and runs batches of noise.
+
+    For a process that did nothing yet: ``bench.measure.memory.apart``.
+    """
+    prepare = preparer_of(case)
+    order = Order(
+        case=case,
+        workspace=replace(workspace, set_number=1),  # files are read, not made anew
+        network=nn.Identity(),
+        calibration=lambda: iter(()),
+        held_out=lambda: iter(()),
+    )
+    images = torch.rand(case.batch_size, *order.image_shape)
+    with anonymous_growth() as held, torch.inference_mode():
+        route = prepare(order)
+        route.start()
+        for _ in range(PREPARED_CALLS):
+            route.run(images)
+    return Held(most=held.most, last=held.last + resident_bytes_of(FILES))
 
 
 Prepare = Callable[[Order], Route]

@@ -135,6 +135,7 @@ def _code(content: Content) -> list[Part]:
                 batch_size=case.batch_size,
                 threads=case.threads,
                 corrected=bool(result.first.flags.get("runtime_bias_correction", True)),
+                any_batch=bool(result.first.flags.get("runtime_any_batch", False)),
                 spared=[layer.name for layer in layers_in(result.first.texts) if layer.spared],
             )
         except KeyError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from bench.core.errors import Unsupported
 from bench.core.runtimes import RUNTIMES, why_not
 from bench.experiments.subject import size_of
 from bench.runtimes.route import Order, Route, preparer_of
+from tests import check_fuzz
 
 from .conftest import THREADS
 
@@ -103,6 +105,90 @@ def test_an_operator_that_a_runtime_lacks_is_named(order: Callable[..., Order], 
     assert "linalg_eig" in reason
     assert "\n" not in reason
     assert len(reason) < 400
+
+
+class Branching(nn.Module):
+    """Gives other outputs for bright images: a trace of black ones keeps the branch of black ones alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.dark, self.bright = nn.Linear(3, 10), nn.Linear(3, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        layer = self.bright if images.abs().sum() > 1 else self.dark
+        outputs: Tensor = layer(images.mean((2, 3)))
+        return outputs
+
+
+class Sized(nn.Module):
+    """Divides by the number of images, which a trace keeps as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(images.amax((2, 3)) / int(images.shape[0]))
+        return outputs
+
+
+class Overwriting(nn.Module):
+    """Writes into its own input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(images.mul_(2).mean((2, 3)))
+        return outputs
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8_static"])
+@pytest.mark.parametrize("made", [Branching, Sized])
+def test_an_export_that_computes_something_else_is_no_row(
+    order: Callable[..., Order], made: type[nn.Module], precision: str
+) -> None:
+    with pytest.raises(Unsupported, match=r"computes something else than this network.* \d+\.\d% off"):
+        prepared(order(made().eval(), "openvino", precision))
+
+
+def test_a_network_that_writes_into_its_input_is_compared_by_copies(order: Callable[..., Order]) -> None:
+    network, images = Overwriting().eval(), torch.rand(4, 3, 32, 32)
+    with torch.inference_mode():
+        found = prepared(order(network, "onnxruntime", "fp32")).run(images.clone()).clone()
+        assert torch.allclose(found, network(images.clone()), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_small_layers_that_openvino_fuses_wrongly_give_the_right_outputs(tmp_path: Path, seed: int) -> None:
+    """Linear layers of 16 and 28 in int8 gave numbers around 1e8 where the batch was known, on AVX-512 at least."""
+    if why_not("openvino", "int8_static", "native", "cpu"):
+        pytest.skip("OpenVINO is not installed")
+    assert check_fuzz.exported_outcome(seed, "openvino", "int8_static", tmp_path) == "right"
+
+
+def test_a_file_that_gives_two_answers_is_compiled_for_batches_of_any_size(
+    order: Callable[..., Order], network: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if why_not("openvino", "fp32", "native", "cpu"):
+        pytest.skip("OpenVINO is not installed")
+    from bench.runtimes import openvino_classifiers
+
+    monkeypatch.setattr(openvino_classifiers, "AGREEMENT", -1.0)  # as if the two were far apart
+    for repeat in (0, 1):  # a later process does as the first found
+        route = prepared(order(network, "openvino", "int8_static", repeat=repeat))
+        assert route.flags()["runtime_any_batch"] is True
+        assert route.notes[-1].startswith("compiled for batches of any size")
+        with torch.inference_mode():
+            assert (route.run(images) - network(images)).norm() <= 0.1 * network(images).norm()
+        ran = route.ran(images, parameters=10, flops=10)
+        assert ran.coverage is not None
+        assert ran.coverage.quantized_flops is None
+        assert "coverage FLOPs" in ran.absent
 
 
 def test_what_lacks_memory_is_no_unsupported_network(order: Callable[..., Order]) -> None:
