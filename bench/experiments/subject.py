@@ -371,9 +371,11 @@ def batch_of(subject: Subject, case: Case) -> Tensor:
     They are in the number format that the network takes, like the output of an earlier layer. A pretrained network that
     knows other classes is given photographs.
     """
+    layout = getattr(subject.route, "memory_format", torch.contiguous_format)
     if subject.photographs is not None:
         rows = np.resize(np.arange(len(subject.photographs)), case.batch_size)
-        return subject.photographs[rows].to(subject.device, subject.route.input_dtype)
+        crops = subject.photographs[rows].to(subject.device, subject.route.input_dtype)
+        return crops.contiguous(memory_format=layout)
     rows = np.resize(np.arange(len(subject.dataset.test.labels)), case.batch_size)
     images, _ = next(
         evaluation_batches(
@@ -385,7 +387,6 @@ def batch_of(subject: Subject, case: Case) -> Tensor:
             indices=rows,
         )
     )
-    layout = getattr(subject.route, "memory_format", torch.contiguous_format)
     return images.to(subject.route.input_dtype).contiguous(memory_format=layout)
 
 

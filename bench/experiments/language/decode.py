@@ -21,7 +21,7 @@ from bench.experiments.language.subject import measured, unwatched
 from bench.experiments.modes import graph_figures
 from bench.experiments.timing import peaks_of, replays, samples_of, why_no_energy
 from bench.measure import memory
-from bench.measure.energy import ENERGY_SECONDS, Reading, meter_of
+from bench.measure.energy import Reading, meter_of, seconds_of
 from bench.measure.state import Watch
 from bench.measure.trace import traced
 from bench.runtimes.language_route import Generation
@@ -64,7 +64,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         warm_up(step, route.device)
         decoded = _decode(step, case, watch, workspace.turns, route.device)
         watch.last()
-        joules, unmetered = _energy(route, prompts, tokens)
+        joules, unmetered = _energy(route, prompts, tokens, case.budget)
         peaks = peaks_of(step, case, route.device)
         ran = route.ran(prompts)
         share = route.python_share(prompts, decoded.generations)
@@ -151,14 +151,15 @@ def _figures(case: Case, decoded: Decoded, prompt_tokens: int, new_tokens: int) 
     }
 
 
-def _energy(route: LanguageRoute, prompts: Tensor, tokens: int) -> tuple[float | None, str | None]:
+def _energy(route: LanguageRoute, prompts: Tensor, tokens: int, budget: str) -> tuple[float | None, str | None]:
     """Joules of a decode step, or the reason why unknown, from untimed generations without their prefill."""
     meter = meter_of(route.device)
     if not meter.counters:
         return None, meter.why_absent
     firsts: list[Reading] = []
-    total, steps, begin = 0.0, 0, time.perf_counter()
-    while meter.why_absent is None and time.perf_counter() - begin < ENERGY_SECONDS[route.device.type]:
+    total, steps = 0.0, 0
+    end = time.perf_counter() + seconds_of(route.device, budget)
+    while meter.why_absent is None and time.perf_counter() < end:
         route.generate(prompts, tokens, lambda: firsts.append(meter.read()))
         total += meter.used(firsts[-1], meter.read()) or 0.0
         steps += tokens - 1

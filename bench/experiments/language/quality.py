@@ -40,6 +40,7 @@ def run_perplexity(case: Case, workspace: Workspace) -> Measurement:
         InputError: the text is too short.
         TooLittleMemory: the model does not fit.
         Unsupported: it cannot be loaded at the case's precision in its runtime.
+        WrongConversion: its weights are not the checkpoint's, rounded.
     """
     task = _task(case, workspace)
     reference = None if is_reference(case) else reference_logits(task, workspace)
@@ -47,6 +48,7 @@ def run_perplexity(case: Case, workspace: Workspace) -> Measurement:
     if route.most_scored is not None:
         task = replace(task, places=tuple(first_windows(task.places, route.most_scored, least=FEWEST_WINDOWS)))
     observer = Keeper(task, workspace) if reference is None else Comparer(task, reference, route.why_no_logits)
+    route.check_weights()  # before the first call, at which bitsandbytes packs weights anew
     nats, seconds = score_windows(route, task, workspace, observer, case.batch_size)
     compared = observer.result()
     sums, counts = [sum(window) for window in nats], [len(window) for window in nats]

@@ -100,6 +100,13 @@ class LanguageRoute(Protocol):
     def check_mode(self) -> None:
         """See, after the first generation, that it ran in the mode of the case."""
 
+    def check_weights(self) -> None:
+        """See that the weights are the checkpoint's, rounded.
+
+        Raises:
+            WrongConversion: one is further off than the format's rounding allows.
+        """
+
     def ran(self, prompts: Tensor) -> Ran:
         """Parts that were really converted, from one untimed step for one token a sequence."""
 
@@ -234,6 +241,9 @@ class RuntimeRoute:
 
     def check_mode(self) -> None:
         """There is one mode."""
+
+    def check_weights(self) -> None:
+        """Their layout is the runtime's own: outputs tell."""
 
     def ran(self, prompts: Tensor) -> Ran:
         stored = self._stored

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from safetensors import safe_open
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
@@ -25,6 +27,8 @@ from bench.measure.clock import synchronize
 from bench.measure.state import Watch
 from bench.precision.converted import tensors_as_stored, weights_in
 from bench.precision.language_loading import Loading, bitsandbytes_cpu_kernels, loading_of
+from bench.precision.weights import WrongConversion, check_weight, expanded
+from models.language_files import weight_files
 
 NOTHING_CONVERTED = (BASELINE, "tf32")
 RANDOM = "random weights, so that the text of this model has no meaning"
@@ -182,6 +186,52 @@ def check_memory(name: str, size: Size, precision: Precision, loading: Loading, 
             f"{name} at {precision.name} needs {needed / 1e9:.1f} GB for its weights, and {device} has "
             f"{free / 1e9:.1f} GB free; choose fewer bits (--precisions), or a smaller model (--llm)"
         )
+
+
+def check_weights(model: Any, folder: Path, precision: Precision) -> int:
+    """Compare each layer's weight, expanded, with the one of its name in the checkpoint ``folder``.
+
+    Returns:
+        How many were compared.
+
+    Raises:
+        WrongConversion: one is further off than the format's rounding allows.
+    """
+    compared = 0
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118  (no mapping)
+                name, _, kind = key.rpartition(".")
+                compared += kind == "weight" and _is_rounded(model, name, tensors.get_tensor(key), precision)
+    return compared
+
+
+def _is_rounded(model: Any, name: str, weight: Tensor, precision: Precision) -> bool:
+    """True if the layer ``name`` of ``model`` has ``weight`` rounded; False where it has none of that name and shape.
+
+    Raises:
+        WrongConversion: it has another one.
+    """
+    try:
+        layer = model.get_submodule(name)
+    except AttributeError:  # names of a checkpoint may lack the model's prefix, or have one of their own
+        return False
+    stored = expanded(layer)
+    if stored is None:
+        return False
+    # GPT-2 keeps its matrices turned, and bitsandbytes turns them again when it replaces their layers.
+    as_they_are = [
+        given for given in (weight, weight.mT if weight.ndim == 2 else weight) if given.shape == stored.shape
+    ]
+    if not as_they_are:
+        return False
+    stored = stored.detach().float().cpu()
+    for given in as_they_are[1:]:
+        with suppress(WrongConversion):
+            check_weight(name, stored, given.float(), layer, precision)
+            return True
+    check_weight(name, stored, as_they_are[0].float(), layer, precision)
+    return True
 
 
 def check_place(model: Any, device: torch.device) -> None:

@@ -23,7 +23,7 @@ from bench.experiments.language.generation import (
     need_key_value_cache,
 )
 from bench.experiments.language.routes import Answer, LeastWork, Scored, Share
-from bench.experiments.language.subject import check_place, folder_of, load_model
+from bench.experiments.language.subject import check_place, check_weights, folder_of, load_model
 from bench.experiments.modes import whats_converted
 from bench.measure import memory, products
 from bench.measure.clock import now
@@ -62,6 +62,9 @@ class TorchRoute:
 
     def check_mode(self) -> None:
         check_compiled(self.subject, self._case)
+
+    def check_weights(self) -> None:
+        check_weights(self.subject.model, folder_of(self._workspace), self.subject.precision)
 
     def ran(self, prompts: Tensor) -> Ran:
         """Coverage of one eager step with one token per sequence: it has the products with weights of decoding."""

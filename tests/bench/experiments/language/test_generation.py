@@ -116,7 +116,7 @@ def test_energy_is_of_decode_steps_alone_and_of_each_sequence(
     folder, readings = make_folder(uniform=True), itertools.count()
     meter = Meter(counters=(Counter(joules=lambda: float(next(readings))),))
     monkeypatch.setattr(decode, "meter_of", lambda device: meter)
-    monkeypatch.setitem(decode.ENERGY_SECONDS, "cpu", 0.05)
+    monkeypatch.setattr(decode, "seconds_of", lambda device, budget: 0.05)
     case = make_case("decode", folder, batch_size=2, options={"prompt_tokens": 5, "new_tokens": 4})
     found = decode.run(case, space(folder))
     assert found.energy_joules_per_item == pytest.approx(1 / 3 / 2)

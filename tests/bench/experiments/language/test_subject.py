@@ -12,10 +12,12 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from bench.core.errors import InputError, TooLittleMemory, Unsupported
+from bench.core.precisions import PRECISIONS
 from bench.core.workspace import Workspace
 from bench.experiments.language import checkpoint
-from bench.experiments.language.subject import load_model, size_of
+from bench.experiments.language.subject import check_weights, load_model, size_of
 from bench.measure import memory
+from bench.precision.weights import WrongConversion
 
 Make = Callable[..., Any]
 LINEAR = 2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 96)
@@ -75,6 +77,28 @@ def test_a_model_of_which_nothing_is_converted_is_no_row(tmp_path: Path, make_ca
         load_model(make_case("load", tmp_path, precision="int8_packed"), space(tmp_path))
     found = load_model(make_case("load", tmp_path, precision="int8_bnb"), space(tmp_path))
     assert found.facts["coverage"].quantized_parameters == 12 * 64 * 64
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8_packed", "int8_bnb", "nf4", "int8_linear_bf16"])
+def test_weights_are_compared_with_the_checkpoints(
+    make_folder: Make, make_case: Make, space: Make, precision: str
+) -> None:
+    folder = make_folder(tied=False)
+    model = load_model(make_case("load", folder, precision=precision), space(folder)).model
+    compared = check_weights(model, folder, PRECISIONS[precision])
+    assert compared == len(load_file(folder / "model.safetensors"))
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight"] = tensors["model.layers.1.mlp.gate_proj.weight"].clone()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WrongConversion, match=r"that model\.layers\.1\.mlp\.up_proj computes with"):
+        check_weights(model, folder, PRECISIONS[precision])
+
+
+def test_matrices_that_are_stored_turned_are_compared_too(tmp_path: Path, make_case: Make, space: Make) -> None:
+    GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=64, n_layer=1, n_head=2, n_positions=32)).save_pretrained(tmp_path)
+    for precision in ("bf16", "int8_bnb"):
+        model = load_model(make_case("load", tmp_path, precision=precision), space(tmp_path)).model
+        assert check_weights(model, tmp_path, PRECISIONS[precision]) == 4 + 2 + 2 + 1  # products, tables, norms
 
 
 def test_missing_weights_are_not_drawn_at_random(make_folder: Make, make_case: Make, space: Make) -> None:
