@@ -116,9 +116,11 @@ class Peak:
     """Highest memory use during one phase, taken in a pass of its own."""
 
     phase: Literal["load", "steady"]
-    kind: Literal["cuda_allocated", "cuda_reserved", "device_process", "rss", "torch_allocated"]
+    kind: Literal["cuda_allocated", "cuda_reserved", "device_process", "rss", "torch_allocated", "model_resident"]
     """``torch_allocated`` is the account of torch's CPU allocator: the same in every process, but blind to the memory
-    of libraries. ``rss`` is the resident high-water mark of the process, which moves in steps of the C library."""
+    of libraries. ``rss`` is the resident high-water mark of the process, which moves in steps of the C library.
+    ``model_resident`` is what a process of its own holds for a runtime's files and a few calls, for runtimes that keep
+    their buffers from one call to the next."""
     bytes: int
 
 

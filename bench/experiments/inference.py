@@ -6,6 +6,7 @@ Quality: accuracy, calibration, and distance from the reference route's outputs.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from bench.core.experiments import SAMPLING_OPTIONS
 from bench.core.precisions import BASELINE, COMPILED_MODES
-from bench.core.records import Case, Cold, Divergence, Figure, Measurement, Quality, digest_of, to_json
-from bench.core.runtimes import REASON_KEY, Reason
+from bench.core.records import Case, Cold, Divergence, Figure, Measurement, Peak, Quality, digest_of, to_json
+from bench.core.runtimes import REASON_KEY, REFERENCE, Reason
 from bench.core.turns import TWIN, reference_of
 from bench.core.workspace import Workspace
 from bench.data.pipelines import evaluation_batches
@@ -23,11 +24,11 @@ from bench.experiments.modes import bits_of, precision_of
 from bench.experiments.reference import RANDOM
 from bench.experiments.subject import Subject, batch_of, load_subject, reference_network, words_of
 from bench.experiments.timing import Timed, fewest_bytes, timed
-from bench.measure import machine, quality
+from bench.measure import machine, memory, quality
 from bench.measure.machine import tf32_off
 from bench.measure.reasons import memory_rate, reason_of
 from bench.measure.trace import traced
-from bench.runtimes.route import Ran, Run
+from bench.runtimes.route import Ran, Run, held_of_files
 from bench.train.evaluate import check_logits
 
 CHANCE_ERRORS = 2
@@ -41,6 +42,17 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         InputError: weights or network cannot be used.
         Unsupported: this machine cannot run the case's precision or mode, or the network cannot be converted.
     """
+    if case.runtime == REFERENCE:
+        return _measured(case, workspace, lambda: ())
+    with memory.apart(lambda: held_of_files(case, workspace)) as ask:
+        return _measured(case, workspace, lambda: _resident(ask()))
+
+
+def _resident(held: memory.Held | str) -> tuple[Peak, ...]:
+    return () if isinstance(held, str) else (Peak(phase="steady", kind="model_resident", bytes=held.last),)
+
+
+def _measured(case: Case, workspace: Workspace, apart: Callable[[], tuple[Peak, ...]]) -> Measurement:
     precision = precision_of(case)
     subject = load_subject(case, workspace)
     route = subject.route
@@ -55,7 +67,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         check_logits(output, case.model, images=case.batch_size, classes=fewest)
 
     with torch.inference_mode():
-        times = timed(step, case, check=check, throughput=True, turns=workspace.turns)
+        times = timed(step, case, check=check, throughput=True, turns=workspace.turns, apart=apart)
         own = route.figures()
         flops = subject.flops_per_image * case.batch_size
         ran = _sure(route.ran(images, parameters=subject.parameters, flops=flops), subject.flops_doubtful)

@@ -14,7 +14,7 @@ from bench.core.precisions import GRAPH_MODES
 from bench.core.records import Case, Figure, Peak
 from bench.core.turns import TURN_SECONDS, Taken, Turns
 from bench.measure import clock, memory
-from bench.measure.energy import ENERGY_SECONDS, STOOD_STILL, Meter, meter_of, metered
+from bench.measure.energy import STOOD_STILL, Meter, meter_of, metered, seconds_of
 from bench.measure.state import Watch
 
 NO_BLOCKS = "measured over blocks of calls, which this experiment does not take"
@@ -77,6 +77,7 @@ def timed(
     check: Callable[[Tensor], None] | None = None,
     throughput: bool,
     turns: Turns | None = None,
+    apart: Callable[[], Sequence[Peak]] = tuple,
 ) -> Timed:
     """Call ``step`` for the first time, ``check`` its output, warm up, and take samples.
 
@@ -84,6 +85,7 @@ def timed(
 
     Args:
         turns: the set that this worker belongs to, ``workspace.turns``; None takes all samples in one stretch.
+        apart: gives peaks that another process takes.
     """
     device = torch.device(case.device)
     begin = clock.now(device)
@@ -97,19 +99,19 @@ def timed(
     watch = Watch(device)
     watch()
     if turns:
-        latencies = _in_turns(step, case, turns, watch)
+        latencies = _in_turns(step, case, turns, watch, apart)
     else:
         latencies = clock.latencies(step, device, sampling_of(case), watch)
     watch.last()
     blocks = clock.blocks(step, device, statistics.median(latencies.seconds)) if throughput else None
     watch.last()
-    joules, reason = _energy(step, device, blocks.steps) if blocks else (None, NO_BLOCKS)
+    joules, reason = _energy(step, device, case.budget, blocks.steps) if blocks else (None, NO_BLOCKS)
     return Timed(
         output=output,
         first_seconds=first_seconds,
         latencies=latencies,
         blocks=blocks,
-        peaks=peaks_of(step, case, device),
+        peaks=(*peaks_of(step, case, device), *apart()),
         watch=watch,
         joules=joules,
         why_no_energy=reason,
@@ -117,7 +119,9 @@ def timed(
     )
 
 
-def _energy(step: Callable[[], Tensor], device: torch.device, steps: int) -> tuple[float | None, str | None]:
+def _energy(
+    step: Callable[[], Tensor], device: torch.device, budget: str, steps: int
+) -> tuple[float | None, str | None]:
     """Joules of one call, or the reason why unknown, from calls that are not timed.
 
     Args:
@@ -135,7 +139,7 @@ def _energy(step: Callable[[], Tensor], device: torch.device, steps: int) -> tup
         return few
 
     with clock.no_collection():
-        joules, calls = metered(meter, work, ENERGY_SECONDS[device.type])
+        joules, calls = metered(meter, work, seconds_of(device, budget))
     return None if joules is None else joules / calls, why_no_energy(meter, joules)
 
 
@@ -152,7 +156,9 @@ def peaks_of(step: Callable[[], object], case: Case, device: torch.device) -> tu
     return tuple(peaks)
 
 
-def _in_turns(step: Callable[[], object], case: Case, turns: Turns, watch: Watch) -> clock.Latencies:
+def _in_turns(
+    step: Callable[[], object], case: Case, turns: Turns, watch: Watch, apart: Callable[[], Sequence[Peak]]
+) -> clock.Latencies:
     """Samples of the turns that the set of this worker gives it."""
     device = torch.device(case.device)
     taken: list[Taken] = []
@@ -166,7 +172,8 @@ def _in_turns(step: Callable[[], object], case: Case, turns: Turns, watch: Watch
 
     with clock.no_collection():
         watch.pause()
-        met = turns.serve(take, lambda: peaks_of(step, case, device), memory.held_bytes(device))
+        peaks = lambda: (*peaks_of(step, case, device), *apart())  # noqa: E731  (one use)
+        met = turns.serve(take, peaks, memory.held_bytes(device))
         watch.resume()
     on_device = [second for turn in taken for second in turn.device_seconds or ()]
     return clock.Latencies(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import io
 import itertools
+import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -120,6 +122,48 @@ def anonymous_growth() -> Iterator[Held]:
         reset_high_water()
         held.last = max(0, anonymous_bytes() - begin)
         held.most = max(held.most, held.last)
+
+
+@contextmanager
+def apart(work: Callable[[], Held]) -> Iterator[Callable[[], Held | str]]:
+    """Fork a child that waits, and does ``work`` when it is asked: what this process does meanwhile is not in its heap.
+
+    Enter it before anything starts threads, which a fork loses.
+
+    Yields:
+        Function that gives what ``work`` held, or the reason why that is unknown.
+    """
+    alone = multiprocessing.parent_process() is not None and "fork" in multiprocessing.get_all_start_methods()
+    why = why_absent(torch.device("cpu")) or (None if alone else "measured only in a worker that can fork another one")
+    if why:
+        yield lambda: why
+        return
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    child = context.Process(target=_when_asked, args=(work, here, there))
+    child.start()
+    there.close()
+
+    def ask() -> Held | str:
+        try:
+            here.send(True)
+            held: Held = here.recv()
+        except (EOFError, OSError):
+            return "the child that measured memory ended early; its log has the reason"
+        return held
+
+    try:
+        yield ask
+    finally:
+        here.close()
+        child.join()
+
+
+def _when_asked(work: Callable[[], Held], parents: Connection, pipe: Connection) -> None:
+    parents.close()  # else the parent's end stays open here, and its closing would not be seen
+    with suppress(EOFError):
+        pipe.recv()
+        pipe.send(work())
 
 
 def anonymous_bytes() -> int:

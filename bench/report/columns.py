@@ -14,6 +14,7 @@ Row = TypeVar("Row")
 PHASES = ("steady", "load")
 KINDS = {"rss": "resident", "cuda_allocated": "CUDA allocated", "cuda_reserved": "CUDA reserved"}
 KINDS |= {"device_process": "process on the device", "torch_allocated": "torch's allocator"}
+KINDS |= {"model_resident": "process of its own"}
 
 
 def lifted(column: Column[Result], result: Callable[[Row], Result | None], name: str | None = None) -> Column[Row]:
@@ -283,8 +284,8 @@ PERPLEXITY_CHANGE = percent_column(
 )
 WEIGHTS = _mb("weight_bytes", "weights", lambda one: one.weight_bytes, "as stored; MB are 10^6 bytes")
 SERIALIZED = _mb("serialized_bytes", "file", lambda one: one.first.serialized_bytes, "file of the weights")
-KEPT_BUFFERS = "weights and what a step adds; not known of runtimes that keep their buffers from call to call"
-IN_USE = _mb("in_use_bytes", "in use", lambda one: one.in_use, KEPT_BUFFERS)
+WHOLE = "weights and what a step adds; of a runtime that keeps its buffers, what a process of its own holds of memory"
+IN_USE = _mb("in_use_bytes", "in use", lambda one: one.in_use, WHOLE)
 OF_WEIGHTS = percent_column(
     "weight_ratio",
     "weights of fp32's",
@@ -351,5 +352,5 @@ PEAKS = {
     )
     for phase in PHASES
     for kind, title in KINDS.items()
-    if (phase, kind) != ("load", "torch_allocated")  # taken of a step alone
+    if phase == "steady" or kind not in ("torch_allocated", "model_resident")  # taken of steps alone
 }

@@ -155,10 +155,11 @@ class Result:
     def in_use(self) -> float | None:
         """Bytes during a step, weights included: on CUDA the peak has them, on a CPU they are added.
 
-        None for a runtime that keeps its buffers from one call to the next: the peak of a step lacks them.
+        A runtime that keeps its buffers from one call to the next shows none of them in a step: there it is what a
+        process of its own holds.
         """
         if self.case.runtime != REFERENCE.runtime:
-            return None
+            return self.peak("steady", "model_resident")
         allocated, resident = self.peak("steady", "cuda_allocated"), self.peak("steady", "rss")
         if allocated is not None:
             return allocated

@@ -178,8 +178,8 @@ class PeakChange:
         return "worse" if new > old else "better"
 
 
-RESIDENT_NAMES = ("steady peak, rss", "load peak, rss")
-"""Peaks that are high-water marks of the whole process."""
+RESIDENT_NAMES = ("steady peak, rss", "load peak, rss", "steady peak, model resident")
+"""Peaks of the whole process, in which the C library keeps blocks for later."""
 KEPT = "memory kept after loading"
 
 

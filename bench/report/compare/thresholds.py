@@ -30,6 +30,7 @@ OTHER_TIMES: Mapping[str, float] = {"time": 0.10}
 PEAKS: Mapping[str, float] = {
     "rss": 0.10,
     "torch_allocated": 0.02,
+    "model_resident": 0.10,
     "cuda_allocated": 0.02,
     "cuda_reserved": 0.05,
     "device_process": 0.05,

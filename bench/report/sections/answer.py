@@ -122,7 +122,8 @@ def _verdict(subject: str, choice: Choice) -> Verdict:
         return Verdict(subject=subject, route=None, facts=("No route is as accurate as asked for",))
     facts = [_rank(choice, pick)]
     if pick.route.is_reference:
-        facts = [f"None of {len(choice.candidates) - 1} others is faster and as accurate"]
+        others = len(choice.candidates) - 1
+        facts = [f"{'The other route is not' if others == 1 else f'None of {others} others is'} faster and as accurate"]
     else:
         known = pick.result.beside.ratio is not None
         facts += [f"{times(_ratio(pick))} fp32 eager{_doubt(pick)}" if known else "fp32 eager not measured"]

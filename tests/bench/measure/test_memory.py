@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,6 +94,53 @@ def test_growth_of_anonymous_memory_is_what_was_held_at_most_and_at_the_end() ->
     assert held.most == pytest.approx(80 * MEGABYTE, rel=0.1)
     assert held.last == pytest.approx(20 * MEGABYTE, rel=0.2)
     assert len(kept)
+
+
+def grow() -> memory.Held:
+    with memory.anonymous_growth() as held:
+        block = bytearray(b"1" * 30 * MEGABYTE)
+    assert len(block) == 30 * MEGABYTE
+    return held
+
+
+def fail() -> memory.Held:
+    os._exit(3)
+
+
+def ask_apart(work: Callable[[], memory.Held], pipe: Connection) -> None:
+    """Hold 60 MB, then ask the child that was forked before."""
+    with memory.apart(work) as ask:
+        ours = bytearray(b"2" * 60 * MEGABYTE)
+        pipe.send(ask())
+        assert len(ours) == 60 * MEGABYTE
+    pipe.send(multiprocessing.active_children())
+
+
+def asked(work: Callable[[], memory.Held]) -> memory.Held | str:
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    worker = context.Process(target=ask_apart, args=(work, there))
+    worker.start()
+    found: memory.Held | str = here.recv()
+    assert here.recv() == []
+    worker.join()
+    return found
+
+
+def test_a_child_tells_what_its_own_work_holds() -> None:
+    found = asked(grow)
+    assert isinstance(found, memory.Held)
+    assert 30 * MEGABYTE <= found.last < 33 * MEGABYTE
+    assert found.last <= found.most < 65 * MEGABYTE
+
+
+def test_a_child_that_crashes_costs_its_figure_alone() -> None:
+    assert asked(fail) == "the child that measured memory ended early; its log has the reason"
+
+
+def test_nothing_is_forked_outside_of_a_worker() -> None:
+    with memory.apart(fail) as ask:
+        assert ask() == "measured only in a worker that can fork another one"
 
 
 def test_weights_that_lie_in_their_file_are_told_from_copies(tmp_path: Path) -> None:
