@@ -117,14 +117,13 @@ BUDGETS: dict[str, Budget] = {
         rows=(
             Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(1,), models=NOTES_CLASSIFIERS),
             Rows(precisions=("fp32",), modes=("eager",), batch_sizes=(32,), models=LARGE_BATCHES),
-            # Ten seconds of compiling a row and batch size: only where convolutions leave most to gain.
+            # Ten to forty seconds of compiling a row and batch size: only where convolutions leave most to gain.
             Rows(
                 precisions=("fp32", "bf16", "int8_static"),
                 modes=("compiled",),
                 batch_sizes=(1,),
                 models=("resnet18_cifar",),
             ),
-            Rows(precisions=("int8_static",), modes=("compiled",), batch_sizes=(32,), models=("resnet18_cifar",)),
             Rows(
                 runtime="onnxruntime",
                 precisions=("int8_static",),
@@ -181,8 +180,7 @@ BUDGETS: dict[str, Budget] = {
             models=("smollm2-135m",),
             rows=(
                 Rows(precisions=("fp32", "bf16", "int8_packed", "nf4"), modes=("eager",), batch_sizes=(1,)),
-                # Most of a minute of compiling: only where it was seen to gain most.
-                Rows(precisions=("int8_packed",), modes=("compiled",), batch_sizes=(1,)),
+                # None compiled: most of a minute each, for half of OpenVINO's tokens a second at most.
                 Rows(
                     runtime="openvino",
                     precisions=("bf16", "int8_weights", "int4_weights"),
