@@ -82,7 +82,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         parts = parts_of(step, setting.device, shapes)
     weights = memory.bytes_of(tensors_as_stored(converted.network))
     rate = memory_rate(setting.device)
-    reason = reason_of(parts, times.typical, weight_bytes=weights, bytes_per_second=rate)
+    reason = reason_of(parts, times.typical, weight_bytes=weights, bytes_per_second=rate) if parts else None
     measurement = Measurement(
         case=case,
         seconds=times.latencies.seconds,
@@ -101,7 +101,7 @@ def run(case: Case, workspace: Workspace) -> Measurement:
             **bits_of(precision),
             **_error(times.output, expected, case),
         },
-        texts={REASON_KEY: str(reason)},
+        texts={REASON_KEY: str(reason)} if reason else {},
         absent={**ran.absent, **times.absent(setting.device), **NOT_OF_A_LAYER},
     )
     with torch.inference_mode():

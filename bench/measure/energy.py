@@ -19,6 +19,8 @@ COUNTED = ("package", "dram")
 ENERGY_SECONDS = {"cpu": 1.0, "cuda": 5.0}
 """Least length of a metered pass by kind of device. Counters move in steps of up to a tenth of a second, and the power
 sensors of an A100 or H100 see a quarter of the time (Yang et al. 2023, arXiv 2312.02741)."""
+SMOKE_SECONDS = 0.2
+"""The same in budget ``smoke``, which only sees whether the counters are read."""
 STEP_SECONDS = 1.0
 """Longest wait for a step of the counter, at the begin and at the end of a metered pass."""
 STOOD_STILL = "the energy counter did not move"
@@ -94,6 +96,11 @@ def _next_step(meter: Meter, work: Callable[[], int]) -> tuple[Reading, int]:
         if reading is None or reading != first:
             return reading, calls
     return meter.read(), calls
+
+
+def seconds_of(device: torch.device, budget: str) -> float:
+    """Least length of a metered pass."""
+    return SMOKE_SECONDS if budget == "smoke" else ENERGY_SECONDS[device.type]
 
 
 def meter_of(device: torch.device) -> Meter:

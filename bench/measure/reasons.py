@@ -31,8 +31,8 @@ SHORT_SECONDS = 15e-6
 """An operator this short does no more than torch needs to find and start its kernel (5 to 15 us were seen)."""
 MEMORY_SHARE = 0.5
 """Share of the memory's rate, by a sum over memory, from which reading weights is the limit."""
-MEMORY_BYTES, MEMORY_ROUNDS = 2**28, 5
-"""Larger than caches."""
+MEMORY_BYTES, MEMORY_ROUNDS = {"cpu": 2**28, "cuda": 2**30}, 5
+"""Larger than caches, and on a GPU so many that starting and awaiting the sum is nothing beside it."""
 OUTSIDE = "outside of operators"
 FIRST = "first token"
 """Mark in a trace, after which a generation decodes."""
@@ -120,7 +120,7 @@ def _reason(kind: Cause, parts: Sequence[Part], whole: float) -> Reason:
 
 def memory_rate(device: torch.device) -> float:
     """Bytes per second that a sum reads from memory, from a pass of a few tens of milliseconds."""
-    return summing(MEMORY_BYTES, MEMORY_ROUNDS, device, lambda: None).best
+    return summing(MEMORY_BYTES[device.type], MEMORY_ROUNDS, device, lambda: None).best
 
 
 def parts_of(step: Callable[[], object], device: torch.device, weights: Iterable[Sequence[int]]) -> list[Part]:

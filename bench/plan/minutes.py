@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.core.amounts import Budget
 from bench.core.experiments import EXPERIMENTS
+from bench.core.recipes import recipe
 from bench.core.records import Scalar
 
 Route = tuple[str, str, str]
@@ -109,6 +110,10 @@ SET_SECONDS = 1.5
 """Seconds to start and prepare a process of each further set."""
 GPU_SECONDS = {"inference": 8.0, "decode": 8.0, "layers": 2.0, "prefill": 2.0, "perplexity": 2.0, "load": 2.0}
 """Seconds that a case takes more on a GPU: its context, and where energy is metered five seconds of that."""
+GPU_STEP_SECONDS = 0.007
+"""Seconds of a training step there: some sixty layers forward and backward."""
+SMALL_BATCH = 16
+"""Images of a step of an unknown recipe: the notes' smallest."""
 LOAD_SECONDS = {"llama3-8b-shape": 10.0}
 """Seconds that each process takes more to load a large model, by its name."""
 WHOLE_TRAINING_SECONDS = 3600.0
@@ -194,9 +199,19 @@ def estimate(experiment: str, params: Mapping[str, Scalar], budget: Budget, sets
     fixed = FIXED_SECONDS[experiment]
     if experiment == "training":
         fixed = TRAINING_SECONDS.get(str(params.get("model")), fixed)
+        if device != "cpu":
+            fixed = _gpu_training_seconds(params, budget)
     loaded = LOAD_SECONDS.get(str(params.get("model")), 0.0) * (sets if kind.takes_turns else 1)
     on_gpu = 0.0 if device == "cpu" else GPU_SECONDS.get(experiment, 0.0)
     return UNKNOWN * (fixed + converted + sampled + again + loaded + on_gpu)
+
+
+def _gpu_training_seconds(params: Mapping[str, Scalar], budget: Budget) -> float:
+    """By steps: those of small images are as long as their launches, whatever the batch."""
+    images = budget.train_images_by_model.get(str(params.get("model")), budget.train_images or 0)
+    named = params.get("recipe")
+    batch = recipe(str(named)).batch_size if named else SMALL_BATCH
+    return FIXED_SECONDS["training"] + GPU_STEP_SECONDS * images / batch
 
 
 def choose(wanted: Sequence[Wanted], seconds: float, device: str) -> Choice:

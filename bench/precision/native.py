@@ -127,7 +127,7 @@ class PackedInt8Linear(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         flat = inputs.reshape(-1, inputs.shape[-1])
         product = torch._weight_int8pack_mm(flat, self.weight, self.scale)
-        product = product.view(*inputs.shape[:-1], -1)
+        product = product.view(*inputs.shape[:-1], -1).to(inputs.dtype)  # some versions give float32 on CUDA
         return product if self.bias is None else product + self.bias
 
 

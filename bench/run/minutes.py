@@ -147,7 +147,7 @@ class Minutes:
             seconds = estimate(experiment, params, self.plan.budget, self.plan.sets, self.plan.device)
         training = self._training_of(experiment, params)
         ready = training is None or known.has_weights(training)
-        trained = estimate("training", {"model": training.model}, self.plan.budget, 1) if training else 0.0
+        trained = self._of_training(training) if training else 0.0
         return Wanted(
             test=item.nodeid,
             experiment=experiment,
@@ -157,6 +157,10 @@ class Minutes:
             training=None if ready or training is None else training.id,
             training_seconds=0.0 if ready or training is None else known.of_case(training) or trained,
         )
+
+    def _of_training(self, training: Case) -> float:
+        named = {"model": training.model, "recipe": training.recipe}
+        return estimate("training", named, self.plan.budget, 1, self.plan.device)
 
     def _training_of(self, experiment: str, params: Mapping[str, Any]) -> Case | None:
         """The training that the case of a test is, or needs."""

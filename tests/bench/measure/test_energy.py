@@ -139,7 +139,7 @@ class Work:
 def test_energy_is_that_of_calls_long_enough_and_of_each_item(monkeypatch: pytest.MonkeyPatch) -> None:
     work = Work()
     monkeypatch.setattr(timing, "meter_of", lambda device: Meter(counters=(Counter(joules=work.joules),)))
-    monkeypatch.setitem(timing.ENERGY_SECONDS, "cpu", 0.3)
+    monkeypatch.setattr(timing, "seconds_of", lambda device, budget: 0.3)
     found = timing.timed(work, case("inference"), throughput=True)
     assert found.energy(items_per_step=4) == pytest.approx(0.5)
     assert "energy_joules_per_item" not in found.absent(CPU)
@@ -151,7 +151,7 @@ def test_nothing_but_calls_is_metered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Collecting Python's garbage takes tenths of a second of power."""
     work, collections = Work(), list[float]()
     monkeypatch.setattr(timing, "meter_of", lambda device: Meter(counters=(Counter(joules=work.joules),)))
-    monkeypatch.setitem(timing.ENERGY_SECONDS, "cpu", 0.0)
+    monkeypatch.setattr(timing, "seconds_of", lambda device, budget: 0.0)
 
     def seen(phase: str, info: dict[str, int]) -> None:
         collections.append(time.perf_counter())

@@ -133,3 +133,11 @@ def test_an_estimate_grows_with_its_mode_and_knows_trainings_without_end() -> No
     compiled = estimate("inference", {"mode": "compiled"}, quick, 1)
     assert compiled - eager == pytest.approx(1.25 * CONVERTED_SECONDS["compiled"])
     assert estimate("training", {}, full, 1) == WHOLE_TRAINING_SECONDS > estimate("training", {}, quick, 1)
+
+
+def test_a_training_on_a_gpu_takes_its_steps() -> None:
+    gpu, quick = BUDGETS["gpu"], BUDGETS["quick"]
+    named = {"model": "resnet18_cifar", "recipe": "short_resnet18_cifar"}
+    assert gpu.train_images == 100_000  # in steps of 16 images, 7 ms each
+    assert estimate("training", named, gpu, 1, "cuda") == pytest.approx(1.25 * (10 + 0.007 * 6250))
+    assert estimate("training", named, quick, 1) < 20
