@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -169,6 +170,29 @@ class StepClock:
             inside=self._inside if inside is None else inside,
             tokens=tuple(tokens),
         )
+
+
+class StepByStep(ABC):
+    """Generations of a runtime that gives one token a call, which is timed here."""
+
+    @abstractmethod
+    def greedy(self, prompt: Sequence[int], most: int, clock: StepClock) -> Iterator[int]:
+        """``most`` tokens after ``prompt``, as ``clock`` sees them. An end token does not end it: that is the
+        caller's to see."""
+
+    def generate(
+        self, prompt: Sequence[int], new_tokens: int, at_first: Callable[[], None] | None = None
+    ) -> Generation:
+        clock = StepClock(at_first)
+        return clock.generation(list(self.greedy(prompt, new_tokens, clock)))
+
+    def answer(self, prompt: Sequence[int], most: int, ends: Sequence[int]) -> list[int]:
+        tokens: list[int] = []
+        for token in self.greedy(prompt, most, StepClock()):
+            tokens.append(token)
+            if token in ends:
+                break
+        return tokens
 
 
 def coverage_of(stored: Stored, *, parameters: int, in_products: int) -> Coverage:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from bench.core.records import Scalar
 from bench.measure.reasons import Part
 from bench.runtimes.language_route import (
     Conversion,
-    Generation,
     LanguageOrder,
     Logits,
+    StepByStep,
     StepClock,
     Stored,
 )
@@ -55,7 +55,7 @@ def prepare(order: LanguageOrder) -> OnnxLanguage:
     return OnnxLanguage(order, folder, model, load_seconds=seconds)
 
 
-class OnnxLanguage:
+class OnnxLanguage(StepByStep):
     """A loaded graph; each sequence has a generator of its own, with keys and values of its own."""
 
     why_no_logits: str | None = None
@@ -69,20 +69,6 @@ class OnnxLanguage:
         self._room = order.room
         self._folder = folder
         self._model = model
-
-    def generate(
-        self, prompt: Sequence[int], new_tokens: int, at_first: Callable[[], None] | None = None
-    ) -> Generation:
-        clock = StepClock(at_first)
-        return clock.generation(list(self._greedy(prompt, new_tokens, clock)))
-
-    def answer(self, prompt: Sequence[int], most: int, ends: Sequence[int]) -> list[int]:
-        tokens: list[int] = []
-        for token in self._greedy(prompt, most, StepClock()):
-            tokens.append(token)
-            if token in ends:
-                break
-        return tokens
 
     def logits(self, ids: Sequence[int]) -> Logits:
         generator = self._generator(len(ids) + 1)
@@ -117,8 +103,7 @@ class OnnxLanguage:
     def close(self) -> None:
         del self._model
 
-    def _greedy(self, prompt: Sequence[int], most: int, clock: StepClock) -> Iterator[int]:
-        """Tokens after ``prompt``; an end token does not end it, for that is the caller's to see."""
+    def greedy(self, prompt: Sequence[int], most: int, clock: StepClock) -> Iterator[int]:
         generator = self._generator(len(prompt) + most)
         generator.append_tokens(np.array([prompt], dtype=np.int32))
         for _ in range(most):

@@ -24,9 +24,9 @@ from bench.runtimes.gguf_files import MODEL as GGUF
 from bench.runtimes.gguf_files import written
 from bench.runtimes.language_route import (
     Conversion,
-    Generation,
     LanguageOrder,
     Logits,
+    StepByStep,
     StepClock,
     Stored,
     check_threads,
@@ -116,7 +116,7 @@ def hint_for(precision: Precision) -> str:
     return hint
 
 
-class OpenvinoLanguage:
+class OpenvinoLanguage(StepByStep):
     """A compiled model and its one request, which holds keys and values of the sequence.
 
     It is compiled once more, for logits of every position, when these are asked for.
@@ -145,20 +145,6 @@ class OpenvinoLanguage:
         self._is_whole = False
         self._request = compiled.create_infer_request()
         self._past = 0
-
-    def generate(
-        self, prompt: Sequence[int], new_tokens: int, at_first: Callable[[], None] | None = None
-    ) -> Generation:
-        clock = StepClock(at_first)
-        return clock.generation(list(self._greedy(prompt, new_tokens, clock)))
-
-    def answer(self, prompt: Sequence[int], most: int, ends: Sequence[int]) -> list[int]:
-        tokens: list[int] = []
-        for token in self._greedy(prompt, most, StepClock()):
-            tokens.append(token)
-            if token in ends:
-                break
-        return tokens
 
     def logits(self, ids: Sequence[int]) -> Logits:
         if not self._is_whole:
@@ -219,7 +205,7 @@ class OpenvinoLanguage:
     def close(self) -> None:
         del self._request, self._compiled
 
-    def _greedy(self, prompt: Sequence[int], most: int, clock: StepClock) -> Iterator[int]:
+    def greedy(self, prompt: Sequence[int], most: int, clock: StepClock) -> Iterator[int]:
         self._request.reset_state()
         self._past = 0
         ids = np.array([prompt], dtype=np.int64)

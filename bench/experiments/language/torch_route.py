@@ -55,6 +55,7 @@ class TorchRoute:
         self._case = case
         self._workspace = workspace
         self._parts: dict[int, list[Part]] = {}
+        self._traced_steps: dict[int, float] = {}
         self._arguments = cache_arguments(self.subject, case, workspace)
 
     def generate(self, prompts: Tensor, new_tokens: int, at_first: Callable[[], None] | None = None) -> Generation:
@@ -92,15 +93,16 @@ class TorchRoute:
         )
 
     def python_share(self, prompts: Tensor, timed: Sequence[Generation]) -> Share:
-        """All time outside of operators and compiled graphs, from an untimed generation with a profiler.
+        """All time outside of operators and compiled graphs, of the steps of one untimed generation with a profiler.
 
-        The profiler lengthens operators that call others, by 1 us each or so: the share is a little too small.
+        Both times are of the same steps: beside a neighbour the traced ones may take longer than those that were timed.
+        The profiler works between operators too, for 1 to 3 us each: the share is a little too large.
         """
         if self.device.type != "cpu":
             return Share(problem="measured on a CPU only: elsewhere operators return before their kernels end")
-        inside = sum(part.seconds for part in self.parts(prompts, len(timed[0].gaps) + 1))
-        step = statistics.median(gap for each in timed for gap in each.gaps)
-        return Share(value=min(1.0, max(0.0, 1 - inside / step)))
+        tokens = len(timed[0].gaps) + 1
+        inside = sum(part.seconds for part in self.parts(prompts, tokens))
+        return Share(value=min(1.0, max(0.0, 1 - inside / self._traced_steps[tokens])))
 
     def parts(self, prompts: Tensor, new_tokens: int) -> list[Part]:
         if new_tokens in self._parts:
@@ -108,7 +110,9 @@ class TorchRoute:
         shapes = [tuple(tensor.shape) for tensor in tensors_as_stored(self.subject.model)]
 
         def generation(at_first: Callable[[], None]) -> int:
-            return len(self.generate(prompts, new_tokens, at_first).gaps)
+            gaps = self.generate(prompts, new_tokens, at_first).gaps
+            self._traced_steps[new_tokens] = statistics.mean(gaps)
+            return len(gaps)
 
         if new_tokens == 1:
             self._parts[1] = parts_of(lambda: self.generate(prompts, 1), self.device, shapes)

@@ -123,6 +123,12 @@ def test_energy_is_of_decode_steps_alone_and_of_each_sequence(
     assert "energy_joules_per_item" not in found.absent
 
 
+def test_a_model_of_two_narrow_layers_waits_for_python(make_folder: Make, make_case: Make, space: Make) -> None:
+    folder = make_folder(uniform=True)
+    case = make_case("decode", folder, options={"prompt_tokens": 5, "new_tokens": 8})
+    assert 0.4 < decode.run(case, space(folder)).figures["python_share"].value < 1.0
+
+
 def test_a_counter_that_fails_while_decoding_costs_the_energy_alone(
     make_folder: Make, make_case: Make, space: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
