@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -91,6 +91,7 @@ def reason_of(
     """
     if not parts:
         raise ValueError("a step without operators has no reason")
+    parts = _by_name(parts)
     inside = sum(part.seconds for part in parts)
     whole = max(inside, step_seconds)
     shares: dict[Cause, list[Part]] = {}
@@ -111,6 +112,17 @@ def reason_of(
     if largest.share >= LEAST_SHARE:
         return largest
     return Reason(kind="arithmetic", operator=top.name, share=top.seconds / whole)
+
+
+def _by_name(parts: Sequence[Part]) -> list[Part]:
+    """One part for all nodes of an operator: runtimes tell each node on its own."""
+    alike: dict[tuple[str, bool], list[Part]] = {}
+    for part in parts:
+        alike.setdefault((part.name, part.on_weights), []).append(part)
+    return [
+        replace(one[0], seconds=sum(part.seconds for part in one), calls=sum(part.calls for part in one))
+        for one in alike.values()
+    ]
 
 
 def _reason(kind: Cause, parts: Sequence[Part], whole: float) -> Reason:

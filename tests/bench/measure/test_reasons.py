@@ -49,6 +49,13 @@ def test_a_product_that_is_called_quantised_rounds_nothing() -> None:
         assert part(name, 1e-3).kind is None
 
 
+def test_nodes_of_one_operator_count_together() -> None:
+    """OpenVINO and ONNX Runtime tell each node of a graph: no single one is large."""
+    nodes = [part("FullyConnected brgemm", 1e-3, on_weights=True) for _ in range(6)]
+    reason = reason_of([*nodes, part("Softmax", 2e-3)], 8e-3, weight_bytes=1)
+    assert (reason.kind, reason.operator, reason.share) == ("arithmetic", "FullyConnected brgemm", pytest.approx(0.75))
+
+
 def test_time_outside_of_operators_is_the_hosts() -> None:
     reason = reason_of([part("aten::mm", 1e-3, calls=10)], 4e-3, weight_bytes=1)
     assert reason.kind == "host-bound"
