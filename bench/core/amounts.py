@@ -61,7 +61,7 @@ class Language:
     text_tokens: int | None
     """Tokens of the text that are read; None is all of them."""
     chat_tokens: int
-    """New tokens that each answer of the conversation may have."""
+    """New tokens that each answer of the conversation may have; 0: there is none."""
     sampling: Sampling
 
 

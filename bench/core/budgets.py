@@ -194,7 +194,7 @@ BUDGETS: dict[str, Budget] = {
             context=256,
             stride=256,
             text_tokens=2048,
-            chat_tokens=10,
+            chat_tokens=0,
             sampling=Sampling(min_samples=6, min_seconds=0.4, relative_error=0.03, max_seconds=0.7),
         ),
         ceilings=Ceilings(cpu_bytes=2**28, cuda_bytes=2**30, sides=CEILING_SIDES, rounds=7),

@@ -253,6 +253,8 @@ def _language_rows(language: Language, experiment: str, model: str) -> list[tupl
 
     Only torch has modes, of which one decodes otherwise; the other experiments run eagerly there.
     """
+    if experiment == "chat" and not language.chat_tokens:
+        return []
     prompts: tuple[int, ...] = (0,)
     if experiment == "prefill":
         prompts = language.prompt_tokens

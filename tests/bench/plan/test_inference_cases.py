@@ -225,7 +225,9 @@ def language(**given: Any) -> list[tuple[Any, ...]]:
 
 
 def test_language_rows_are_side_by_side_and_each_once() -> None:
-    rows = language(precisions="fp32,nf4", batch_sizes="1,8", modes="eager,compiled", prompt_tokens="16,32")
+    asked = {"precisions": "fp32,nf4", "batch_sizes": "1,8", "modes": "eager,compiled", "prompt_tokens": "16,32"}
+    assert not any(row[0] == "chat" for row in language(**asked))  # not in `quick`, unless tokens are asked for
+    rows = language(**asked, new_tokens=10)
     assert len(rows) == len(set(rows))
     prefill = [row for row in rows if row[0] == "prefill"]
     assert [(row[3], row[5], row[6]) for row in prefill] == [
@@ -245,7 +247,7 @@ def test_language_rows_are_side_by_side_and_each_once() -> None:
 
 
 def test_what_does_not_depend_on_chance_is_not_repeated() -> None:
-    rows = language(precisions="fp32", runtimes="torch", repeats=3)
+    rows = language(precisions="fp32", runtimes="torch", repeats=3, new_tokens=10)
     assert sum(row[0] == "load" for row in rows) == 3
     assert sum(row[0] in ("prefill", "decode") for row in rows) == 3  # their processes are those of sets
     assert sum(row[0] in ("perplexity", "chat") for row in rows) == 2
