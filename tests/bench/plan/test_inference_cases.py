@@ -249,7 +249,7 @@ def test_language_rows_are_side_by_side_and_each_once() -> None:
 def test_what_does_not_depend_on_chance_is_not_repeated() -> None:
     rows = language(precisions="fp32", runtimes="torch", repeats=3, new_tokens=10)
     assert sum(row[0] == "load" for row in rows) == 3
-    assert sum(row[0] in ("prefill", "decode") for row in rows) == 3  # their processes are those of sets
+    assert sum(row[0] in ("prefill", "decode") for row in rows) == 2  # their processes are those of sets
     assert sum(row[0] in ("perplexity", "chat") for row in rows) == 2
 
 
