@@ -27,8 +27,6 @@ ERROR_OF_MEDIAN = 1.4826 * math.sqrt(math.pi / 2)
 """Standard error of a median of normal values, of whose median absolute deviation over the root of their number."""
 LAST_SECONDS = 15.0
 """Time left at which a run of minutes begins no further round or set."""
-AT_ONCE = 2
-"""Processes of a later set that prepare side by side: nothing of that is timed, and much of it takes one core."""
 IDLE_CORES = 0.2
 """A process that keeps more cores busy while it waits disturbs the turns of the others, and its row has a note."""
 
@@ -49,8 +47,6 @@ class Seat:
     worker: Worker | None = None
     reply: Mapping[str, Any] | None = None
     """Last message of the worker; None while it takes turns."""
-    begin: float = 0.0
-    """Time at which its process was started."""
     held_bytes: int = 0
     rounds: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     """Message that it sent after each turn, by round."""
@@ -64,21 +60,18 @@ class Seat:
     idle_cpu_seconds: float = 0.0
     certain: bool = False
 
-    def start(self, open_worker: Open, request: dict[str, Any], progress: Progress) -> None:
-        """Start its process, which prepares its route."""
-        self.begin = time.monotonic()
+    def prepare(self, open_worker: Open, request: dict[str, Any], progress: Progress) -> None:
+        """Start its process and wait until it is ready for turns, or has failed."""
+        begin = time.monotonic()
         try:
             self.worker = open_worker({**request, "turns": True}, progress)
         except (OSError, EOFError) as error:
             message = f"no worker could be started ({type(error).__name__}: {error})"
             self.reply = {"failure": {"kind": "crashed", "message": message}}
-
-    def await_ready(self) -> None:
-        """Wait until its process is ready for turns, or has failed."""
-        if self.alive:
+        else:
             ready = self._receive("ready")
             self.held_bytes = int(ready["held_bytes"]) if ready else 0
-        self.seconds += time.monotonic() - self.begin
+        self.seconds += time.monotonic() - begin
 
     def turn(self, number: int) -> None:
         """Let it take its turn in the round ``number``."""
@@ -214,28 +207,19 @@ class _Group:
     seats: list[Seat] = field(default_factory=list)
 
     def seat(self, routes: Sequence[Case]) -> list[Case]:
-        """Prepare ``routes`` while the next one is expected to fit. Returns the others.
+        """Prepare ``routes`` one after another while the next one is expected to fit. Returns the others.
 
-        In the first set one after another, since their cold figures count; later `AT_ONCE` side by side. A process is
-        expected to hold as much as the largest one so far. The reference and one more are always tried.
+        Two at once take no less time on two cores. A process is expected to hold as much as the largest one so far. The
+        reference and one more are always tried.
         """
-        at_once = AT_ONCE if self.number else 1
-        preparing: list[Seat] = []
-        left: list[Case] = []
         for place, case in enumerate(routes):
-            if len(preparing) == at_once:
-                preparing.pop(0).await_ready()
-            if place > 1 and not self._fits_one_more(beside=len(preparing)):
-                left = list(routes[place:])
-                break
+            if place > 1 and not self._fits_one_more():
+                return list(routes[place:])
             seat = Seat(case=case, number=self.number, limit=partial(self.sets.limit, case))
             self.seats.append(seat)
             self.sets.progress(f"{self._name(case)}: preparing {place + 1} of {len(routes)}")
-            seat.start(self.sets.open_worker, self.sets.request(case, self.number), self.sets.progress)
-            preparing.append(seat)
-        for seat in preparing:
-            seat.await_ready()
-        return left
+            seat.prepare(self.sets.open_worker, self.sets.request(case, self.number), self.sets.progress)
+        return []
 
     def take_rounds(self) -> None:
         """Rounds in shuffled order until the ratios are certain enough or time is up."""
@@ -297,11 +281,10 @@ class _Group:
             return _error([reference.median(number) or math.nan for number in reference.rounds]) <= rule.relative_error
         return all(_error(_ratios(seat)) <= rule.relative_error for seat in playing)
 
-    def _fits_one_more(self, *, beside: int) -> bool:
-        """True if one more process fits beside those that are ready, and ``beside`` that still prepare."""
+    def _fits_one_more(self) -> bool:
         held = [seat.held_bytes for seat in self.seats if seat.alive]
         memory = self.sets.memory_bytes
-        return memory is None or sum(held) + (1 + beside) * max(held, default=0) <= MEMORY_SHARE * memory
+        return memory is None or sum(held) + max(held, default=0) <= MEMORY_SHARE * memory
 
     def _name(self, case: Case) -> str:
         return f"{case.experiment} {case.model} b{case.batch_size}, set {self.number + 1} of {self.sets.count}"
