@@ -176,12 +176,16 @@ def _likeness(candidate: Candidate) -> list[str]:
     return [f"same label in {SAME_TOP.quantity.text(share)} %"] if share is not None else []
 
 
+WORTH_SAYING = 5e6
+"""Bytes more than the reference's from which on a verdict says so. A runtime's own few MB are in what it holds."""
+
+
 def _warnings(choice: Choice) -> list[str]:
     pick = choice.pick
     assert pick is not None
     found = []
-    memory = pick.result.beside.memory
-    if memory is not None and memory > 1.05:
+    memory, taken = pick.result.beside.memory, pick.result.in_use
+    if memory is not None and taken is not None and memory > 1.05 and taken * (1 - 1 / memory) >= WORTH_SAYING:
         found.append(f"A step takes {times(memory)} fp32's memory")
     rivals = [one.route.name for one in choice.level if not one.route.is_reference]
     if rivals and choice.judged and not pick.route.is_reference:

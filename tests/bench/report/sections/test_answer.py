@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+
 from bench.core.records import Divergence
 from bench.report.printers.console import screen
 from bench.report.printers.markdown import document
@@ -69,17 +71,20 @@ def test_twins_say_how_good_ratios_are(make: Any, content_of: Any) -> None:
     assert noise_words(content_of(make.inference())) == "noise not measured"
 
 
-def test_a_step_that_takes_more_memory_is_a_warning(make: Any, content_of: Any, monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("megabytes", "said"), [((10, 30), True), ((10, 12), False), ((30, 10), False)])
+def test_a_step_that_takes_megabytes_more_is_a_warning(
+    make: Any, content_of: Any, monkeypatch: Any, megabytes: tuple[int, int], said: bool
+) -> None:
     from bench.core.records import Peak
 
     def peaks(size: int) -> Any:
-        return (Peak(phase="steady", kind="rss", bytes=size),)
+        return (Peak(phase="steady", kind="rss", bytes=size * 1_000_000),)
 
     monkeypatch.setattr("tests.bench.report.conftest.TRUTH", MANY)
-    pair = [make.inference([0.004] * 30, labels=MANY, peaks=peaks(1_000_000))]
-    pair += [make.inference([0.001] * 30, labels=MANY, precision="bf16", peaks=peaks(3_000_000))]
+    pair = [make.inference([0.004] * 30, labels=MANY, peaks=peaks(megabytes[0]))]
+    pair += [make.inference([0.001] * 30, labels=MANY, precision="bf16", peaks=peaks(megabytes[1]))]
     (verdict,) = verdicts(content_of(*pair))
-    assert any("fp32's memory" in warning for warning in verdict.warnings)
+    assert any("fp32's memory" in warning for warning in verdict.warnings) is said
 
 
 def test_a_smoke_run_has_no_verdict(make: Any, content_of: Any) -> None:
