@@ -40,7 +40,7 @@ from bench.report.turns import PairedRatio, ratio_of_sets, rounds_of  # noqa: E4
 from bench.run.engine import Engine  # noqa: E402
 from bench.run.journal import Journal  # noqa: E402
 from bench.run.process import ProcessRunner, Worker  # noqa: E402
-from bench.run.requests import SetPlan  # noqa: E402
+from bench.run.turns import SetPlan  # noqa: E402
 
 DELAY = 0.05
 FAR, NEAR = 0.01, 0.02

@@ -208,7 +208,7 @@ class DeviceState:
     foreign_processes: int | None = None
     """Processes other than the case's own that compute on the GPU."""
     foreign_cores: float | None = None
-    """Cores that others kept busy on average since the reading before, of those that the case may use."""
+    """Cores of the case that others kept busy, on average since the reading before."""
     reference_seconds: float | None = None
     """Seconds of a fixed small piece of work then, on the threads of the case: only the machine changes it."""
 

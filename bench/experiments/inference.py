@@ -43,13 +43,19 @@ def run(case: Case, workspace: Workspace) -> Measurement:
         Unsupported: this machine cannot run the case's precision or mode, or the network cannot be converted.
     """
     if case.runtime == REFERENCE:
-        return _measured(case, workspace, lambda: ())
+        return _measured(case, workspace, tuple)
+    unknown: dict[str, str] = {}
     with memory.apart(lambda: held_of_files(case, workspace)) as ask:
-        return _measured(case, workspace, lambda: _resident(ask()))
 
+        def resident() -> tuple[Peak, ...]:
+            held = ask()
+            if isinstance(held, str):
+                unknown["peaks.model_resident"] = held
+                return ()
+            return (Peak(phase="steady", kind="model_resident", bytes=held.last),)
 
-def _resident(held: memory.Held | str) -> tuple[Peak, ...]:
-    return () if isinstance(held, str) else (Peak(phase="steady", kind="model_resident", bytes=held.last),)
+        found = _measured(case, workspace, resident)
+    return replace(found, absent={**found.absent, **unknown})
 
 
 def _measured(case: Case, workspace: Workspace, apart: Callable[[], tuple[Peak, ...]]) -> Measurement:

@@ -88,6 +88,10 @@ def timed(
         apart: gives peaks that another process takes.
     """
     device = torch.device(case.device)
+
+    def peaks() -> tuple[Peak, ...]:
+        return (*peaks_of(step, case, device), *apart())
+
     begin = clock.now(device)
     output = step()
     first_seconds = clock.now(device) - begin
@@ -99,7 +103,7 @@ def timed(
     watch = Watch(device)
     watch()
     if turns:
-        latencies = _in_turns(step, case, turns, watch, apart)
+        latencies = _in_turns(step, case, turns, watch, peaks)
     else:
         latencies = clock.latencies(step, device, sampling_of(case), watch)
     watch.last()
@@ -111,7 +115,7 @@ def timed(
         first_seconds=first_seconds,
         latencies=latencies,
         blocks=blocks,
-        peaks=(*peaks_of(step, case, device), *apart()),
+        peaks=peaks(),
         watch=watch,
         joules=joules,
         why_no_energy=reason,
@@ -157,7 +161,7 @@ def peaks_of(step: Callable[[], object], case: Case, device: torch.device) -> tu
 
 
 def _in_turns(
-    step: Callable[[], object], case: Case, turns: Turns, watch: Watch, apart: Callable[[], Sequence[Peak]]
+    step: Callable[[], object], case: Case, turns: Turns, watch: Watch, peaks: Callable[[], Sequence[Peak]]
 ) -> clock.Latencies:
     """Samples of the turns that the set of this worker gives it."""
     device = torch.device(case.device)
@@ -172,7 +176,6 @@ def _in_turns(
 
     with clock.no_collection():
         watch.pause()
-        peaks = lambda: (*peaks_of(step, case, device), *apart())  # noqa: E731  (one use)
         met = turns.serve(take, peaks, memory.held_bytes(device))
         watch.resume()
     on_device = [second for turn in taken for second in turn.device_seconds or ()]

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -91,6 +92,9 @@ class Held:
     last: int = 0
 
 
+Found = TypeVar("Found")
+
+
 @contextmanager
 def anonymous_growth() -> Iterator[Held]:
     """Watch the process's anonymous memory from a thread, in an untimed pass: Linux keeps no peak of it.
@@ -125,16 +129,19 @@ def anonymous_growth() -> Iterator[Held]:
 
 
 @contextmanager
-def apart(work: Callable[[], Held]) -> Iterator[Callable[[], Held | str]]:
+def apart(work: Callable[[], Found]) -> Iterator[Callable[[], Found | str]]:
     """Fork a child that waits, and does ``work`` when it is asked: what this process does meanwhile is not in its heap.
 
-    Enter it before anything starts threads, which a fork loses.
+    Enter it before anything starts threads, which a fork loses: it would wait for them for ever. So nothing is forked
+    under ``--isolation none``.
 
     Yields:
-        Function that gives what ``work`` held, or the reason why that is unknown.
+        Function that gives the result of ``work``, or the reason why there is none. It is asked once.
     """
     alone = multiprocessing.parent_process() is not None and "fork" in multiprocessing.get_all_start_methods()
-    why = why_absent(torch.device("cpu")) or (None if alone else "measured only in a worker that can fork another one")
+    why = why_absent(torch.device("cpu")) or (
+        None if alone else "measured only in a worker process that can fork another one"
+    )
     if why:
         yield lambda: why
         return
@@ -144,13 +151,13 @@ def apart(work: Callable[[], Held]) -> Iterator[Callable[[], Held | str]]:
     child.start()
     there.close()
 
-    def ask() -> Held | str:
+    def ask() -> Found | str:
         try:
             here.send(True)
-            held: Held = here.recv()
+            found: Found = here.recv()
         except (EOFError, OSError):
             return "the child that measured memory ended early; its log has the reason"
-        return held
+        return found
 
     try:
         yield ask
@@ -159,7 +166,7 @@ def apart(work: Callable[[], Held]) -> Iterator[Callable[[], Held | str]]:
         child.join()
 
 
-def _when_asked(work: Callable[[], Held], parents: Connection, pipe: Connection) -> None:
+def _when_asked(work: Callable[[], object], parents: Connection, pipe: Connection) -> None:
     parents.close()  # else the parent's end stays open here, and its closing would not be seen
     with suppress(EOFError):
         pipe.recv()

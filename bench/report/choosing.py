@@ -1,4 +1,4 @@
-"""Choice of a route: the fastest of those that were tried and are as accurate; never one that was not tried."""
+"""Choice of a route: the fastest tried one that is as accurate."""
 
 from __future__ import annotations
 

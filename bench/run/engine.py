@@ -16,10 +16,10 @@ from bench.core.records import Case, Failure, Machine, Measurement, Outcome, Sca
 from bench.core.workspace import Workspace
 from bench.plan.plan import Requested
 from bench.run.journal import Entry, Journal, Line, RunStart, Taken, Tried, uninterrupted
-from bench.run.requests import LanguageFiles, Performed, Progress, Requests, Runner, SetPlan
+from bench.run.requests import LanguageFiles, Performed, Progress, Requests, Runner
 from bench.run.result import packed_labels
 from bench.run.resume import Adoption, Artefacts, Sources, Weights, adopt, fingerprint, marks
-from bench.run.turns import Open, Sets, rule_of
+from bench.run.turns import Open, SetPlan, Sets, rule_of
 
 
 @dataclass(kw_only=True)

@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.core.errors import InputError
-from bench.core.experiments import EXPERIMENTS
 from bench.core.records import Case, Failure, Machine, Outcome, Scalar, from_json, outcome_from_json, to_json
-from bench.core.turns import reference_of
 from bench.core.workspace import Workspace
-from bench.plan.plan import Requested
 from bench.run import worker
 from bench.run.process import Worker
 from bench.run.resume import Weights
@@ -46,24 +43,6 @@ class InlineRunner:
 
     def perform(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         return worker.perform(request, progress)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetPlan:
-    """The cases of a run that are measured in sets."""
-
-    asked: Sequence[Requested] = ()
-    """Cases that a test is going to ask for, in the order of the tests."""
-    count: int = 1
-    close: float | None = None
-    """See ``bench.run.turns.Sets``."""
-
-    def beside(self, case: Case) -> list[Requested]:
-        """Cases of the set of ``case``, itself among them; none if it takes no turns, or no test will ask for it."""
-        if not EXPERIMENTS[case.experiment].takes_turns or all(one.id != case.id for one, _ in self.asked):
-            return []
-        subject = reference_of(case)
-        return [pair for pair in self.asked if reference_of(pair[0]) == subject]
 
 
 @dataclass(frozen=True, kw_only=True)

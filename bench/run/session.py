@@ -27,8 +27,9 @@ from bench.run.engine import Engine
 from bench.run.journal import Journal
 from bench.run.minutes import Minutes
 from bench.run.process import ProcessRunner
-from bench.run.requests import InlineRunner, LanguageFiles, SetPlan
+from bench.run.requests import InlineRunner, LanguageFiles
 from bench.run.result import Elsewhere, ReplayClock, ResultFile, bare, summary
+from bench.run.turns import SetPlan
 
 CASES = Path(__file__).resolve().parents[1]
 """The folder of the case modules."""

@@ -16,6 +16,7 @@ from bench.core.amounts import Sampling
 from bench.core.experiments import EXPERIMENTS, sampling_of
 from bench.core.records import Case, Figure, Measurement, Peak, Turn, from_json
 from bench.core.turns import is_twin, reference_of
+from bench.plan.plan import Requested
 from bench.run.process import Worker
 from bench.run.requests import Performed, Progress, performed
 
@@ -33,6 +34,24 @@ IDLE_CORES = 0.2
 Request = Callable[[Case, int], dict[str, Any]]
 """The request to run a case in the set of a number."""
 Open = Callable[[dict[str, Any], Progress], Worker]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetPlan:
+    """The cases of a run that are measured in sets."""
+
+    asked: Sequence[Requested] = ()
+    """Cases that a test is going to ask for, in the order of the tests."""
+    count: int = 1
+    close: float | None = None
+    """See `Sets`."""
+
+    def beside(self, case: Case) -> list[Requested]:
+        """Cases of the set of ``case``, itself among them; none if it takes no turns, or no test will ask for it."""
+        if not EXPERIMENTS[case.experiment].takes_turns or all(one.id != case.id for one, _ in self.asked):
+            return []
+        subject = reference_of(case)
+        return [pair for pair in self.asked if reference_of(pair[0]) == subject]
 
 
 @dataclass(kw_only=True)

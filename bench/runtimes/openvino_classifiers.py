@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from bench.core.errors import Unsupported
 from bench.core.precisions import MIXED, Precision
-from bench.core.records import Coverage, Figure, Scalar
+from bench.core.records import Figure, Scalar
 from bench.measure.quality import divergences
 from bench.measure.reasons import Part
 from bench.precision.weights import check_exported
@@ -139,13 +140,8 @@ class OpenvinoRoute:
         model = self._core.read_model(self._order.folder / MODEL)
         held = sum(size_of(constant) for constant in constants_of(model) if bits_of(constant) <= precision.low_bits)
         if self._any_batch:
-            parameters_held = Coverage(
-                quantized_parameters=min(held, parameters),
-                total_parameters=parameters,
-                quantized_flops=None,
-                total_flops=flops,
-            )
-            return Ran(coverage=parameters_held, absent={"coverage FLOPs": ANY_BATCH, "compute": ANY_BATCH})
+            without_shapes = whats_run((), precision, weights=held, parameters=parameters, flops=flops)
+            return replace(without_shapes, absent={"coverage FLOPs": ANY_BATCH, "compute": ANY_BATCH})
         model.reshape([self._order.case.batch_size, *self._order.image_shape])
         ran = list(products_of(self._compiled, model))
         return whats_run(ran, precision, weights=held, parameters=parameters, flops=flops)

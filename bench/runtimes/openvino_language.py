@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +30,7 @@ from bench.runtimes.language_route import (
     Stored,
     check_threads,
 )
+from bench.runtimes.openvino_graph import FORMATS, bits_of, constants_of, size_of
 from bench.runtimes.quiet import keep_quiet
 from bench.runtimes.route import converted_into, faults_named
 
@@ -50,14 +50,6 @@ PROFILED_CALLS = 2
 """Generations with counters, whose last step counts: the first ones allocate."""
 INT4_GROUP = 64
 """Weights that share a scale: small models are not wide enough for 128."""
-FORMATS = {
-    "f32": ("float32", 32),
-    "bf16": ("bfloat16", 16),
-    "f16": ("float16", 16),
-    "i8": ("int8", 8),
-    "u8": ("int8", 8),
-}
-"""OpenVINO's names of types -> format and bits."""
 PRODUCT = "FullyConnected"
 """Product with weights. Those of attention have none, and their number grows with the context."""
 
@@ -178,7 +170,8 @@ class OpenvinoLanguage(StepByStep):
 
     def stored(self) -> Stored:
         """From the file's constants, and from the kernels that the plugin chose for its last call."""
-        constants = list(_constants(openvino_core.core().read_model(self._folder / MODEL)))
+        model = openvino_core.core().read_model(self._folder / MODEL)
+        constants = [(size_of(node), bits_of(node)) for node in constants_of(model)]
         low = sum(size for size, bits in constants if bits <= self._precision.low_bits)
         products = list(_products(self._compiled))
         formats = {name: sum(size for kind, size in products if kind == name) for name, _ in products}
@@ -309,11 +302,3 @@ def _products(compiled: openvino.CompiledModel) -> Iterator[tuple[str, int]]:
         if facts["layerType"].astype(str) == PRODUCT:
             kernel = facts["primitiveType"].astype(str)
             yield kernel.rpartition("_")[2], int(np.prod(list(node.input(1).get_shape())))
-
-
-def _constants(model: openvino.Model) -> Iterator[tuple[int, int]]:
-    """Numbers and bits of each constant that holds weights: those of two dimensions and more."""
-    for node in model.get_ops():
-        if node.get_type_name() == "Constant" and len(node.get_output_shape(0)) > 1:
-            kind: Any = node.get_output_element_type(0)
-            yield int(np.prod(node.get_output_shape(0))), int(kind.bitwidth)

@@ -143,7 +143,7 @@ class Route(Protocol):
 
 PREPARED_CALLS = 3
 """Calls after which a runtime has laid out its buffers."""
-FILES = (".bin", ".onnx", ".onnx.data")
+MAPPED_FILES = (".bin", ".gguf", ".onnx", ".onnx.data")
 """Ends of the names of files that runtimes map weights from."""
 
 
@@ -166,7 +166,7 @@ def held_of_files(case: Case, workspace: Workspace) -> Held:
         route.start()
         for _ in range(PREPARED_CALLS):
             route.run(images)
-    return Held(most=held.most, last=held.last + resident_bytes_of(FILES))
+    return Held(most=held.most, last=held.last + resident_bytes_of(MAPPED_FILES))
 
 
 Prepare = Callable[[Order], Route]
@@ -235,7 +235,7 @@ def faults_named(title: str) -> Iterator[None]:
 
 
 def _messages(error: BaseException) -> Iterator[str]:
-    """Text of an exception and of those that caused it."""
+    """Text of an exception and of its causes."""
     seen: BaseException | None = error
     while seen is not None:
         yield " ".join(str(seen).split())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,6 +25,7 @@ from bench.experiments.modes import precision_of
 from bench.measure import memory
 from bench.precision.converted import tensors_as_stored
 from bench.precision.language_loading import loading_of
+from bench.runtimes.route import MAPPED_FILES
 from models import language_files
 from models.language import LanguageSpec
 from models.language_files import digest_of, weight_files
@@ -138,10 +138,6 @@ def _line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
-WEIGHT_FILES = (".bin", ".gguf", ".onnx.data")
-"""Ends of the names of files that runtimes map their weights from."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Taken:
     """Memory of a model: its peak while loading, and the rest after it."""
@@ -168,8 +164,9 @@ def run_load(case: Case, workspace: Workspace) -> Measurement:
     fresh = case.repeat == 0
     if case.device == "cpu":
         if case.runtime != REFERENCE:  # apart: a conversion's memory and threads are no part of loading
-            fresh = fresh and not _in_child(case, _convert, case, workspace).done
-        taken = _in_child(case, _watch if case.runtime == REFERENCE else _watch_runtime, case, workspace)
+            fresh = fresh and not _in_child(lambda: _convert(case, workspace)).done
+        watch = _watch if case.runtime == REFERENCE else _watch_runtime
+        taken = _in_child(lambda: watch(case, workspace))
     route = route_of(case, workspace, fresh=fresh)
     if case.device != "cpu":
         taken = _on_cuda(route.device)
@@ -204,36 +201,20 @@ def _on_cuda(device: torch.device) -> Taken:
     )
 
 
-def _in_child(case: Case, work: Callable[..., None], *arguments: Any) -> Taken:
-    """Result of ``work`` in a forked child, since memory that a first load leaves in the heap would hide a part of it.
-
-    Absent if the system cannot fork or does not report memory, and under ``--isolation none``: a process whose threads
-    have worked already would wait for them for ever after a fork.
-    """
-    why = memory.why_absent(torch.device(case.device))
-    alone = multiprocessing.parent_process() is not None and "fork" in multiprocessing.get_all_start_methods()
-    if why or not alone:
-        return Taken(problem=why or "measured only in a worker process that can fork another one")
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe(duplex=False)
-    child = context.Process(target=work, args=(*arguments, there))
-    child.start()
-    there.close()
-    try:
-        held: Taken = here.recv()
-    except EOFError:  # a load that fails there fails again in this process, with its reason
-        held = Taken(problem="the child that measured memory ended early; its log has the reason")
-    child.join()
-    return held
+def _in_child(work: Callable[[], Taken]) -> Taken:
+    """Result of ``work`` in a forked child: memory that a first load leaves in the heap would hide a part of it."""
+    with memory.apart(work) as ask:
+        found = ask()  # a load that fails there fails again in this process, with its reason
+    return Taken(problem=found) if isinstance(found, str) else found
 
 
-def _convert(case: Case, workspace: Workspace, there: Any) -> None:
+def _convert(case: Case, workspace: Workspace) -> Taken:
     """Make the files of a runtime, cold."""
     route_of(case, workspace, fresh=case.repeat == 0).close()
-    there.send(Taken(done=True))
+    return Taken(done=True)
 
 
-def _watch(case: Case, workspace: Workspace, there: Any) -> None:
+def _watch(case: Case, workspace: Workspace) -> Taken:
     """Load in this child and send its memory: anonymous bytes, plus weights that are used from their mapped file."""
     # A fork loses its parent's threads: recreated here, before transformers loads in several threads at once.
     torch.set_num_threads(case.threads)
@@ -244,15 +225,15 @@ def _watch(case: Case, workspace: Workspace, there: Any) -> None:
         model = from_pretrained(folder_of(workspace), loading, device)
     mapped = memory.mapped_bytes(tensors_as_stored(model))
     peak = Peak(phase="load", kind="rss", bytes=held.most + mapped)
-    there.send(Taken(peaks=(peak,), resident_bytes=held.last + mapped))
+    return Taken(peaks=(peak,), resident_bytes=held.last + mapped)
 
 
-def _watch_runtime(case: Case, workspace: Workspace, there: Any) -> None:
+def _watch_runtime(case: Case, workspace: Workspace) -> Taken:
     """Until the first tokens are there: runtimes lay out their weights at the first call."""
     torch.set_num_threads(case.threads)
     with memory.anonymous_growth() as held:
         route = route_of(case, workspace)
         route.generate(torch.tensor([[0, 0]]), 2)
-    mapped = memory.resident_bytes_of(WEIGHT_FILES)
+    mapped = memory.resident_bytes_of(MAPPED_FILES)
     peak = Peak(phase="load", kind="rss", bytes=held.most + mapped)
-    there.send(Taken(peaks=(peak,), resident_bytes=held.last + mapped))
+    return Taken(peaks=(peak,), resident_bytes=held.last + mapped)

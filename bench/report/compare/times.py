@@ -106,7 +106,7 @@ def time_changes(pairs: Sequence[Pair], *, cores: tuple[int, int], one_machine: 
 
 
 def tested(changes: Sequence[TimeChange]) -> tuple[TimeChange, ...]:
-    """``changes``, in their order, with p of those that have no obstacle: corrected for all of them together."""
+    """``changes``, in their order, with p where there is no obstacle: corrected for all of them together."""
     testable = [change for change in changes if change.obstacle is None]
     values = iter(holm([rank_test(change.old, change.new) for change in testable]))
     return tuple(

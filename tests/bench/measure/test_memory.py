@@ -140,7 +140,7 @@ def test_a_child_that_crashes_costs_its_figure_alone() -> None:
 
 def test_nothing_is_forked_outside_of_a_worker() -> None:
     with memory.apart(fail) as ask:
-        assert ask() == "measured only in a worker that can fork another one"
+        assert ask() == "measured only in a worker process that can fork another one"
 
 
 def test_weights_that_lie_in_their_file_are_told_from_copies(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from bench.core.workspace import Workspace
 from bench.run.engine import Engine
 from bench.run.journal import Journal
 from bench.run.process import ProcessRunner, Worker
-from bench.run.requests import SetPlan
+from bench.run.turns import SetPlan
 from tests.processes import alive
 
 pytestmark = pytest.mark.slow

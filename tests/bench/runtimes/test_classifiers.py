@@ -121,26 +121,23 @@ class Branching(nn.Module):
         return outputs
 
 
-class Sized(nn.Module):
-    """Divides by the number of images, which a trace keeps as it is."""
-
+class OneLayer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.layer = nn.Linear(3, 10)
+
+
+class Sized(OneLayer):
+    """Divides by the number of images, which a trace keeps as it is."""
 
     def forward(self, images: Tensor) -> Tensor:
         outputs: Tensor = self.layer(images.amax((2, 3)) / int(images.shape[0]))
         return outputs
 
 
-class Overwriting(nn.Module):
+class Overwriting(OneLayer):
     """Writes into its own input."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.layer = nn.Linear(3, 10)
 
     def forward(self, images: Tensor) -> Tensor:
         outputs: Tensor = self.layer(images.mul_(2).mean((2, 3)))
