@@ -4,6 +4,7 @@
 
 Measures three routes in so many sets of fresh processes: the reference, the same once more (A/A), and the same with a
 real delay of 5 % in each call. Then all of it again, beside a neighbour that burns one core in bursts of 2 to 12 s.
+The ratios of all rounds are kept in pools.json of the folder; --pools FILE gives the rates of such a file alone.
 A trial takes 3, 6 or 12 sets of the pool together, drawn at random, as a run would have them. A call: the interval
 excludes 1, and the ratio is more than 1 % away from it.
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import math
 import random
 import statistics
@@ -72,11 +74,12 @@ def delayed():
     return built
 """
 NEIGHBOUR = """\
-import random, time
+import os, random, time
 drawn = random.Random(7)
-while True:
+parent = os.getppid()
+while os.getppid() == parent:
     end = time.monotonic() + drawn.uniform(2, 12)
-    while time.monotonic() < end:
+    while time.monotonic() < end and os.getppid() == parent:
         sum(range(10000))
     time.sleep(drawn.uniform(2, 12))
 """
@@ -230,9 +233,8 @@ def measure(subject: Subject, sets: int, number: int) -> list[Measurement]:
     return found
 
 
-def report(name: str, measured: Sequence[Measurement]) -> bool:
+def report(name: str, same: Rounds, delayed: Rounds) -> bool:
     """Print the rates of one half. Returns whether all are good."""
-    same, delayed = map(pool, measured[1:])
     found = {together: trials(same, delayed, together) for together in TOGETHER if together <= len(same)}
     for together, each in found.items():
         print(words(name, together, each), flush=True)
@@ -284,7 +286,11 @@ def main() -> int:
     parser.add_argument("--model", default="resnet14_cifar")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--pools", type=Path, default=None, help="a pools.json of before: nothing is measured")
     given = parser.parse_args()
+    if given.pools:
+        kept = json.loads(given.pools.read_text())
+        return 0 if all([report(name, *rounds) for name, rounds in kept.items()]) else 1
     if given.sets < min(TOGETHER):
         parser.error(f"--sets {given.sets} is below {min(TOGETHER)}: give that many or more")
     with tempfile.TemporaryDirectory() as temporary:
@@ -297,9 +303,12 @@ def main() -> int:
         usual = statistics.median(measure(subject, 1, 0)[0].seconds)
         print(f"\n{given.model}, batch {given.batch_size}, {given.threads} threads: {1e3 * usual:.2f} ms a call")
         file.write_text(NETWORK.format(model=given.model, seconds=DELAY * usual))
-        good = report("quiet", measure(subject, given.sets, 1))
+        pools = {"quiet": [pool(one) for one in measure(subject, given.sets, 1)[1:]]}
+        good = report("quiet", *pools["quiet"])
         with neighbour():
-            good &= report("beside a neighbour", measure(subject, given.sets, 2))
+            pools["beside a neighbour"] = [pool(one) for one in measure(subject, given.sets, 2)[1:]]
+        good &= report("beside a neighbour", *pools["beside a neighbour"])
+        (folder / "pools.json").write_text(json.dumps(pools))
     return 0 if good else 1
 
 

@@ -109,6 +109,8 @@ class Turn:
     """Number of the row's samples, in their order, that belong to this turn."""
     reference_seconds: float | None = None
     """Median seconds of a call of the reference in the same set and round. None: the reference took no turn then."""
+    reference_calls: tuple[float, ...] = ()
+    """Seconds of those calls of the reference. Empty in files of earlier versions."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,8 +69,8 @@ class Seat:
     held_bytes: int = 0
     rounds: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     """Message that it sent after each turn, by round."""
-    references: dict[int, float] = field(default_factory=dict)
-    """Median seconds of a call of the reference, by round."""
+    references: dict[int, Sequence[float]] = field(default_factory=dict)
+    """Seconds of the reference's calls, by round."""
     peaks: Sequence[Peak] = ()
     """Memory peaks of a warm step, in sets after the first."""
     seconds: float = 0.0
@@ -251,10 +251,10 @@ class _Group:
             order.shuffle(playing)
             for seat in playing:
                 seat.turn(number)
-            reference = self.seats[0].median(number)
+            reference = self.seats[0].rounds.get(number)
             for seat in playing:
                 if reference is not None and number in seat.rounds:
-                    seat.references[number] = reference
+                    seat.references[number] = reference["seconds"]
             number += 1
             self.sets.progress(f"{self._name(self.seats[0].case)}: round {number}")
 
@@ -315,7 +315,10 @@ def rule_of(case: Case) -> Sampling | None:
 
 
 def _ratios(seat: Seat) -> list[float]:
-    return [reference / (seat.median(number) or math.nan) for number, reference in seat.references.items()]
+    return [
+        statistics.median(reference) / (seat.median(number) or math.nan)
+        for number, reference in seat.references.items()
+    ]
 
 
 def _error(values: Sequence[float]) -> float:
@@ -359,7 +362,8 @@ def _with_turns(measurement: Measurement, seats: Sequence[Seat], count: int) -> 
                 set=seat.number,
                 round=number,
                 samples=len(one["seconds"]),
-                reference_seconds=seat.references.get(number),
+                reference_seconds=statistics.median(calls) if (calls := seat.references.get(number)) else None,
+                reference_calls=tuple(calls or ()),
             )
             for seat, number, one in taken
         ),
