@@ -2,11 +2,12 @@
 
     python tests/check_turns.py --folder /tmp/turns [--sets 60] [--model resnet14_cifar] [--batch-size 8]
 
-Measures three routes in so many sets of fresh processes: the reference, the same once more (A/A), and the same with a
-real delay of 5 % in each call. Then all of it again, beside a neighbour that burns one core in bursts of 2 to 12 s.
-The ratios of all rounds are kept in pools.json of the folder; --pools FILE gives the rates of such a file alone.
-A trial takes 3, 6 or 12 sets of the pool together, drawn at random, as a run would have them. A call: the interval
-excludes 1, and the ratio is more than 1 % away from it.
+Measures three routes in so many sets of fresh processes: the reference, the same once more (A/A), and the same with
+5 % more work after each call. Then all of it again, beside a neighbour that burns one core in bursts of 2 to 12 s.
+The ratios of all sets are kept in pools.json of the folder; --pools FILE gives the rates of such a file alone.
+A trial takes 3, 6 or 12 sets of the pool together, drawn at random, as a run would have them. Its common spread, which
+a run has from its other rows, comes from sets that were not drawn. A call: the interval excludes 1, and the ratio is
+more than 1 % away from it.
 
 Trials share sets, so a rate over them is a U-statistic, whose variance is at most that over disjoint blocks (Hoeffding
 1948). The Wilson intervals therefore count as many trials as there are disjoint blocks in the pool.
@@ -38,7 +39,7 @@ from bench.core.budgets import BUDGETS  # noqa: E402
 from bench.core.records import Case, Measurement  # noqa: E402
 from bench.core.workspace import Workspace  # noqa: E402
 from bench.plan.command_line import available_cores  # noqa: E402
-from bench.report.turns import PairedRatio, ratio_of_sets, rounds_of  # noqa: E402
+from bench.report.turns import Common, PairedRatio, common_spread, paired_ratio  # noqa: E402
 from bench.run.engine import Engine  # noqa: E402
 from bench.run.journal import Journal  # noqa: E402
 from bench.run.process import ProcessRunner, Worker  # noqa: E402
@@ -64,12 +65,18 @@ def network():
 
 def delayed():
     built = classifier({model!r}).build()
+    begin = 0.0
+
+    def start(module, inputs):
+        nonlocal begin
+        begin = time.perf_counter()
 
     def wait(module, inputs, output):
-        begin = time.perf_counter()
-        while time.perf_counter() - begin < {seconds!r}:
+        end = time.perf_counter() + {delay!r} * (time.perf_counter() - begin)
+        while time.perf_counter() < end:
             pass
 
+    built.register_forward_pre_hook(start)
     built.register_forward_hook(wait)
     return built
 """
@@ -84,8 +91,10 @@ while os.getppid() == parent:
     time.sleep(drawn.uniform(2, 12))
 """
 
-Rounds = list[list[float]]
-"""Ratios of the rounds of each set."""
+OTHERS = 12
+"""Most other rows of a trial, of each route."""
+Pool = list[float]
+"""Ratio of each set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,18 +162,30 @@ def holds(ratio: PairedRatio, truth: float) -> bool:
     return ratio.interval is None or ratio.interval.low <= truth <= ratio.interval.high
 
 
-def trials(same: Rounds, delayed: Rounds, together: int) -> Trials:
+def trials(same: Pool, delayed: Pool, together: int) -> Trials:
     """Trials of ``together`` sets: all that there are, or ``DRAWS`` of them at random."""
     pool, chance = range(len(same)), random.Random(together)
     if math.comb(len(same), together) <= DRAWS:
         drawn = list(itertools.combinations(pool, together))
     else:
         drawn = [tuple(chance.sample(pool, together)) for _ in range(DRAWS)]
-    return Trials(
-        same=[ratio_of_sets([same[place] for place in places]) for places in drawn],
-        delayed=[ratio_of_sets([delayed[place] for place in places]) for places in drawn],
-        blocks=len(same) / together,
-    )
+    found: tuple[list[PairedRatio], list[PairedRatio]] = ([], [])
+    for places in drawn:
+        left = [place for place in pool if place not in places]
+        chance.shuffle(left)
+        common = _common([same, delayed], left, together)
+        for trial, ratios in zip(found, (same, delayed), strict=True):
+            trial.append(_row(ratios, places, common))
+    return Trials(same=found[0], delayed=found[1], blocks=len(same) / together)
+
+
+def _common(pools: Sequence[Pool], left: Sequence[int], together: int) -> Common | None:
+    blocks = [left[start : start + together] for start in range(0, len(left) - together + 1, together)][:OTHERS]
+    return common_spread(_row(pool, places, None) for pool in pools for places in blocks)
+
+
+def _row(pool: Pool, places: Sequence[int], common: Common | None) -> PairedRatio:
+    return PairedRatio(by_set=tuple(pool[place] for place in places), rounds=0, common=common)
 
 
 def words(name: str, together: int, found: Trials) -> str:
@@ -233,7 +254,7 @@ def measure(subject: Subject, sets: int, number: int) -> list[Measurement]:
     return found
 
 
-def report(name: str, same: Rounds, delayed: Rounds) -> bool:
+def report(name: str, same: Pool, delayed: Pool) -> bool:
     """Print the rates of one half. Returns whether all are good."""
     found = {together: trials(same, delayed, together) for together in TOGETHER if together <= len(same)}
     for together, each in found.items():
@@ -241,9 +262,9 @@ def report(name: str, same: Rounds, delayed: Rounds) -> bool:
     return all(each.good for each in found.values())
 
 
-def pool(measured: Measurement) -> Rounds:
-    sets = rounds_of(measured)
-    return [sets[number] for number in sorted(sets)]
+def pool(measured: Measurement) -> Pool:
+    found = paired_ratio(measured)
+    return list(found.by_set) if found else []
 
 
 @contextmanager
@@ -290,19 +311,18 @@ def main() -> int:
     given = parser.parse_args()
     if given.pools:
         kept = json.loads(given.pools.read_text())
-        return 0 if all([report(name, *rounds) for name, rounds in kept.items()]) else 1
+        halves = [report(name, *ratios) for name, ratios in kept.items()]
+        return 0 if all(halves) else 1
     if given.sets < min(TOGETHER):
         parser.error(f"--sets {given.sets} is below {min(TOGETHER)}: give that many or more")
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "networks.py"
-        file.write_text(NETWORK.format(model=given.model, seconds=0.0))
+        file.write_text(NETWORK.format(model=given.model, delay=DELAY))
         engine = prepared(folder)
         subject = Subject(engine=engine, model=f"{file}:network", batch_size=given.batch_size, threads=given.threads)
-        usual = statistics.median(measure(subject, 1, 0)[0].seconds)
-        print(f"\n{given.model}, batch {given.batch_size}, {given.threads} threads: {1e3 * usual:.2f} ms a call")
-        file.write_text(NETWORK.format(model=given.model, seconds=DELAY * usual))
+        print(f"{given.model}, batch {given.batch_size}, {given.threads} threads")
         pools = {"quiet": [pool(one) for one in measure(subject, given.sets, 1)[1:]]}
         good = report("quiet", *pools["quiet"])
         with neighbour():

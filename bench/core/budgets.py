@@ -204,7 +204,7 @@ BUDGETS: dict[str, Budget] = {
         large_image_sizes=(),
         seeds=(0,),
         repeats=1,
-        sampling=Sampling(min_samples=20, min_seconds=0.5, relative_error=0.01, max_seconds=3.0),
+        sampling=Sampling(min_samples=20, min_seconds=0.5, relative_error=0.01, max_seconds=2.5),
         loading=Sampling(min_samples=3, min_seconds=0.0, relative_error=0.05, max_seconds=1.5),
         train_images=16_000,
         train_images_by_model={

@@ -17,7 +17,7 @@ from bench.report.load import Run
 from bench.report.names import named_datasets
 from bench.report.results import EAGER, FP32, OF_MACHINE, TF32, Result, grouped, results_of
 from bench.report.statistics import Estimate, Interval, mcnemar, student_factor
-from bench.report.turns import paired_ratio
+from bench.report.turns import PairedRatio, among_others, paired_ratio
 
 Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -38,14 +38,15 @@ def compared(runs: Sequence[Run]) -> list[Result]:
     truths = _truths(runs)
     scenes = grouped(found, lambda result: result.scene)
     judges = _judges(found)
+    ratios = _ratios(found)
     complete = []
-    for result, limit in zip(found, limits, strict=True):
+    for place, (result, limit) in enumerate(zip(found, limits, strict=True)):
         result = dataclasses.replace(result, floor=floors.get(result.place), limits=limit)
         peers = scenes[result.scene]
         reference = _baseline(peers, EAGER)
         tf32 = next((one for one in peers if one.route == TF32), None)
         beside = dataclasses.replace(
-            _speeds(result, reference, _baseline(peers, result.case.mode)),
+            _speeds(result, reference, _baseline(peers, result.case.mode), ratios.get(place)),
             tf32=tf32.timing.median / result.timing.median if tf32 else None,
             weights=_share(result.weight_bytes, reference.weight_bytes if reference else None),
             memory=_share(result.in_use, reference.in_use if reference else None),
@@ -141,10 +142,10 @@ def _baseline(peers: Sequence[Result], mode: str) -> Result | None:
     return next((one for one in found if not one.is_twin), next(iter(found), None))
 
 
-def _speeds(result: Result, reference: Result | None, same: Result | None) -> Beside:
+def _speeds(result: Result, reference: Result | None, same: Result | None, turns: PairedRatio | None) -> Beside:
     if result.case.experiment in OF_MACHINE:
         return Beside()
-    ratio = _paired(result) or _ratio(result, reference)
+    ratio = _paired(turns) if turns else _ratio(result, reference)
     return Beside(
         ratio=ratio,
         side=_side(result, reference, ratio),
@@ -153,10 +154,15 @@ def _speeds(result: Result, reference: Result | None, same: Result | None) -> Be
     )
 
 
-def _paired(result: Result) -> Ratio | None:
-    """By turns; None where it took none."""
-    found = paired_ratio(result.first)
-    return Ratio(value=found.value, interval=found.interval, sets=found.sets, rounds=found.rounds) if found else None
+def _ratios(results: Sequence[Result]) -> dict[int, PairedRatio]:
+    """Ratios of those that took turns, by their place."""
+    found = {place: ratio for place, result in enumerate(results) if (ratio := paired_ratio(result.first))}
+    complete = among_others(list(found.values()), [results[place].case.experiment for place in found])
+    return dict(zip(found, complete, strict=True))
+
+
+def _paired(found: PairedRatio) -> Ratio:
+    return Ratio(value=found.value, interval=found.interval, sets=found.sets, rounds=found.rounds)
 
 
 def _ratio(result: Result, reference: Result | None) -> Ratio | None:

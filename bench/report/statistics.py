@@ -215,11 +215,6 @@ def student_p(errors: float, samples: int) -> float:
     return 2 * float(t.sf(abs(errors), samples - 1))
 
 
-def normal_p(errors: float) -> float:
-    """Two-sided p of a normal value that lies ``errors`` standard errors from what it should be."""
-    return math.erfc(abs(errors) / math.sqrt(2))
-
-
 def _interval(processes: Sequence[Sequence[float]], pooled: Array, quantile: float) -> Interval | None:
     within = _interval_of(pooled, quantile, 0.95)
     if len(processes) == 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,8 +10,8 @@ from bench.report.compare.changes import Outcome
 from bench.report.compare.matching import Pair
 from bench.report.compare.significance import holm
 from bench.report.compare.thresholds import ALPHA, RATIO
-from bench.report.statistics import Interval, normal_p
-from bench.report.turns import PairedRatio, paired_ratio, ratio_change
+from bench.report.statistics import Interval
+from bench.report.turns import PairedRatio, among_others, p_of_change, paired_ratio, ratio_change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +43,12 @@ class RatioChange:
 
 def ratio_changes(pairs: Sequence[Pair]) -> tuple[RatioChange, ...]:
     """Every row that took turns with the reference in both runs; not the reference itself, nor its twin."""
-    found = [change for pair in pairs if (change := _change(pair)) is not None]
-    values = iter(holm([_p(one.change, one.interval) for one in found if one.interval is not None]))
-    return tuple(one if one.interval is None else replace(one, p=next(values)) for one in found)
+    both = [(pair, ratios) for pair in pairs if (ratios := _ratios(pair)) is not None]
+    kinds = [pair.case.experiment for pair, _ in both]
+    old, new = (among_others([ratios[side] for _, ratios in both], kinds) for side in (0, 1))
+    found = [_change(pair, *ratios) for (pair, _), *ratios in zip(both, old, new, strict=True)]
+    values = iter(holm([one.p for one in found if one.p is not None]))
+    return tuple(one if one.p is None else replace(one, p=next(values)) for one in found)
 
 
 def took_turns(pair: Pair) -> bool:
@@ -54,22 +56,20 @@ def took_turns(pair: Pair) -> bool:
     return pair.results is not None and all(result.first.turns for result in pair.results)
 
 
-def _change(pair: Pair) -> RatioChange | None:
+def _ratios(pair: Pair) -> tuple[PairedRatio, PairedRatio] | None:
+    """Ratio of a row in both runs; None where it is no row that is judged by it."""
     if pair.results is None or is_twin(pair.case) or reference_of(pair.case) == pair.case:
         return None
     if any(result.meaningless for result in pair.results):
         return None
     old, new = (paired_ratio(result.first) for result in pair.results)
-    if old is None or new is None:
-        return None
+    return (old, new) if old and new else None
+
+
+def _change(pair: Pair, old: PairedRatio, new: PairedRatio) -> RatioChange:
     change = ratio_change(old, new)
-    return RatioChange(pair=pair, old=old, new=new, change=change.value, interval=change.interval)
-
-
-def _p(change: float, interval: Interval) -> float:
-    """p of no change, if the logarithm is normal with the error that the interval stands for."""
-    half = max(math.log(interval.high / change), math.log(change / interval.low))
-    return normal_p(1.96 * math.log(change) / half) if half else float(change == 1)
+    p = p_of_change(old, new)
+    return RatioChange(pair=pair, old=old, new=new, change=change.value, interval=change.interval, p=p)
 
 
 def _within(ratio: float) -> bool:

@@ -41,8 +41,9 @@ def _lines(content: Content) -> list[str]:
         "--max-drop sets it). Less accurate: the better end is below it. Between them the images do not suffice.",
         "± is 95 % everywhere: between sets or processes where there are several, else within the process. Ratios "
         "of one process have none.",
-        "Where routes took turns, the ratio is taken within a round, then the median over rounds and over sets. "
-        "Else it is one of medians. One process counts as faster or slower from "
+        "Where routes took turns, a ratio compares both in each set while nothing disturbs the machine (5th percentile "
+        "of equally many, equally long stretches), median over sets. Else it is one of medians. One process counts "
+        "as faster or slower from "
         f"{100 * (ONE_PROCESS - 1):.0f} % on and beyond the noise of its run (decoding on a CPU: a factor of "
         f"{ONE_DECODING:g}; after turns in one set {100 * (ONE_SET - 1):.0f} %).",
         "p50 is the median of single calls, synchronised with the device at both ends, after a warm-up. p95 is given "
