@@ -119,7 +119,7 @@ def test_a_common_spread_narrows_the_interval_of_two_sets() -> None:
     assert beside.high < 2.06
 
 
-@pytest.mark.parametrize("degrees", [3.0, 10.0])
+@pytest.mark.parametrize("degrees", [2.0, 4.0])
 def test_the_common_spread_is_that_of_the_rows(degrees: float) -> None:
     generator = np.random.default_rng(0)
     variances = 0.02**2 * degrees / generator.chisquare(degrees, 20_000)
@@ -130,7 +130,7 @@ def test_the_common_spread_is_that_of_the_rows(degrees: float) -> None:
     assert found.degrees == pytest.approx(degrees, rel=0.25)
 
 
-def test_rows_that_spread_alike_have_a_common_spread_of_any_weight() -> None:
+def test_rows_that_spread_alike_do_not_count_for_more_than_the_most() -> None:
     rows = [(1.0, 1.01 + 0.0001 * place) for place in range(20)]
     found = common_spread(of_sets(*row) for row in rows)
     assert found is not None
@@ -187,7 +187,7 @@ def test_runs_of_one_state_differ_as_often_as_their_p_says() -> None:
         values += [p_of_change(*both) for both in zip(old, new, strict=True)]
     found = np.array(values, dtype=float)
     assert np.mean(found < 0.05) == pytest.approx(0.05, abs=0.015)
-    assert np.mean(found < 0.001) < 0.005
+    assert np.mean(found < 0.001) < 0.003
 
 
 Calls = npt.NDArray[np.float64]
