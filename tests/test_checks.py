@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -14,13 +15,13 @@ from bench.core.records import Case
 from tests import check_compare, check_kills, check_turns
 
 
-def rounds(ratio: float, sets: int, seed: int) -> check_turns.Rounds:
-    noise = np.random.default_rng(seed).normal(0.0, 0.005, (sets, 10))
+def pool(ratio: float, sets: int, seed: int) -> check_turns.Pool:
+    noise = np.random.default_rng(seed).normal(0.0, 0.002, sets)
     return (ratio * np.exp(noise)).tolist()  # type: ignore[no-any-return]
 
 
 def test_a_delay_is_called_and_the_same_is_not() -> None:
-    found = check_turns.trials(rounds(1.0, 60, 1), rounds(1 / 1.05, 60, 2), 6)
+    found = check_turns.trials(pool(1.0, 60, 1), pool(1 / 1.05, 60, 2), 6)
     count = check_turns.DRAWS
     assert (len(found.same), len(found.delayed), found.blocks) == (count, count, 10)
     assert (found.near, found.called, found.seen) == (count, 0, count)
@@ -29,19 +30,41 @@ def test_a_delay_is_called_and_the_same_is_not() -> None:
 
 
 def test_a_machine_that_sets_twins_apart_is_not_good() -> None:
-    found = check_turns.trials(rounds(1.05, 12, 1), rounds(1.0, 12, 2), 6)
+    found = check_turns.trials(pool(1.05, 12, 1), pool(1.0, 12, 2), 6)
     assert (found.near, found.called, found.seen) == (0, len(found.same), 0)
     assert not found.good
 
 
 def test_a_ratio_near_one_is_not_called_however_certain() -> None:
-    found = check_turns.trials(rounds(1.008, 60, 1), rounds(1.0, 60, 2), 12)
+    found = check_turns.trials(pool(1.008, 60, 1), pool(1.0, 60, 2), 12)
     assert found.called == 0
 
 
 def test_few_sets_give_every_trial_that_there_is() -> None:
-    found = check_turns.trials(rounds(1.0, 6, 1), rounds(1.0, 6, 2), 3)
+    found = check_turns.trials(pool(1.0, 6, 1), pool(1.0, 6, 2), 3)
     assert (len(found.same), found.blocks) == (20, 2)
+
+
+def test_a_trial_has_the_common_spread_of_the_sets_that_were_not_drawn() -> None:
+    found = check_turns.trials(pool(1.0, 60, 1), pool(1 / 1.05, 60, 2), 3)
+    spreads = [ratio.common.variance**0.5 for ratio in found.same if ratio.common]
+    assert len(spreads) == len(found.same)
+    assert 0.0015 < np.median(spreads) < 0.0025
+    assert found.covered >= 0.93 * 2 * len(found.same)
+    few = check_turns.trials(pool(1.0, 6, 1), pool(1.0, 6, 2), 3)
+    assert {ratio.common for ratio in few.same} == {None}
+
+
+def test_a_kept_pool_gives_its_rates_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "pools.json"
+    kept.write_text(json.dumps({"quiet": [pool(1.0, 12, 1), pool(1 / 1.05, 12, 2)]}))
+    monkeypatch.setattr(sys, "argv", ["check_turns.py", "--pools", str(kept)])
+    assert check_turns.main() == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[:2] for line in printed] == [["quiet", f" {sets} sets"] for sets in (3, 6, 12)]
+    assert "5% delay called 100.0%" in printed[0]
 
 
 def test_wilson_interval_of_a_share() -> None:

@@ -28,8 +28,8 @@ ERROR_OF_MEDIAN = {2: 1.0, 3: 1.160, 4: 1.092, 5: 1.198}
 FEWEST_ROWS = 8
 """Rows with several sets from which on their common spread is estimated."""
 MOST_DEGREES = 8.0
-"""Most degrees of freedom of a common spread: rows do differ, and some dozen of them tell little of how much. Simulated
-with 22 rows of three sets, a tenth of them five times as far apart: 96 % of intervals cover, p below 0.001 in 0.12 %."""
+"""Most degrees of freedom of a common spread: rows do differ, and a dozen of them tell little of how much. Simulated
+with 22 rows of three sets, a tenth of them five times as far apart: 96 % of intervals cover, p < 0.001 in 0.12 %."""
 
 Floats = npt.NDArray[np.float64]
 
