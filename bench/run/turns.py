@@ -77,7 +77,6 @@ class Seat:
     """Time that was spent on it alone."""
     idle_seconds: float = 0.0
     idle_cpu_seconds: float = 0.0
-    certain: bool = False
 
     def prepare(self, open_worker: Open, request: dict[str, Any], progress: Progress) -> None:
         """Start its process and wait until it is ready for turns, or has failed."""
@@ -108,7 +107,6 @@ class Seat:
         """Let it go through its other passes, and take its reply."""
         assert self.worker is not None
         begin = time.monotonic()
-        self.certain = certain
         self.worker.send(("finish", self.limit(), certain))
         self._receive("reply")
         self.seconds += time.monotonic() - begin
@@ -315,10 +313,7 @@ def rule_of(case: Case) -> Sampling | None:
 
 
 def _ratios(seat: Seat) -> list[float]:
-    return [
-        statistics.median(reference) / (seat.median(number) or math.nan)
-        for number, reference in seat.references.items()
-    ]
+    return [statistics.median(calls) / (seat.median(number) or math.nan) for number, calls in seat.references.items()]
 
 
 def _error(values: Sequence[float]) -> float:
