@@ -110,7 +110,7 @@ BUDGETS: dict[str, Budget] = {
     ),
     "quick": Budget(
         name="quick",
-        summary="the notes' networks, shortly trained: under ten minutes on two cores",
+        summary="the notes' networks, shortly trained: up to a quarter of an hour on two cores",
         trained=NOTES_CLASSIFIERS,
         held_out=("cnn_small",),
         untrained=PRETRAINED_CLASSIFIERS,
