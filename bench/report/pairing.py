@@ -155,7 +155,7 @@ def _speeds(result: Result, reference: Result | None, same: Result | None, turns
 
 
 def _ratios(results: Sequence[Result]) -> dict[int, PairedRatio]:
-    """Ratios of those that took turns, by their place."""
+    """Ratio of each result that took turns, by its place in ``results``."""
     found = {place: ratio for place, result in enumerate(results) if (ratio := paired_ratio(result.first))}
     complete = among_others(list(found.values()), [results[place].case.experiment for place in found])
     return dict(zip(found, complete, strict=True))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.core.records import Measurement
+from bench.core.records import Measurement, Turn
 from bench.core.turns import TURN_SECONDS
 from bench.report.statistics import Estimate, Interval, quantile_interval
 
@@ -110,10 +110,6 @@ class PairedRatio:
             half = min(half, float(stdtrit(error.degrees, 0.975)) * error.value)
         return Interval(low=self.value * math.exp(-half), high=self.value * math.exp(half))
 
-    @property
-    def estimate(self) -> Estimate:
-        return Estimate(value=self.value, interval=self.interval)
-
 
 def paired_ratio(measurement: Measurement) -> PairedRatio | None:
     """Ratio of a row to the reference that took turns with it; None where it took none.
@@ -130,14 +126,11 @@ def paired_ratio(measurement: Measurement) -> PairedRatio | None:
 
 def by_round(measurement: Measurement) -> dict[tuple[int, int], float]:
     """Reference's median seconds a call over the row's in its turn, by the numbers of set and round."""
-    found = {}
-    begin = 0
-    for turn in measurement.turns:
-        samples = measurement.seconds[begin : begin + turn.samples]
-        begin += turn.samples
-        if turn.reference_seconds is not None and samples:
-            found[turn.set, turn.round] = turn.reference_seconds / float(np.median(samples))
-    return found
+    return {
+        (turn.set, turn.round): turn.reference_seconds / float(np.median(own))
+        for turn, own in _turns(measurement)
+        if turn.reference_seconds is not None
+    }
 
 
 def common_spread(ratios: Iterable[PairedRatio]) -> Common | None:
@@ -188,8 +181,8 @@ def ratio_change(old: PairedRatio, new: PairedRatio) -> Estimate:
 def p_of_change(old: PairedRatio, new: PairedRatio) -> float | None:
     """p of no change between the ratios of two runs; None where one of them has one set.
 
-    Student's t of both errors, with Welch's degrees of freedom: of three sets a side a normal distribution
-    would call a difference ten times too often at p = 0.001.
+    Student's t of both errors, with Welch's degrees of freedom: with three sets a side a normal distribution would call
+    a difference ten times too often at p = 0.001.
     """
     before, after = old.error, new.error
     if before is None or after is None:
@@ -205,19 +198,24 @@ def p_of_change(old: PairedRatio, new: PairedRatio) -> float | None:
     return 2 * float(stdtr(degrees, -abs(difference) / math.sqrt(sum(squares))))
 
 
-def _rounds(measurement: Measurement) -> dict[int, list[tuple[Floats, Floats]]]:
-    """Seconds of the reference's calls and of the row's, by set, in each round that both have."""
-    found: defaultdict[int, list[tuple[Floats, Floats]]] = defaultdict(list)
+def _turns(measurement: Measurement) -> Iterator[tuple[Turn, Floats]]:
+    """Turns that have samples, each with the seconds of its own."""
     seconds = np.array(measurement.seconds)
     begin = 0
     for turn in measurement.turns:
         own = seconds[begin : begin + turn.samples]
         begin += turn.samples
-        if turn.reference_seconds is None or not own.size:
-            continue
+        if own.size:
+            yield turn, own
+
+
+def _rounds(measurement: Measurement) -> dict[int, list[tuple[Floats, Floats]]]:
+    """Seconds of the reference's calls and of the row's, by set, in each round that both have."""
+    found: defaultdict[int, list[tuple[Floats, Floats]]] = defaultdict(list)
+    for turn, own in _turns(measurement):
         if turn.reference_calls:
             found[turn.set].append((np.array(turn.reference_calls), own))
-        else:  # a file of an earlier version knows the median of the turn alone
+        elif turn.reference_seconds is not None:  # a file of an earlier version knows the median of the turn alone
             found[turn.set].append((np.array([turn.reference_seconds]), np.array([np.median(own)])))
     return found
 
