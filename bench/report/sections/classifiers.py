@@ -55,8 +55,9 @@ STORED = (
     ENERGY,
 )
 TEXT = """\
-Bold is the route to pick. × fp32 eager is against PyTorch's fp32 eager at the same batch size. Changes of accuracy \
-are against it on the same images and weights, ± 95 %."""
+Bold is the route to pick. × fp32 eager is against PyTorch's fp32 eager at the same batch size; where they took \
+turns it compares undisturbed calls, so it is not the quotient of two p50. Changes of accuracy are against it on the \
+same images and weights, ± 95 %."""
 
 
 def classifiers_section(content: Content) -> Section | None:
