@@ -187,6 +187,9 @@ def _warnings(choice: Choice) -> list[str]:
     memory, taken = pick.result.beside.memory, pick.result.in_use
     if memory is not None and taken is not None and memory > 1.05 and taken * (1 - 1 / memory) >= WORTH_SAYING:
         found.append(f"A step takes {times(memory)} fp32's memory")
+    ratio, marks = pick.result.beside.ratio, choice.reference.result.disturbed if choice.reference else None
+    if marks and ratio and ratio.interval is None and not pick.route.is_reference:
+        found.append(f"Measured once, with fp32 eager marked ({marks}): measure it again")
     rivals = [one.route.name for one in choice.level if not one.route.is_reference]
     if rivals and choice.judged and not pick.route.is_reference:
         named = [*rivals[:MOST_RIVALS], *([f"{len(rivals) - MOST_RIVALS} more"] if len(rivals) > MOST_RIVALS else [])]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bench.core.records import Divergence
+from bench.core.records import DeviceState, Divergence
 from bench.report.printers.console import screen
 from bench.report.printers.markdown import document
 from bench.report.results import Route
@@ -36,6 +37,17 @@ def test_a_verdict_names_the_route_of_the_larger_batch_where_it_is_another(
     assert (verdict.subject, verdict.route) == ("cnn_small", "PyTorch bf16 eager")
     assert {"4.0 × fp32 eager", "50 % of its bytes"} <= set(verdict.facts)
     assert verdict.warnings == ("At batch 32: PyTorch fp32 compiled, 4.0 ×",)
+
+
+def test_a_verdict_of_one_measurement_tells_that_the_reference_was_disturbed(
+    make: Any, content_of: Any, monkeypatch: Any
+) -> None:
+    reference, *others = rows(make, monkeypatch)[:3]
+    busy = replace(reference, device_state=(DeviceState(at=1.0, foreign_cores=1.0),))
+    (verdict,) = verdicts(content_of(busy, *others))
+    assert verdict.warnings == (
+        "Measured once, with fp32 eager marked (disturbed: other processes used 50 % of the CPU): measure it again",
+    )
 
 
 def test_what_is_always_slower_is_not_worth_it(make: Any, content_of: Any, monkeypatch: Any) -> None:
