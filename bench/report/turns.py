@@ -110,6 +110,10 @@ class PairedRatio:
             half = min(half, float(stdtrit(error.degrees, 0.975)) * error.value)
         return Interval(low=self.value * math.exp(-half), high=self.value * math.exp(half))
 
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(value=self.value, interval=self.interval)
+
 
 def paired_ratio(measurement: Measurement) -> PairedRatio | None:
     """Ratio of a row to the reference that took turns with it; None where it took none.
