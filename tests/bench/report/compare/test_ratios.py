@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from bench.report.compare.document import document
+
 SETS = ((3.99, 4.0, 4.01), (4.0, 4.02, 3.98), (4.01, 4.0, 3.99))
 
 
@@ -32,6 +34,14 @@ def test_a_slower_machine_is_no_regression(make: Any, compared: Any) -> None:
     comparison = compared(run(make), run(make, reference=0.002))
     assert [item.outcome for item in comparison.ratios] == ["same", "same"]
     assert (comparison.status, comparison.judged_times) == (0, [])
+
+
+def test_the_table_has_the_ratios_of_both_runs(make: Any, compared: Any) -> None:
+    table = make.table(document(compared(run(make), run(make, 0.9))), "NEW / OLD")
+    assert [(row["route"], row["OLD, ×"], row["NEW, ×"], row["NEW / OLD"]) for row in table] == [
+        ("PyTorch nf4 eager", "4.009 ± 0.013", "3.608 ± 0.012", "0.9000 ± 0.0042"),
+        ("PyTorch bf16 eager", "4.009 ± 0.013", "4.009 ± 0.013", "1.0000 ± 0.0047"),
+    ]
 
 
 def test_one_set_cannot_tell(make: Any, compared: Any) -> None:
