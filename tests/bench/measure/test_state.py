@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +12,9 @@ import pynvml
 import pytest
 import torch
 
+from bench.core.other_work import CpuTimes
 from bench.measure import state
-from bench.measure.state import PER_THREAD, CpuTimes, ReferenceWork, Watch, cpu_times, foreign_cores, reference_work
+from bench.measure.state import PER_THREAD, ReferenceWork, Watch, reference_work
 
 CPU = torch.device("cpu")
 
@@ -154,70 +152,13 @@ def test_it_stays_the_same_work(threads: None) -> None:
     assert torch.equal(work._numbers, torch.ones(2 * PER_THREAD))
 
 
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@pytest.fixture
-def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two usable cores and one that is not; a child that has a child of its own."""
-    monkeypatch.setattr(state, "PROC", tmp_path)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
-    (tmp_path / "stat").write_text(
-        "cpu  9 9 9 9 9 9 9 9 9 9\n"
-        "cpu0 100 20 30 5000 700 1 2 4 50 0\n"  # 157 busy: neither idle, nor iowait, nor guests, who are in user
-        "cpu1 200 0 0 5000 0 0 0 0 0 0\n"
-        "cpu2 9999 0 0 0 0 0 0 0 0 0\n"
-    )
-    for pid, child, ticks in (("self", "41", 0), ("41", "42", 5), ("42", "", 7)):
-        children = tmp_path / pid / "task" / pid / "children"
-        children.parent.mkdir(parents=True)
-        children.write_text(child)
-        stat = f"1 (odd ) name) S 1 1 1 0 -1 0 0 0 0 0 {ticks} 1 2 3 20 0"
-        (tmp_path / pid / "stat").write_text(stat)
-    return tmp_path
-
-
-def test_only_usable_cores_are_counted(proc: Path) -> None:
-    found = cpu_times()
-    assert found is not None
-    assert found.busy == pytest.approx((157 + 200) / TICKS)
-
-
-def test_children_and_theirs_are_our_own(proc: Path) -> None:
-    before = time.process_time() + sum(os.times()[2:4])
-    found = cpu_times()
-    assert found is not None
-    assert found.own == pytest.approx(before + (5 + 7 + 2 * (1 + 2 + 3)) / TICKS, abs=0.02)
-
-
-def test_no_book_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "PROC", tmp_path / "nowhere")
-    assert cpu_times() is None
-
-
-def test_cores_of_others_are_what_is_left() -> None:
-    before = CpuTimes(at=10.0, busy=100.0, own=50.0)
-    assert foreign_cores(before, CpuTimes(at=12.0, busy=104.0, own=51.0)) == 1.5
-    assert foreign_cores(before, CpuTimes(at=12.0, busy=101.0, own=52.0)) == 0.0  # ticks are coarse: not below none
-
-
-def test_our_own_work_is_not_that_of_others() -> None:
-    """A child of ours that works for half a second is no other process."""
-    before = cpu_times()
-    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True)
-    after = cpu_times()
-    assert before is not None
-    assert after is not None
-    assert after.own - before.own >= 0.5 - 2 / TICKS  # each reading is a tick off at most
-
-
 def test_what_others_do_in_a_pause_is_not_foreign(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a core is foreign while the step works; two are busy in the pause, with the turns of other routes."""
     readings = [
-        state.CpuTimes(at=0.0, busy=0.0, own=0.0),  # begin
-        state.CpuTimes(at=1.0, busy=1.5, own=1.0),  # pause
-        state.CpuTimes(at=5.0, busy=9.5, own=1.0),  # resume
-        state.CpuTimes(at=6.0, busy=11.0, own=2.0),  # reading
+        CpuTimes(at=0.0, busy=0.0, own=0.0),  # begin
+        CpuTimes(at=1.0, busy=1.5, own=1.0),  # pause
+        CpuTimes(at=5.0, busy=9.5, own=1.0),  # resume
+        CpuTimes(at=6.0, busy=11.0, own=2.0),  # reading
     ]
     monkeypatch.setattr(state, "cpu_times", lambda: readings.pop(0))
     watch = state.Watch(torch.device("cpu"))

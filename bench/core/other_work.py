@@ -1,0 +1,74 @@
+"""Work of other processes on the cores that this one may use: how much there is, and a wait until it pauses."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+BUSY = (0, 1, 2, 5, 6, 7)
+"""Busy fields of a ``cpuN`` line: user, nice, system, irq, softirq, and steal (taken by the hypervisor)."""
+OWN = (11, 12, 13, 14)
+"""Fields of a process's ``stat`` after its name: user and system time, its own and of its ended children."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuTimes:
+    """CPU seconds so far on the cores that this process may use."""
+
+    at: float
+    """Time of the reading, by ``time.perf_counter``."""
+    busy: float
+    """CPU seconds of all processes."""
+    own: float
+    """CPU seconds of this process, its threads and its descendants."""
+
+
+def cpu_times() -> CpuTimes | None:
+    """Total and own CPU seconds now; None if the system has no ``/proc``."""
+    with suppress(OSError, ValueError):
+        return CpuTimes(at=time.perf_counter(), busy=_busy_seconds(), own=_own_seconds())
+    return None
+
+
+def foreign_cores(before: CpuTimes, after: CpuTimes) -> float:
+    """Average number of cores that other processes kept busy between two readings.
+
+    The kernel counts in ticks of mostly 10 ms, so that over 0.2 s the result is good to a twentieth of a core.
+    """
+    others = (after.busy - before.busy) - (after.own - before.own)
+    return max(0.0, others) / (after.at - before.at)
+
+
+def _busy_seconds() -> float:
+    lines = [line.split() for line in (PROC / "stat").read_text().splitlines()]
+    usable = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    ticks = sum(int(fields[1:][place]) for fields in lines if fields and fields[0] in usable for place in BUSY)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    ended = os.times()
+    living = sum(_ticks(pid) for pid in _descendants("self")) / os.sysconf("SC_CLK_TCK")
+    return time.process_time() + ended.children_user + ended.children_system + living
+
+
+def _descendants(pid: str) -> Iterator[str]:
+    """Process ids of living descendants: loader workers and compilers belong to the case."""
+    for task in (PROC / pid / "task").iterdir():
+        with suppress(OSError):  # the thread has ended meanwhile
+            for child in (task / "children").read_text().split():
+                yield child
+                with suppress(OSError):
+                    yield from _descendants(child)
+
+
+def _ticks(pid: str) -> int:
+    with suppress(OSError):  # it has ended meanwhile: its time is now its parent's
+        fields = (PROC / pid / "stat").read_text().rpartition(")")[2].split()
+        return sum(int(fields[place]) for place in OWN)
+    return 0
