@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 NEW = ("report", "runtimes", "export")
 """Folders under bench/ that the limit of modules leaves out."""
-MOST_MODULES = 98
+MOST_MODULES = 99
 MOST_LINES = 400
 
 

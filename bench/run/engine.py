@@ -19,7 +19,8 @@ from bench.run.journal import Entry, Journal, Line, RunStart, Taken, Tried, unin
 from bench.run.requests import LanguageFiles, Performed, Progress, Requests, Runner
 from bench.run.result import packed_labels
 from bench.run.resume import Adoption, Artefacts, Sources, Weights, adopt, fingerprint, marks
-from bench.run.turns import Open, SetPlan, Sets, rule_of
+from bench.run.seat import Open
+from bench.run.turns import SetPlan, Sets, rule_of
 
 
 @dataclass(kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import random
 import statistics
@@ -14,11 +13,11 @@ from typing import Any
 
 from bench.core.amounts import Sampling
 from bench.core.experiments import EXPERIMENTS, sampling_of
-from bench.core.records import Case, Figure, Measurement, Peak, Turn, from_json
+from bench.core.records import Case
 from bench.core.turns import is_twin, reference_of
 from bench.plan.plan import Requested
-from bench.run.process import Worker
-from bench.run.requests import Performed, Progress, performed
+from bench.run.requests import Performed, Progress
+from bench.run.seat import Open, Seat, result_of
 
 FEWEST_ROUNDS, LEAST_ROUNDS = 3, 5
 """Rounds of a set even where time is up, and before certainty counts. Fewer where a budget asks for fewer samples."""
@@ -28,12 +27,9 @@ ERROR_OF_MEDIAN = 1.4826 * math.sqrt(math.pi / 2)
 """Standard error of a median of normal values, of whose median absolute deviation over the root of their number."""
 LAST_SECONDS = 15.0
 """Time left at which a run of minutes begins no further round or set."""
-IDLE_CORES = 0.2
-"""A process that keeps more cores busy while it waits disturbs the turns of the others, and its row has a note."""
 
 Request = Callable[[Case, int], dict[str, Any]]
 """The request to run a case in the set of a number."""
-Open = Callable[[dict[str, Any], Progress], Worker]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,102 +48,6 @@ class SetPlan:
             return []
         subject = reference_of(case)
         return [pair for pair in self.asked if reference_of(pair[0]) == subject]
-
-
-@dataclass(kw_only=True)
-class Seat:
-    """A route in one set: its process, and the turns that it took there."""
-
-    case: Case
-    number: int
-    """Number of the set, from 0."""
-    limit: Callable[[], float]
-    """Seconds for each message of the worker: to prepare, for a turn, for the passes after the rounds."""
-    worker: Worker | None = None
-    reply: Mapping[str, Any] | None = None
-    """Last message of the worker; None while it takes turns."""
-    held_bytes: int = 0
-    rounds: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    """Message that it sent after each turn, by round."""
-    references: dict[int, Sequence[float]] = field(default_factory=dict)
-    """Seconds of the reference's calls, by round."""
-    peaks: Sequence[Peak] = ()
-    """Memory peaks of a warm step, in sets after the first."""
-    seconds: float = 0.0
-    """Time that was spent on it alone."""
-    idle_seconds: float = 0.0
-    idle_cpu_seconds: float = 0.0
-
-    def prepare(self, open_worker: Open, request: dict[str, Any], progress: Progress) -> None:
-        """Start its process and wait until it is ready for turns, or has failed."""
-        begin = time.monotonic()
-        try:
-            self.worker = open_worker({**request, "turns": True}, progress)
-        except (OSError, EOFError) as error:
-            message = f"no worker could be started ({type(error).__name__}: {error})"
-            self.reply = {"failure": {"kind": "crashed", "message": message}}
-        else:
-            ready = self._receive("ready")
-            self.held_bytes = int(ready["held_bytes"]) if ready else 0
-        self.seconds += time.monotonic() - begin
-
-    def turn(self, number: int) -> None:
-        """Let it take its turn in the round ``number``."""
-        assert self.worker is not None
-        begin = time.monotonic()
-        self.worker.send(("turn", self.limit(), False))
-        taken = self._receive("turn")
-        if taken:
-            self.rounds[number] = taken
-            self.idle_seconds += taken["idle_seconds"]
-            self.idle_cpu_seconds += taken["idle_cpu_seconds"]
-        self.seconds += time.monotonic() - begin
-
-    def finish(self, *, certain: bool) -> None:
-        """Let it go through its other passes, and take its reply."""
-        assert self.worker is not None
-        begin = time.monotonic()
-        self.worker.send(("finish", self.limit(), certain))
-        self._receive("reply")
-        self.seconds += time.monotonic() - begin
-
-    def weigh(self) -> None:
-        """Let it take its peaks of memory, the one other pass of the sets after the first."""
-        assert self.worker is not None
-        begin = time.monotonic()
-        self.worker.send(("peaks", self.limit(), False))
-        taken = self._receive("peaks")
-        self.peaks = [from_json(Peak, peak) for peak in taken["peaks"]] if taken else []
-        self.seconds += time.monotonic() - begin
-
-    def leave(self) -> None:
-        """End its process."""
-        if self.worker:
-            self.worker.end()
-            self.worker = None
-
-    @property
-    def alive(self) -> bool:
-        """True if its process waits for a turn, or for its other passes."""
-        return self.worker is not None and self.reply is None
-
-    @property
-    def playing(self) -> bool:
-        """True if it takes part in the next round."""
-        return self.alive and not any(taken["last"] for taken in self.rounds.values())
-
-    def median(self, number: int) -> float | None:
-        """Median seconds of a call in one round; None if it took no turn."""
-        taken = self.rounds.get(number)
-        return float(statistics.median(taken["seconds"])) if taken else None
-
-    def _receive(self, expected: str) -> Mapping[str, Any] | None:
-        assert self.worker is not None
-        kind, content = self.worker.receive(self.limit())
-        if kind == "reply":
-            self.reply = content
-            self.leave()
-        return content if kind == expected else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +77,7 @@ class Sets:
             for seat in self._set(number, self.members if number == 0 else self._close(seats)):
                 seats[seat.case.id].append(seat)
         begun = 1 + max((seat.number for taken in seats.values() for seat in taken), default=0)
-        return {case.id: _performed(seats[case.id], begun) for case in self.members if seats[case.id]}
+        return {case.id: result_of(seats[case.id], begun) for case in self.members if seats[case.id]}
 
     def out_of_time(self, first: float) -> bool:
         """True if the limit has fallen from ``first`` to little: a run of minutes ends, and no set or round begins."""
@@ -202,7 +102,7 @@ class Sets:
     def _close(self, seats: Mapping[str, Sequence[Seat]]) -> list[Case]:
         """Routes of the sets after the first: those that did not fail, the reference, its twin and the fast ones."""
         first = {case: seats[case.id][0] for case in self.members if seats[case.id]}
-        typical = {case: _typical(seat) for case, seat in first.items() if not _failed(seat) and seat.rounds}
+        typical = {case: seat.typical for case, seat in first.items() if not seat.failed and seat.rounds}
         if not typical:
             return []
         limit = math.inf if self.close is None else self.close * min(typical.values())
@@ -323,77 +223,3 @@ def _error(values: Sequence[float]) -> float:
     middle = statistics.median(values)
     deviation = statistics.median(abs(value - middle) for value in values)
     return ERROR_OF_MEDIAN * deviation / math.sqrt(len(values)) / middle
-
-
-def _typical(seat: Seat) -> float:
-    return float(statistics.median(second for taken in seat.rounds.values() for second in taken["seconds"]))
-
-
-def _failed(seat: Seat) -> bool:
-    return seat.reply is not None and "failure" in seat.reply
-
-
-def _performed(seats: Sequence[Seat], count: int) -> Performed:
-    """Result of a case from its seat in each set: the first one's passes, and the turns of all."""
-    first, *later = seats
-    assert first.reply is not None
-    found = performed(first.case, first.reply, sum(seat.seconds for seat in seats))
-    if not isinstance(found.outcome, Measurement) or not first.rounds:
-        return found
-    return dataclasses.replace(found, outcome=_with_turns(found.outcome, [first, *later], count))
-
-
-def _with_turns(measurement: Measurement, seats: Sequence[Seat], count: int) -> Measurement:
-    taken = [(seat, number, one) for seat in seats for number, one in seat.rounds.items()]
-    on_device = [second for _, _, one in taken for second in one["device_seconds"] or ()]
-    waited = sum(seat.idle_seconds for seat in seats)
-    idle = sum(seat.idle_cpu_seconds for seat in seats) / waited if waited else 0.0
-    return dataclasses.replace(
-        measurement,
-        seconds=tuple(second for _, _, one in taken for second in one["seconds"]),
-        device_seconds=tuple(on_device) or None,
-        turns=tuple(
-            Turn(
-                set=seat.number,
-                round=number,
-                samples=len(one["seconds"]),
-                reference_seconds=statistics.median(calls) if (calls := seat.references.get(number)) else None,
-                reference_calls=tuple(calls or ()),
-            )
-            for seat, number, one in taken
-        ),
-        peaks=tuple(dataclasses.replace(peak, bytes=_typical_bytes(peak, seats)) for peak in measurement.peaks),
-        series={**measurement.series, **_peaks_by_set(measurement, seats)},
-        figures={**measurement.figures, "cores_while_waiting": Figure(value=idle, unit="cores", better="lower")},
-        notes=(*measurement.notes, *_notes(seats, count, idle)),
-    )
-
-
-def _by_set(peak: Peak, seats: Sequence[Seat]) -> list[int]:
-    """Bytes of the first set, and of the same peak in later ones."""
-    later = [one.bytes for seat in seats for one in seat.peaks if (one.phase, one.kind) == (peak.phase, peak.kind)]
-    return [peak.bytes, *later]
-
-
-def _typical_bytes(peak: Peak, seats: Sequence[Seat]) -> int:
-    return round(statistics.median(_by_set(peak, seats)))
-
-
-def _peaks_by_set(measurement: Measurement, seats: Sequence[Seat]) -> dict[str, tuple[float, ...]]:
-    """Series of peaks that several sets took: how far they spread."""
-    values = {f"{peak.phase}_{peak.kind}_bytes": _by_set(peak, seats) for peak in measurement.peaks}
-    return {name: tuple(map(float, sizes)) for name, sizes in values.items() if len(sizes) > 1}
-
-
-def _notes(seats: Sequence[Seat], count: int, idle: float) -> list[str]:
-    """Sets that this route was left out of or failed in, and cores that it kept busy while others had their turns."""
-    notes = [
-        f"set {seat.number + 1}: {seat.reply['failure']['kind']}, {seat.reply['failure']['message']}"
-        for seat in seats
-        if seat.reply is not None and _failed(seat)
-    ]
-    if len(seats) < count and not notes:
-        notes.append(f"in {len(seats)} of {count} sets: much slower than the fastest route")
-    if idle > IDLE_CORES:
-        notes.append(f"kept {idle:.2f} cores busy while it waited for its turns")
-    return notes
