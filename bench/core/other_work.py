@@ -72,3 +72,52 @@ def _ticks(pid: str) -> int:
         fields = (PROC / pid / "stat").read_text().rpartition(")")[2].split()
         return sum(int(fields[place]) for place in OWN)
     return 0
+
+
+OTHERS = 0.3
+"""Cores that others keep busy from which on their work disturbs. Over a round of a tenth of a second the kernel's ticks
+leave a fifth of a core in doubt."""
+PATIENCE_SECONDS = 15.0
+"""Longest wait for others to pause."""
+POLL_SECONDS = 0.2
+
+
+class OtherWork:
+    """Looks whether others use the cores, and waits until they pause.
+
+    A wait in vain halves its patience, so that a machine that is never left alone costs half a minute in all. It is
+    restored when nothing else is at work.
+    """
+
+    def __init__(self) -> None:
+        self._patience = PATIENCE_SECONDS
+        self._last = cpu_times()
+
+    @property
+    def patient(self) -> bool:
+        """True if there is patience for another wait."""
+        return self._patience >= POLL_SECONDS
+
+    @property
+    def due(self) -> bool:
+        """True if the last look is long enough ago for the kernel's ticks to tell anything."""
+        return self._last is not None and time.perf_counter() - self._last.at >= POLL_SECONDS
+
+    def look(self) -> bool:
+        """True if others kept the cores busy since the last look."""
+        before, self._last = self._last, cpu_times()
+        if before is not None and self._last is not None and foreign_cores(before, self._last) > OTHERS:
+            return True
+        self._patience = PATIENCE_SECONDS
+        return False
+
+    def wait(self, most: float) -> float:
+        """Wait until others pause, for ``most`` seconds or as long as there is patience. Returns the seconds."""
+        begin = time.perf_counter()
+        limit = min(most, self._patience)
+        while (passed := time.perf_counter() - begin) + POLL_SECONDS <= limit:
+            time.sleep(POLL_SECONDS)
+            if not self.look():
+                return time.perf_counter() - begin
+        self._patience /= 2
+        return passed

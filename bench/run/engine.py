@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.experiments import EXPERIMENTS
+from bench.core.other_work import OtherWork
 from bench.core.records import Case, Failure, Machine, Measurement, Outcome, Scalar
 from bench.core.workspace import Workspace
 from bench.plan.plan import Requested
@@ -39,6 +40,8 @@ class Engine:
     tried: dict[str, Performed] = field(default_factory=dict)
     """Results of smaller batches that were tried, by case id: outcomes once a test asks for them."""
     sets: SetPlan = field(default_factory=SetPlan)
+    others: OtherWork = field(default_factory=OtherWork)
+    """Work of other processes on this machine, which sets wait out."""
     measured: dict[str, Performed] = field(default_factory=dict)
     """Results of cases that were measured in a set, until their own test asks for them."""
     machine: Machine | None = None
@@ -306,6 +309,7 @@ class Engine:
             open_worker=opened,
             limit=self.case_timeout,
             progress=self.progress,
+            others=self.others,
         )
 
     def _memory_of(self, device: str) -> int | None:

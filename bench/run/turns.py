@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.core.amounts import Sampling
 from bench.core.experiments import EXPERIMENTS, sampling_of
+from bench.core.other_work import PATIENCE_SECONDS, OtherWork
 from bench.core.records import Case
 from bench.core.turns import is_twin, reference_of
 from bench.plan.plan import Requested
@@ -25,6 +26,10 @@ MEMORY_SHARE = 0.6
 """Share of the memory that the processes of a set may hold together."""
 ERROR_OF_MEDIAN = 1.4826 * math.sqrt(math.pi / 2)
 """Standard error of a median of normal values, of whose median absolute deviation over the root of their number."""
+WAITING_SHARE = 0.1
+"""Share of the time left for a case that its set may wait at once for other processes to pause."""
+MEANS_NOTHING = 1.0
+"""Relative error from which on a budget asks for no certainty, and so for no calm machine."""
 LAST_SECONDS = 15.0
 """Time left at which a run of minutes begins no further round or set."""
 
@@ -66,6 +71,8 @@ class Sets:
     open_worker: Open
     limit: Callable[[Case], float]
     progress: Progress
+    others: OtherWork = field(default_factory=OtherWork)
+    """Work of other processes, which is waited out between rounds."""
 
     def measure(self) -> dict[str, Performed]:
         """The result of each member, by the id of its case."""
@@ -122,6 +129,10 @@ class _Group:
     number: int
     first_limit: float
     seats: list[Seat] = field(default_factory=list)
+    calm: int = 0
+    """Rounds beside which nothing else was at work."""
+    waited: float = 0.0
+    """Seconds of waiting for others between rounds."""
 
     def seat(self, routes: Sequence[Case]) -> list[Case]:
         """Prepare ``routes`` one after another while the next one is expected to fit. Returns the others.
@@ -142,19 +153,37 @@ class _Group:
         """Rounds in shuffled order until the ratios are certain enough or time is up."""
         rule = rule_of(self.seats[0].case)
         order = random.Random(f"{self.seats[0].case.id} {self.number}")
+        watched = rule is not None and rule.relative_error < MEANS_NOTHING
         begin = time.monotonic()
         number = 0
-        while any(seat.playing for seat in self.seats) and not self._over(rule, number, time.monotonic() - begin):
+        self.sets.others.look()
+        while any(seat.playing for seat in self.seats):
+            if self._over(rule, number, time.monotonic() - begin - self.waited):
+                break
             playing = [seat for seat in self.seats if seat.playing]
             order.shuffle(playing)
+            looks = []
             for seat in playing:
                 seat.turn(number)
+                if watched and (seat is playing[-1] or self.sets.others.due):
+                    looks.append(self._undisturbed())
+            self.calm += all(looks)
             reference = self.seats[0].rounds.get(number)
             for seat in playing:
                 if reference is not None and number in seat.rounds:
                     seat.references[number] = reference["seconds"]
             number += 1
             self.sets.progress(f"{self._name(self.seats[0].case)}: round {number}")
+
+    def _undisturbed(self) -> bool:
+        """True if nothing else was at work since the last look. Where it was, waits until it pauses."""
+        if not self.sets.others.look():
+            return True
+        if self._may_wait:
+            self.sets.progress(f"{self._name(self.seats[0].case)}: waiting for other processes to pause")
+            most = WAITING_SHARE * self.sets.limit(self.seats[0].case)
+            self.waited += self.sets.others.wait(min(most, 2 * PATIENCE_SECONDS - self.waited))
+        return False
 
     def finish(self) -> None:
         """Other passes of each process, one at a time and the reference first: all of them in the first set."""
@@ -174,12 +203,20 @@ class _Group:
     def _over(self, rule: Sampling | None, number: int, passed: float) -> bool:
         if rule is None or number < min(FEWEST_ROUNDS, rule.min_samples):
             return False
-        share = sum(seat.playing for seat in self.seats) / self.sets.count
-        if passed >= rule.max_seconds * share or self.sets.out_of_time(self.first_limit):
+        if self.sets.out_of_time(self.first_limit):
             return True
-        if number < min(LEAST_ROUNDS, rule.min_samples):
+        share = sum(seat.playing for seat in self.seats) / self.sets.count
+        calm = self.calm >= FEWEST_ROUNDS or not self._may_wait or rule.relative_error >= MEANS_NOTHING
+        if passed >= rule.max_seconds * share * (1 if calm else 2):
+            return True
+        if number < min(LEAST_ROUNDS, rule.min_samples) or not calm:
             return False
         return passed >= rule.min_seconds * share and self._enough(rule) and self._certain(rule)
+
+    @property
+    def _may_wait(self) -> bool:
+        """True while others may be waited for: in vain so far, or for long already, it is over."""
+        return self.sets.others.patient and self.waited < 2 * PATIENCE_SECONDS
 
     def _enough(self, rule: Sampling) -> bool:
         least = math.ceil(rule.min_samples / self.sets.count)

@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bench.core import other_work
-from bench.core.other_work import CpuTimes, cpu_times, foreign_cores
+from bench.core.other_work import PATIENCE_SECONDS, POLL_SECONDS, CpuTimes, OtherWork, cpu_times, foreign_cores
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -68,3 +69,55 @@ def test_our_own_work_is_not_that_of_others() -> None:
     assert before is not None
     assert after is not None
     assert after.own - before.own >= 0.5 - 2 / TICKS  # each reading is a tick off at most
+
+
+class Neighbour:
+    """A machine of two cores on which others keep one busy at times; it has a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, busy: Callable[[float], bool]) -> None:
+        self.now, self.used, self.busy = 0.0, 0.0, busy
+        monkeypatch.setattr(other_work.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(other_work.time, "sleep", self.work)
+        monkeypatch.setattr(other_work, "cpu_times", lambda: CpuTimes(at=self.now, busy=self.used, own=0.0))
+
+    def work(self, seconds: float) -> None:
+        self.used += seconds if self.busy(self.now) else 0.0
+        self.now += seconds
+
+
+def test_it_waits_until_others_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    neighbour = Neighbour(monkeypatch, busy=lambda now: now < 4.0)
+    others = OtherWork()
+    neighbour.work(1.0)
+    assert others.look()
+    assert others.wait(60.0) == pytest.approx(3.0 + POLL_SECONDS)
+    neighbour.work(1.0)
+    assert not others.look()
+
+
+def test_waits_in_vain_become_shorter_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    neighbour = Neighbour(monkeypatch, busy=lambda now: True)
+    others = OtherWork()
+    assert others.wait(60.0) == pytest.approx(PATIENCE_SECONDS)
+    assert others.wait(60.0) == pytest.approx(PATIENCE_SECONDS / 2, abs=POLL_SECONDS)
+    while others.patient:
+        others.wait(60.0)
+    assert neighbour.now < 2 * PATIENCE_SECONDS
+    assert others.wait(60.0) == 0.0
+    neighbour.busy = lambda now: False
+    neighbour.work(1.0)
+    assert not others.look()
+    assert others.patient
+
+
+def test_a_wait_is_no_longer_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    Neighbour(monkeypatch, busy=lambda now: True)
+    assert OtherWork().wait(1.0) == pytest.approx(1.0)
+    assert OtherWork().wait(0.1) == 0.0
+
+
+def test_without_readings_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(other_work, "cpu_times", lambda: None)
+    others = OtherWork()
+    assert not others.look()
+    assert not others.due

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 @pytest.fixture
 def engine(prepared: Engine, tmp_path: Path) -> Engine:
-    space = dataclasses.replace(prepared.workspace, results=tmp_path)
+    space = replace(prepared.workspace, results=tmp_path)
     own = an_engine(space)
     own.machine, own.flags, own.marks = prepared.machine, prepared.flags, prepared.marks
     return own
@@ -204,7 +204,7 @@ def test_routes_that_do_not_fit_together_take_turns_in_pairs(
     engine: Engine, networks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert engine.machine is not None
-    engine.machine = dataclasses.replace(engine.machine, memory_bytes=1)
+    engine.machine = replace(engine.machine, memory_bytes=1)
     opened = started(engine, monkeypatch)
     found = measured(engine, *routes(networks, "sound"), sets=1)
     precisions = [case.precision for case in opened]
@@ -229,7 +229,7 @@ def test_a_resumed_run_measures_the_reference_again(
     kept = measured(engine, reference, other)
     later = an_engine(engine.workspace)
     later.machine, later.flags, later.marks = engine.machine, engine.flags, engine.marks
-    later.adoption = dataclasses.replace(
+    later.adoption = replace(
         later.adoption, entries={entry.outcome.case.id: entry for entry in engine.journal.read().entries}
     )
     opened = started(later, monkeypatch)
