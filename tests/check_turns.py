@@ -20,7 +20,9 @@ import argparse
 import itertools
 import json
 import math
+import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -81,12 +83,24 @@ def delayed():
     return built
 """
 NEIGHBOUR = """\
-import os, random, time
+import os, random, sys, time
+begun_by = int(sys.argv[1])
+if os.fork():
+    os._exit(0)
+print(os.getpid(), flush=True)
+sys.stdout.close()
+
+def wanted():
+    try:
+        os.kill(begun_by, 0)
+    except OSError:
+        return False
+    return True
+
 drawn = random.Random(7)
-parent = os.getppid()
-while os.getppid() == parent:
+while wanted():
     end = time.monotonic() + drawn.uniform(2, 12)
-    while time.monotonic() < end and os.getppid() == parent:
+    while time.monotonic() < end and wanted():
         sum(range(10000))
     time.sleep(drawn.uniform(2, 12))
 """
@@ -269,13 +283,17 @@ def pool(measured: Measurement) -> Pool:
 
 @contextmanager
 def neighbour() -> Iterator[None]:
-    """A process that burns one core in bursts."""
-    process = subprocess.Popen([sys.executable, "-c", NEIGHBOUR])
+    """A process that burns one core in bursts. It is no descendant of this one: the suite's own work is no other."""
+    command = [sys.executable, "-c", NEIGHBOUR, str(os.getpid())]
+    pid = int(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     try:
         yield
     finally:
-        process.kill()
-        process.wait()
+        os.kill(pid, signal.SIGKILL)
+
+
+def keep(folder: Path, pools: dict[str, list[Pool]]) -> None:
+    (folder / "pools.json").write_text(json.dumps(pools))
 
 
 def prepared(folder: Path) -> Engine:
@@ -324,11 +342,12 @@ def main() -> int:
         subject = Subject(engine=engine, model=f"{file}:network", batch_size=given.batch_size, threads=given.threads)
         print(f"{given.model}, batch {given.batch_size}, {given.threads} threads")
         pools = {"quiet": [pool(one) for one in measure(subject, given.sets, 1)[1:]]}
+        keep(folder, pools)
         good = report("quiet", *pools["quiet"])
         with neighbour():
             pools["beside a neighbour"] = [pool(one) for one in measure(subject, given.sets, 2)[1:]]
         good &= report("beside a neighbour", *pools["beside a neighbour"])
-        (folder / "pools.json").write_text(json.dumps(pools))
+        keep(folder, pools)
     return 0 if good else 1
 
 

@@ -52,6 +52,9 @@ class Language:
     """Prefill and decode. Loading and perplexity: each precision of a model's rows."""
     prompt_tokens: tuple[int, ...]
     """Lengths of the prompts; decode goes on from the first of them."""
+    prefill: bool
+    """True: the time to the first token is measured alone, for each length. False: it is that of decode's generations.
+    Where lengths are asked for it is True."""
     new_tokens: int
     """Tokens that each timed generation is made to give."""
     context: int

@@ -183,6 +183,7 @@ def _language(values: Mapping[str, Any], budget: Budget, asked: dict[str, Any]) 
         "models": references,
         "rows": chosen_rows(budget.language.rows, "languages", _runtimes(values), asked),
         "prompt_tokens": values["prompt_tokens"],
+        "prefill": bool(values["prompt_tokens"]),
         "new_tokens": values["new_tokens"],
         "chat_tokens": values["new_tokens"],
         "text_tokens": values["text_tokens"],

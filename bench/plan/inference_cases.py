@@ -257,7 +257,7 @@ def _language_rows(language: Language, experiment: str, model: str) -> list[tupl
         return []
     prompts: tuple[int, ...] = (0,)
     if experiment == "prefill":
-        prompts = language.prompt_tokens
+        prompts = language.prompt_tokens if language.prefill else ()
     if experiment == "decode":
         prompts = language.prompt_tokens[:1]
     once = experiment not in ("prefill", "decode")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from bench.report.judging import Judgement, judged, judged_perplexity
 from bench.report.language import Speech
 from bench.report.pairing import clearly_slower
 from bench.report.results import COMPILED, EAGER, FP32, GRAPHS, NATIVE, REFERENCE, Result, Route, grouped
+from bench.report.statistics import Estimate, quantile_interval
 
 CLOSE = 0.03
 """Part of its speed by which the smaller of two routes may be slower and still be picked."""
@@ -52,7 +54,8 @@ class Candidate:
     result: Result
     """Result of inference, or of decoding."""
     judgement: Judgement
-    first_token: Result | None = None
+    prefill: Result | None = None
+    """The result of generations of one token of the same prompts; None where none were timed alone."""
     quality: Result | None = None
     """The result that has the perplexity, of a language model."""
 
@@ -64,6 +67,14 @@ class Candidate:
     def speed(self) -> float:
         """Calls or tokens a second."""
         return 1 / self.result.timing.median
+
+    @property
+    def first_token(self) -> Estimate | None:
+        """Seconds to the first token: measured alone, else of the generations that were decoded."""
+        if self.prefill is not None:
+            return Estimate(value=self.prefill.timing.median, interval=self.prefill.timing.interval)
+        seconds = self.result.first.series.get("first_token_seconds")
+        return Estimate(value=statistics.median(seconds), interval=quantile_interval(seconds)) if seconds else None
 
     @property
     def size(self) -> float:
@@ -139,7 +150,7 @@ def language_choice(
             judgement=judged_perplexity(quality, margins)
             if not one.route.is_reference
             else Judgement(word="reference"),
-            first_token=speech.beside(one, "prefill"),
+            prefill=speech.beside(one, "prefill"),
             quality=quality,
         )
         for one in speech.decoding()

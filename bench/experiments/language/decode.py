@@ -89,7 +89,10 @@ def run(case: Case, workspace: Workspace) -> Measurement:
                 **least.figures,
                 **(graph_figures() if replays(case) else {}),
             },
-            series={"block_seconds": decoded.block_seconds},
+            series={
+                "block_seconds": decoded.block_seconds,
+                "first_token_seconds": tuple(one.first_token for one in decoded.generations),
+            },
             texts={REASON_KEY: str(reason)},
             absent={
                 **ran.absent,

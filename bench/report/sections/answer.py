@@ -19,6 +19,7 @@ from bench.report.columns import (
     SAME_TOP,
     WEIGHTS,
     lifted,
+    milliseconds,
     words,
 )
 from bench.report.content import Content
@@ -329,7 +330,7 @@ def _languages(content: Content) -> list[Part]:
             words("route", _route),
             lifted(RATE, _result, "tokens/s"),
             lifted(RATIO, _result),
-            lifted(P50, lambda row: row.pick.first_token if row.pick else None, "first token"),
+            milliseconds("first token", lambda row: row.pick.first_token if row.pick else None),
             lifted(WEIGHTS, _result),
             lifted(PERPLEXITY_CHANGE, _quality_of),
             lifted(SAME_TOP, _quality_of),

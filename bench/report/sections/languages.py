@@ -22,6 +22,7 @@ from bench.report.columns import (
     SAME_TOP,
     WEIGHTS,
     lifted,
+    milliseconds,
     words,
 )
 from bench.report.content import Content
@@ -119,7 +120,7 @@ def _speeds(choice: Choice) -> Table[Candidate]:
             words("route", lambda one: one.route.short),
             lifted(RATE, _result, "tokens/s"),
             lifted(RATIO, _result),
-            lifted(P50, lambda one: one.first_token, "first token"),
+            milliseconds("first token", lambda one: one.first_token),
             lifted(WEIGHTS, _result),
             lifted(PERPLEXITY_CHANGE, _perplexity),
             lifted(KL, _perplexity),

@@ -247,7 +247,7 @@ def test_language_rows_are_side_by_side_and_each_once() -> None:
 
 
 def test_what_does_not_depend_on_chance_is_not_repeated() -> None:
-    rows = language(precisions="fp32", runtimes="torch", repeats=3, new_tokens=10)
+    rows = language(precisions="fp32", runtimes="torch", repeats=3, new_tokens=10, prompt_tokens="16")
     assert sum(row[0] == "load" for row in rows) == 3
     assert sum(row[0] in ("prefill", "decode") for row in rows) == 2  # their processes are those of sets
     assert sum(row[0] in ("perplexity", "chat") for row in rows) == 2
@@ -260,7 +260,15 @@ def test_a_runtime_runs_its_own_precisions_in_its_own_mode() -> None:
 
 
 def test_random_weights_are_not_asked_for_answers() -> None:
-    assert {row[0] for row in language(llm="llama3-8b-shape")} == {"load", "prefill", "decode"}
+    asked = {"llm": "llama3-8b-shape", "prompt_tokens": "16"}
+    assert {row[0] for row in language(**asked)} == {"load", "prefill", "decode"}
+
+
+def test_quick_takes_the_first_token_of_decoding_unless_lengths_are_asked_for() -> None:
+    for budget, asked, prompts in (("quick", {}, []), ("quick", {"prompt_tokens": "16"}, [16]), ("gpu", {}, [128])):
+        rows = language(budget=budget, precisions="fp32", runtimes="torch", modes="eager", llm="smollm2-135m", **asked)
+        assert [row[6] for row in rows if row[0] == "prefill"] == prompts
+        assert any(row[0] == "decode" for row in rows)
 
 
 def test_precisions_are_for_classifiers_or_language_models_or_both() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from bench.report.choosing import CLASSIFIERS, LANGUAGES
 from bench.report.results import Route
+from bench.report.statistics import Estimate
 from tests.bench.report.conftest import TRUTH
 
 VNNI = ("avx512f", "avx512_vnni", "avx512_bf16")
@@ -115,6 +116,16 @@ def test_a_language_model_goes_by_its_perplexity(make: Any, content_of: Any) -> 
     }
     assert set(choice.untested) == {route for route in LANGUAGES if route.precision != "bf16"}
     assert speech.text == ("python-topics", "0123456789abcdef")
+
+
+def test_the_first_token_is_that_of_decoding_where_none_was_timed_alone(make: Any, content_of: Any) -> None:
+    decoded = make.decode(40.0, series={"block_seconds": (2.5,) * 6, "first_token_seconds": (0.3, 0.1, 0.2)})
+    ((_, choice),) = content_of(decoded).languages
+    assert choice.candidates[0].first_token == Estimate(value=0.2, interval=None)
+    ((_, choice),) = content_of(decoded, make.prefill(100.0)).languages
+    assert choice.candidates[0].first_token.value == pytest.approx(0.1)
+    ((_, choice),) = content_of(make.decode(40.0)).languages
+    assert choice.candidates[0].first_token is None
 
 
 def test_a_compiled_route_has_the_perplexity_of_its_precision(make: Any, content_of: Any) -> None:
