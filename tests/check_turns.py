@@ -88,7 +88,7 @@ begun_by = int(sys.argv[1])
 if os.fork():
     os._exit(0)
 print(os.getpid(), flush=True)
-sys.stdout.close()
+os.close(1)
 
 def wanted():
     try:
