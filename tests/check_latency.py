@@ -21,8 +21,8 @@ from torch.utils import benchmark  # noqa: E402
 
 import models  # noqa: E402
 from bench.core.budgets import Sampling  # noqa: E402
+from bench.core.other_work import usable_cores  # noqa: E402
 from bench.measure import clock, machine  # noqa: E402
-from bench.plan.command_line import available_cores  # noqa: E402
 
 TOLERANCE = 0.05
 SECONDS = 1.0
@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--threads", type=int, default=usable_cores())
     given = parser.parse_args()
     machine.set_flags(threads=given.threads, device=given.device)
     agreed = True

@@ -38,9 +38,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bench.core.budgets import BUDGETS  # noqa: E402
+from bench.core.other_work import usable_cores  # noqa: E402
 from bench.core.records import Case, Measurement  # noqa: E402
 from bench.core.workspace import Workspace  # noqa: E402
-from bench.plan.command_line import available_cores  # noqa: E402
 from bench.report.turns import Common, PairedRatio, common_spread, paired_ratio  # noqa: E402
 from bench.run.engine import Engine  # noqa: E402
 from bench.run.journal import Journal  # noqa: E402
@@ -62,10 +62,14 @@ from models import classifier
 
 
 def network():
-    return classifier({model!r}).build()
+    return delaying(0.0)
 
 
 def delayed():
+    return delaying({delay!r})
+
+
+def delaying(share):
     built = classifier({model!r}).build()
     begin = 0.0
 
@@ -74,7 +78,7 @@ def delayed():
         begin = time.perf_counter()
 
     def wait(module, inputs, output):
-        end = time.perf_counter() + {delay!r} * (time.perf_counter() - begin)
+        end = time.perf_counter() + share * (time.perf_counter() - begin)
         while time.perf_counter() < end:
             pass
 
@@ -82,6 +86,7 @@ def delayed():
     built.register_forward_hook(wait)
     return built
 """
+"""All have the hooks, so that the delay is all that sets them apart."""
 NEIGHBOUR = """\
 import os, random, sys, time
 begun_by = int(sys.argv[1])
@@ -304,7 +309,7 @@ def prepared(folder: Path) -> Engine:
         case_timeout=lambda case: 300.0,
         progress=lambda line: print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True),
     )
-    engine.survey("cpu", available_cores())
+    engine.survey("cpu", usable_cores())
     first = Case(
         experiment="inference",
         model="cnn_small",
@@ -324,7 +329,7 @@ def main() -> int:
     parser.add_argument("--sets", type=int, default=60, help="sets of each half")
     parser.add_argument("--model", default="resnet14_cifar")
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--pools", type=Path, default=None, help="a pools.json of before: nothing is measured")
     given = parser.parse_args()
     if given.pools:

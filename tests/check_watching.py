@@ -22,9 +22,9 @@ import torch  # noqa: E402
 
 import models  # noqa: E402
 from bench.core.budgets import Sampling  # noqa: E402
+from bench.core.other_work import usable_cores  # noqa: E402
 from bench.measure import clock, machine  # noqa: E402
 from bench.measure.state import Watch  # noqa: E402
-from bench.plan.command_line import available_cores  # noqa: E402
 from bench.report.statistics import quantile_interval  # noqa: E402
 
 MOST = 1.03
@@ -71,7 +71,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each of the two of a pair")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--threads", type=int, default=usable_cores())
     given = parser.parse_args()
     machine.set_flags(threads=given.threads, device=given.device)
     rule = Sampling(min_samples=2, min_seconds=given.seconds, relative_error=1.0, max_seconds=given.seconds)

@@ -35,6 +35,11 @@ def cpu_times() -> CpuTimes | None:
     return None
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def foreign_cores(before: CpuTimes, after: CpuTimes) -> float:
     """Average number of cores that other processes kept busy between two readings.
 
@@ -75,8 +80,8 @@ def _ticks(pid: str) -> int:
 
 
 OTHERS = 0.3
-"""Cores that others keep busy from which on their work disturbs. Over a round of a tenth of a second the kernel's ticks
-leave a fifth of a core in doubt."""
+"""Cores that others keep busy, beyond those left idle, from which on their work disturbs. Over a round of a tenth of a
+second the kernel's ticks leave a fifth of a core in doubt."""
 PATIENCE_SECONDS = 15.0
 """Longest wait for others to pause."""
 POLL_SECONDS = 0.2
@@ -103,21 +108,26 @@ class OtherWork:
         """True if the last look is long enough ago for the kernel's ticks to tell anything."""
         return self._last is not None and time.perf_counter() - self._last.at >= POLL_SECONDS
 
-    def look(self) -> bool:
-        """True if others kept the cores busy since the last look."""
+    def look(self, needed: int) -> bool:
+        """True if others used cores of the ``needed`` ones since the last look."""
         before, self._last = self._last, cpu_times()
-        if before is not None and self._last is not None and foreign_cores(before, self._last) > OTHERS:
+        idle = max(0, usable_cores() - needed)
+        if before is not None and self._last is not None and foreign_cores(before, self._last) - idle > OTHERS:
             return True
         self._patience = PATIENCE_SECONDS
         return False
 
-    def wait(self, most: float) -> float:
-        """Wait until others pause, for ``most`` seconds or as long as there is patience. Returns the seconds."""
+    def wait(self, most: float, needed: int) -> float:
+        """Wait until others leave ``needed`` cores, for ``most`` seconds or as long as there is patience.
+
+        Returns:
+            Seconds that it waited.
+        """
         begin = time.perf_counter()
         limit = min(most, self._patience)
         while (passed := time.perf_counter() - begin) + POLL_SECONDS <= limit:
             time.sleep(POLL_SECONDS)
-            if not self.look():
+            if not self.look(needed):
                 return time.perf_counter() - begin
         self._patience /= 2
         return passed

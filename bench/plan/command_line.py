@@ -17,6 +17,7 @@ from bench.core.amounts import COMPARISONS, Budget, Language, Rows
 from bench.core.budgets import BUDGETS
 from bench.core.datasets import load_text
 from bench.core.errors import InputError, unknown_name
+from bench.core.other_work import usable_cores
 from bench.core.precisions import MIXED
 from bench.core.quality import Margins, margins_from
 from bench.core.records import Scalar
@@ -81,7 +82,7 @@ def make_plan(value_of: Callable[[str], Any], *, offline: bool = False) -> Plan:
         imagenet=_imagenet(values["imagenet_weights"], COMPARISONS[budget.name].imagenet, budget),
         repeats=values["repeats"] or budget.repeats,
         sets=values["repeats"] or budget.sets,
-        threads=values["threads"] or available_cores(),
+        threads=values["threads"] or usable_cores(),
         user=user,
         train_images=values["train_images"],
         test_images=values["test_images"],
@@ -238,11 +239,6 @@ def _visible(listed: str) -> int:
     """Devices that ``CUDA_VISIBLE_DEVICES`` leaves: CUDA reads it up to the first name that is none, like ``-1``."""
     names = [name.strip() for name in listed.split(",")]
     return len(list(itertools.takewhile(lambda name: name and not name.startswith("-"), names)))
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _budget(asked: str | None, device: str) -> Budget:

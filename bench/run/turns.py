@@ -156,7 +156,7 @@ class _Group:
         watched = rule is not None and rule.relative_error < MEANS_NOTHING
         begin = time.monotonic()
         number = 0
-        self.sets.others.look()
+        self.sets.others.look(self._needed)
         while any(seat.playing for seat in self.seats):
             if self._over(rule, number, time.monotonic() - begin - self.waited):
                 break
@@ -177,13 +177,19 @@ class _Group:
 
     def _undisturbed(self) -> bool:
         """True if nothing else was at work since the last look. Where it was, waits until it pauses."""
-        if not self.sets.others.look():
+        if not self.sets.others.look(self._needed):
             return True
         if self._may_wait:
             self.sets.progress(f"{self._name(self.seats[0].case)}: waiting for other processes to pause")
             most = WAITING_SHARE * self.sets.limit(self.seats[0].case)
-            self.waited += self.sets.others.wait(min(most, 2 * PATIENCE_SECONDS - self.waited))
+            self.waited += self.sets.others.wait(min(most, 2 * PATIENCE_SECONDS - self.waited), self._needed)
         return False
+
+    @property
+    def _needed(self) -> int:
+        """Cores whose loss a route feels: on a GPU that of the thread which drives it."""
+        case = self.seats[0].case
+        return case.threads if case.device == "cpu" else 1
 
     def finish(self) -> None:
         """Other passes of each process, one at a time and the reference first: all of them in the first set."""

@@ -78,6 +78,7 @@ class Neighbour:
         self.now, self.used, self.busy = 0.0, 0.0, busy
         monkeypatch.setattr(other_work.time, "perf_counter", lambda: self.now)
         monkeypatch.setattr(other_work.time, "sleep", self.work)
+        monkeypatch.setattr(other_work, "usable_cores", lambda: 2)
         monkeypatch.setattr(other_work, "cpu_times", lambda: CpuTimes(at=self.now, busy=self.used, own=0.0))
 
     def work(self, seconds: float) -> None:
@@ -89,35 +90,44 @@ def test_it_waits_until_others_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     neighbour = Neighbour(monkeypatch, busy=lambda now: now < 4.0)
     others = OtherWork()
     neighbour.work(1.0)
-    assert others.look()
-    assert others.wait(60.0) == pytest.approx(3.0 + POLL_SECONDS)
+    assert others.look(2)
+    assert others.wait(60.0, 2) == pytest.approx(3.0 + POLL_SECONDS)
     neighbour.work(1.0)
-    assert not others.look()
+    assert not others.look(2)
 
 
 def test_waits_in_vain_become_shorter_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     neighbour = Neighbour(monkeypatch, busy=lambda now: True)
     others = OtherWork()
-    assert others.wait(60.0) == pytest.approx(PATIENCE_SECONDS)
-    assert others.wait(60.0) == pytest.approx(PATIENCE_SECONDS / 2, abs=POLL_SECONDS)
+    assert others.wait(60.0, 2) == pytest.approx(PATIENCE_SECONDS)
+    assert others.wait(60.0, 2) == pytest.approx(PATIENCE_SECONDS / 2, abs=POLL_SECONDS)
     while others.patient:
-        others.wait(60.0)
+        others.wait(60.0, 2)
     assert neighbour.now < 2 * PATIENCE_SECONDS
-    assert others.wait(60.0) == 0.0
+    assert others.wait(60.0, 2) == 0.0
     neighbour.busy = lambda now: False
     neighbour.work(1.0)
-    assert not others.look()
+    assert not others.look(2)
     assert others.patient
+
+
+def test_others_may_have_the_cores_that_a_route_leaves_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    neighbour = Neighbour(monkeypatch, busy=lambda now: True)
+    others = OtherWork()
+    neighbour.work(1.0)
+    assert not others.look(1)
+    neighbour.work(1.0)
+    assert others.look(2)
 
 
 def test_a_wait_is_no_longer_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     Neighbour(monkeypatch, busy=lambda now: True)
-    assert OtherWork().wait(1.0) == pytest.approx(1.0)
-    assert OtherWork().wait(0.1) == 0.0
+    assert OtherWork().wait(1.0, 2) == pytest.approx(1.0)
+    assert OtherWork().wait(0.1, 2) == 0.0
 
 
 def test_without_readings_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(other_work, "cpu_times", lambda: None)
     others = OtherWork()
-    assert not others.look()
+    assert not others.look(2)
     assert not others.due

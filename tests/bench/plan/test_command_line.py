@@ -9,6 +9,7 @@ import pytest
 
 from bench.core.budgets import BUDGETS, NOTES_CLASSIFIERS
 from bench.core.errors import InputError
+from bench.core.other_work import usable_cores
 from bench.plan import command_line
 from bench.plan.plan import Plan
 
@@ -24,7 +25,7 @@ def test_the_budget_fills_in_what_is_not_given() -> None:
     assert made.budget.name == "quick"
     assert made.trained == NOTES_CLASSIFIERS
     assert (made.rows, made.layers) == (BUDGETS["quick"].rows, BUDGETS["quick"].layers)
-    assert made.threads == command_line.available_cores()
+    assert made.threads == usable_cores()
 
 
 def test_what_is_given_wins() -> None:

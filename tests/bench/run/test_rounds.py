@@ -49,11 +49,11 @@ class Burst(OtherWork):
     def __init__(self, looks: float, clock: list[float]) -> None:
         self.left, self.waits, self.clock = looks + 1, 0, clock
 
-    def look(self) -> bool:
+    def look(self, needed: int) -> bool:
         self.left -= 1
         return self.left >= 0
 
-    def wait(self, most: float) -> float:
+    def wait(self, most: float, needed: int) -> float:
         self.waits += 1
         self.clock[0] += min(most, 5.0)
         return min(most, 5.0)
