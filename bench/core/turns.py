@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,15 @@ TURN_CALLS = 3
 """The fewest calls of a turn, where they are not longer than a turn."""
 TURN_SAMPLES = 50
 """The most samples that are kept of a turn, evenly spread over it: thousands of short calls say no more."""
+UNDISTURBED = 0.05
+"""Quantile of the calls of a set that tells its pace: what the machine does while nothing disturbs it.
+
+Other work slows a call and never quickens it, and it slows routes that wait for memory more than those that live in
+their caches. Medians of two routes are then as far apart as the neighbours of that minute have it. Source: Chen and
+Revels, Robust benchmarking in noisy environments, arXiv 1608.04295, which takes the fastest call."""
+SLOW_SET = 1.15
+"""Times the reference's pace in its quickest set from which on a set is slow. The machine itself was slower then, for
+minutes and by factors up to 1.7, as virtual ones are that share cores; and routes were slowed unequally."""
 TWIN = "twin"
 """Option of a case that runs its route once more in its set: what sets the two apart is noise."""
 
@@ -44,6 +53,17 @@ class Turns(Protocol):
             Whether the rounds ended because the ratios were certain enough, not because time was up.
         """
         ...
+
+
+def slow_sets(reference: Mapping[int, Sequence[float]]) -> frozenset[int]:
+    """Sets in which the machine was slower than in another one: no ratio is taken there.
+
+    Args:
+        reference: seconds of the reference's calls, by set; each has some.
+    """
+    paces = {number: sorted(calls)[int(UNDISTURBED * len(calls))] for number, calls in reference.items()}
+    best = min(paces.values(), default=0.0)
+    return frozenset(number for number, pace in paces.items() if pace > SLOW_SET * best)
 
 
 def reference_of(case: Case) -> Case:

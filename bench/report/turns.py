@@ -11,15 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.records import Measurement, Turn
-from bench.core.turns import TURN_SECONDS
+from bench.core.turns import TURN_SECONDS, UNDISTURBED, slow_sets
 from bench.report.statistics import Estimate, Interval, quantile_interval
 
-UNDISTURBED = 0.05
-"""Quantile of a set's stretches by which two routes are compared: what the machine does while nothing disturbs it.
-
-Other work slows a call and never quickens it, and it slows routes that wait for memory more than those that live in
-their caches. Medians of two routes are then as far apart as the neighbours of that minute have it. Source: Chen and
-Revels, Robust benchmarking in noisy environments, arXiv 1608.04295, which takes the fastest call."""
 CRITICAL = {2: 12.71, 3: 4.42, 4: 3.27, 5: 3.03}
 """Standard errors of a median of so many normal values that hold 95 % of them. Student's factors (4.30 for three) are
 those of a mean. Simulated with a million draws each; the test of this module covers the intervals that follow."""
@@ -61,7 +55,7 @@ class PairedRatio:
     """Reference's seconds over the row's: above 1 the row is faster."""
 
     by_set: tuple[float, ...]
-    """Ratio of each set, in the order of the sets."""
+    """Ratio of each set that was not slow, in the order of the sets."""
     rounds: int
     """Rounds of all sets together."""
     common: Common | None = None
@@ -120,12 +114,14 @@ def paired_ratio(measurement: Measurement) -> PairedRatio | None:
 
     In each set both routes are cut into stretches of equal length, equally many of them in each round, and compared at
     the same quantile of theirs, see `UNDISTURBED`. A short call would else find a quiet moment that a long one cannot.
+    Sets in which the machine was slower throughout are left out.
     """
     rounds = _rounds(measurement)
     if not rounds:
         return None
-    by_set = tuple(_ratio_of_set(rounds[number]) for number in sorted(rounds))
-    return PairedRatio(by_set=by_set, rounds=sum(map(len, rounds.values())))
+    slow = slow_sets({number: np.concatenate([calls for calls, _ in pairs]) for number, pairs in rounds.items()})
+    kept = [rounds[number] for number in sorted(rounds) if number not in slow]
+    return PairedRatio(by_set=tuple(map(_ratio_of_set, kept)), rounds=sum(map(len, kept)))
 
 
 def by_round(measurement: Measurement) -> dict[tuple[int, int], float]:

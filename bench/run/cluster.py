@@ -89,7 +89,7 @@ class ClusterRunner:
             close=sets.close,
             memory_bytes=sets.memory_bytes,
             requests={
-                (key, number): sets.request(case, number) for key, case in cases.items() for number in range(sets.count)
+                (key, number): sets.request(case, number) for key, case in cases.items() for number in range(sets.most)
             },
             limits={key: sets.limit(case) for key, case in cases.items()},
         )

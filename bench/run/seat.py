@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,17 +125,22 @@ class Seat:
         return content if kind == expected else None
 
 
-def result_of(seats: Sequence[Seat], count: int) -> Performed:
-    """Result of a case from its seat in each set: the first one's passes, and the turns of all."""
+def result_of(seats: Sequence[Seat], count: int, slow: Collection[int] = ()) -> Performed:
+    """Result of a case from its seat in each set: the first one's passes, and the turns of all.
+
+    Args:
+        count: sets that were begun.
+        slow: numbers of those in which the machine was slower than in others.
+    """
     first, *later = seats
     assert first.reply is not None
     found = performed(first.case, first.reply, sum(seat.seconds for seat in seats))
     if not isinstance(found.outcome, Measurement) or not first.rounds:
         return found
-    return dataclasses.replace(found, outcome=_with_turns(found.outcome, [first, *later], count))
+    return dataclasses.replace(found, outcome=_with_turns(found.outcome, [first, *later], count, slow))
 
 
-def _with_turns(measurement: Measurement, seats: Sequence[Seat], count: int) -> Measurement:
+def _with_turns(measurement: Measurement, seats: Sequence[Seat], count: int, slow: Collection[int]) -> Measurement:
     taken = [(seat, number, one) for seat in seats for number, one in seat.rounds.items()]
     on_device = [second for _, _, one in taken for second in one["device_seconds"] or ()]
     waited = sum(seat.idle_seconds for seat in seats)
@@ -157,7 +162,7 @@ def _with_turns(measurement: Measurement, seats: Sequence[Seat], count: int) -> 
         peaks=tuple(dataclasses.replace(peak, bytes=_typical_bytes(peak, seats)) for peak in measurement.peaks),
         series={**measurement.series, **_peaks_by_set(measurement, seats)},
         figures={**measurement.figures, "cores_while_waiting": Figure(value=idle, unit="cores", better="lower")},
-        notes=(*measurement.notes, *_notes(seats, count, idle)),
+        notes=(*measurement.notes, *_notes(seats, count, idle), *_slow_notes(seats, slow)),
     )
 
 
@@ -189,3 +194,13 @@ def _notes(seats: Sequence[Seat], count: int, idle: float) -> list[str]:
     if idle > IDLE_CORES:
         notes.append(f"kept {idle:.2f} cores busy while it waited for its turns")
     return notes
+
+
+def _slow_notes(seats: Sequence[Seat], slow: Collection[int]) -> list[str]:
+    """Sets of this route in which the machine was slower than in others."""
+    numbers = [seat.number + 1 for seat in seats if seat.number in slow and seat.rounds]
+    if not numbers:
+        return []
+    if len(numbers) == len(seats):
+        return ["timed only while the machine was slower than in other sets"]
+    return [f"set {', '.join(map(str, numbers))}: the machine was slower than in others, left out of the ratio"]

@@ -6,7 +6,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from bench.core.amounts import Sampling
 from bench.core.experiments import EXPERIMENTS, sampling_of
 from bench.core.other_work import PATIENCE_SECONDS, OtherWork
 from bench.core.records import Case
-from bench.core.turns import is_twin, reference_of
+from bench.core.turns import is_twin, reference_of, slow_sets
 from bench.plan.plan import Requested
 from bench.run.requests import Performed, Progress
 from bench.run.seat import Open, Seat, result_of
@@ -30,6 +30,8 @@ WAITING_SHARE = 0.1
 """Share of the time left for a case that its set may wait at once for other processes to pause."""
 MEANS_NOTHING = 1.0
 """Relative error from which on a budget asks for no certainty, and so for no calm machine."""
+MORE_SETS = 2
+"""Sets that may follow those of the budget where some were slow."""
 LAST_SECONDS = 15.0
 """Time left at which a run of minutes begins no further round or set."""
 
@@ -78,13 +80,31 @@ class Sets:
         """The result of each member, by the id of its case."""
         seats: dict[str, list[Seat]] = {case.id: [] for case in self.members}
         first = self.limit(self.members[0])
-        for number in range(self.count):
-            if number and self.out_of_time(first):
+        references: dict[int, Sequence[float]] = {}
+        for number in range(self.most):
+            slow = slow_sets(references)
+            if number and (self.out_of_time(first) or len(references) - len(slow) >= self.count):
                 break
-            for seat in self._set(number, self.members if number == 0 else self._close(seats)):
+            for seat in self._set(number, self._routes(number, seats, slow)):
                 seats[seat.case.id].append(seat)
+                if seat.references:
+                    references[number] = [second for calls in seat.references.values() for second in calls]
         begun = 1 + max((seat.number for taken in seats.values() for seat in taken), default=0)
-        return {case.id: result_of(seats[case.id], begun) for case in self.members if seats[case.id]}
+        slow = slow_sets(references)
+        return {case.id: result_of(seats[case.id], begun, slow) for case in self.members if seats[case.id]}
+
+    @property
+    def most(self) -> int:
+        """Most sets that may be measured."""
+        rule = rule_of(self.members[0])
+        certain = rule is not None and rule.relative_error < MEANS_NOTHING
+        return self.count + MORE_SETS if certain and self.count > 1 else self.count
+
+    def _routes(self, number: int, seats: Mapping[str, Sequence[Seat]], slow: Collection[int]) -> Sequence[Case]:
+        """Routes of a set: all in the first one, and in one that takes the place of a first one that was slow."""
+        if number == 0:
+            return self.members
+        return self._close(seats, math.inf if number >= self.count and 0 in slow else self.close)
 
     def out_of_time(self, first: float) -> bool:
         """True if the limit has fallen from ``first`` to little: a run of minutes ends, and no set or round begins."""
@@ -106,13 +126,13 @@ class Sets:
             yield from (seat for seat in group.seats if seat.case != reference or asked)
             asked = False
 
-    def _close(self, seats: Mapping[str, Sequence[Seat]]) -> list[Case]:
+    def _close(self, seats: Mapping[str, Sequence[Seat]], close: float | None) -> list[Case]:
         """Routes of the sets after the first: those that did not fail, the reference, its twin and the fast ones."""
         first = {case: seats[case.id][0] for case in self.members if seats[case.id]}
         typical = {case: seat.typical for case, seat in first.items() if not seat.failed and seat.rounds}
         if not typical:
             return []
-        limit = math.inf if self.close is None else self.close * min(typical.values())
+        limit = math.inf if close is None else close * min(typical.values())
         reference = reference_of(self.members[0])
         return [
             case

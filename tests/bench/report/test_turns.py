@@ -38,16 +38,29 @@ def test_a_ratio_is_the_median_over_sets_of_undisturbed_calls() -> None:
     turns = (
         Turn(set=0, round=0, samples=4, reference_seconds=4.0, reference_calls=(4.0, 4.0)),
         Turn(set=0, round=1, samples=4, reference_seconds=6.5, reference_calls=(4.0, 9.0)),
-        Turn(set=1, round=0, samples=1, reference_seconds=7.0, reference_calls=(7.0,)),
-        Turn(set=2, round=0, samples=1, reference_seconds=6.0, reference_calls=(6.0,)),
+        Turn(set=1, round=0, samples=1, reference_seconds=4.2, reference_calls=(4.2,)),
+        Turn(set=2, round=0, samples=1, reference_seconds=4.4, reference_calls=(4.4,)),
     )
-    found = paired_ratio(a_row(turns, (2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 30.0, 30.0, 1.0, 3.0)))
+    found = paired_ratio(a_row(turns, (2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 30.0, 30.0, 0.6, 2.2)))
     assert found is not None
     assert found.by_set == pytest.approx((2.0, 7.0, 2.0))
     assert found.value == pytest.approx(2.0)
     assert (found.sets, found.rounds) == (3, 4)
     assert found.interval is not None
     assert found.interval.low < 2.0 < found.interval.high
+
+
+def test_sets_in_which_the_machine_was_slower_do_not_count() -> None:
+    """The reference takes 1.7 times as long there, and the row 1.4 times."""
+    paces = ((2.0, 1.0), (3.4, 1.4), (3.4, 1.4), (2.2, 1.0))
+    turns = tuple(
+        Turn(set=number, round=0, samples=1, reference_seconds=theirs, reference_calls=(theirs,))
+        for number, (theirs, _) in enumerate(paces)
+    )
+    found = paired_ratio(a_row(turns, tuple(ours for _, ours in paces)))
+    assert found is not None
+    assert found.by_set == pytest.approx((2.0, 2.2))
+    assert found.rounds == 2
 
 
 def test_short_calls_are_compared_in_stretches_as_long_as_the_other_route_takes_for_one() -> None:

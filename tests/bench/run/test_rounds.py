@@ -1,17 +1,23 @@
-"""Rounds of a set go on, for a while, until some had no other work beside them. No worker is needed for that."""
+"""Rounds go on until some had no other work beside them, and sets until some were not slow. No worker is needed."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bench.core.other_work import OtherWork
-from bench.core.records import Case
+from bench.core.records import Case, Measurement, to_json
 from bench.run import turns
 from bench.run.process import Worker
+from bench.run.requests import Performed
 from bench.run.seat import Seat
 from bench.run.turns import Sets, _Group
 
 TURN = 0.1
+NO_DEVICE = {"device_seconds": None, "last": False, "idle_seconds": 0.0, "idle_cpu_seconds": 0.0}
 CASE = Case(
     experiment="inference",
     model="cnn_small",
@@ -59,6 +65,10 @@ class Burst(OtherWork):
         return min(most, 5.0)
 
 
+def no_worker(*arguments: object) -> Worker:
+    raise AssertionError
+
+
 def rounds(monkeypatch: pytest.MonkeyPatch, case: Case, looks: float, *, patient: bool = True) -> tuple[int, int]:
     """Rounds of a set of two routes, and waits between them."""
     clock = [0.0]
@@ -66,16 +76,13 @@ def rounds(monkeypatch: pytest.MonkeyPatch, case: Case, looks: float, *, patient
     burst = Burst(looks, clock)
     burst.patient = patient  # type: ignore[misc]
 
-    def none(*arguments: object) -> Worker:
-        raise AssertionError
-
     sets = Sets(
         members=[case],
         count=1,
         close=None,
         memory_bytes=None,
         request=lambda case, number: {},
-        open_worker=none,
+        open_worker=no_worker,
         limit=lambda case: 60.0,
         progress=lambda line: None,
         others=burst,
@@ -100,5 +107,66 @@ def test_without_patience_time_alone_counts(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_budget_that_asks_for_no_certainty_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = Case(**{**vars(CASE), "budget": "smoke"})
+    case = replace(CASE, budget="smoke")
     assert rounds(monkeypatch, case, 99) == (3, 0)
+
+
+def sets_of(
+    monkeypatch: pytest.MonkeyPatch, paces: Sequence[float], budget: str = "quick"
+) -> tuple[Performed, list[Any]]:
+    """Result of the second route where the reference takes so long in each set, and the routes of each set."""
+    reference, near, far = (replace(CASE, budget=budget, precision=precision) for precision in ("fp32", "bf16", "nf4"))
+    times = {"fp32": 1.0, "bf16": 0.5, "nf4": 2.0}
+    begun: list[Any] = []
+
+    def measured_set(self: Sets, number: int, routes: Sequence[Case]) -> list[Seat]:
+        begun.append([case.precision for case in routes])
+        seats = [Seat(case=case, number=number, limit=lambda: 60.0) for case in routes]
+        for seat in seats:
+            seat.rounds[0] = {"seconds": [times[seat.case.precision] * paces[number]], **NO_DEVICE}
+            seat.references[0] = [paces[number]]
+            seat.reply = {"answer": to_json(Measurement(case=seat.case, seconds=(1.0,))), "spent": []}
+        return seats
+
+    monkeypatch.setattr(Sets, "_set", measured_set)
+    sets = Sets(
+        members=[reference, near, far],
+        count=3,
+        close=1.5,
+        memory_bytes=None,
+        request=lambda case, number: {},
+        open_worker=no_worker,
+        limit=lambda case: 60.0,
+        progress=lambda line: None,
+    )
+    return sets.measure()[near.id], begun
+
+
+SLOW_NOTE = "the machine was slower than in others, left out of the ratio"
+
+
+@pytest.mark.parametrize(
+    ("paces", "sets", "notes"),
+    [
+        ([1.0, 1.1, 1.0], 3, []),
+        ([1.0, 1.7, 1.0, 1.0], 4, [f"set 2: {SLOW_NOTE}"]),
+        ([1.0, 1.7, 1.7, 1.7, 1.7], 5, [f"set 2, 3, 4, 5: {SLOW_NOTE}"]),
+    ],
+)
+def test_further_sets_take_the_place_of_slow_ones(
+    monkeypatch: pytest.MonkeyPatch, paces: list[float], sets: int, notes: list[str]
+) -> None:
+    result, begun = sets_of(monkeypatch, paces)
+    assert begun == [["fp32", "bf16", "nf4"], *[["fp32", "bf16"]] * (sets - 1)]
+    assert isinstance(result.outcome, Measurement)
+    assert {turn.set for turn in result.outcome.turns} == set(range(sets))
+    assert list(result.outcome.notes) == notes
+
+
+def test_all_routes_come_again_where_the_first_set_was_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, begun = sets_of(monkeypatch, [1.7, 1.0, 1.0, 1.0])
+    assert begun == [["fp32", "bf16", "nf4"], ["fp32", "bf16"], ["fp32", "bf16"], ["fp32", "bf16", "nf4"]]
+
+
+def test_a_budget_that_asks_for_no_certainty_has_no_further_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(sets_of(monkeypatch, [1.0, 1.7, 1.7, 1.0, 1.0], budget="smoke")[1]) == 3
