@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.core.quality import Margins
@@ -183,22 +183,32 @@ def _of_classifier(
 
 
 def _choice(found: Sequence[Candidate], untested: Sequence[Route]) -> Choice:
-    ordered = tuple(sorted(found, key=lambda one: -one.speed))
+    speed = _speed_of(found)
+    ordered = tuple(sorted(found, key=lambda one: -speed(one)))
     usable = [one for one in ordered if not one.result.hardly_converted]
     compared = any(one.judgement.word != "not judged" and not one.route.is_reference for one in usable)
     unjudged = not compared and any(not one.route.is_reference for one in usable)
     accurate = usable if unjudged else [one for one in usable if one.judgement.accurate]
-    return Choice(candidates=ordered, pick=_fastest(accurate), untested=tuple(untested), judged=not unjudged)
+    return Choice(candidates=ordered, pick=_fastest(accurate, speed), untested=tuple(untested), judged=not unjudged)
 
 
-def _fastest(candidates: Sequence[Candidate]) -> Candidate | None:
+def _speed_of(candidates: Sequence[Candidate]) -> Callable[[Candidate], float]:
+    """Speed by which candidates are compared: that of their turns, if all took some."""
+    ratios = {id(one): one.result.beside.ratio for one in candidates}
+    if not all(ratio is not None and ratio.rounds for ratio in ratios.values()):
+        return lambda one: one.speed
+    by_turns = {place: ratio.value for place, ratio in ratios.items() if ratio is not None}
+    return lambda one: by_turns[id(one)]
+
+
+def _fastest(candidates: Sequence[Candidate], speed: Callable[[Candidate], float]) -> Candidate | None:
     """Candidate of the fewest bytes among those about as fast as the fastest; of equal ones one that compiles
     nothing."""
     if not candidates:
         return None
-    best = max(one.speed for one in candidates)
-    near = [one for one in candidates if one.speed >= (1 - CLOSE) * best]
-    return min(near, key=lambda one: (one.size, one.route.mode != EAGER, -one.speed))
+    best = max(map(speed, candidates))
+    near = [one for one in candidates if speed(one) >= (1 - CLOSE) * best]
+    return min(near, key=lambda one: (one.size, one.route.mode != EAGER, -speed(one)))
 
 
 def _untested(wanted: Sequence[Route], tried: set[Route], features: Sequence[str]) -> list[Route]:

@@ -119,7 +119,8 @@ def paired_ratio(measurement: Measurement) -> PairedRatio | None:
     rounds = _rounds(measurement)
     if not rounds:
         return None
-    slow = slow_sets({number: np.concatenate([calls for calls, _ in pairs]) for number, pairs in rounds.items()})
+    references = {number: np.concatenate([calls for calls, _ in pairs]).tolist() for number, pairs in rounds.items()}
+    slow = slow_sets(references)
     kept = [rounds[number] for number in sorted(rounds) if number not in slow]
     return PairedRatio(by_set=tuple(map(_ratio_of_set, kept)), rounds=sum(map(len, kept)))
 

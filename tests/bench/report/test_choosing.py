@@ -52,6 +52,18 @@ def test_of_routes_about_as_fast_the_smaller_is_picked(judged: Any, content_of: 
     assert choice_of(content_of(*slower)).pick.route.precision == "bf16"
 
 
+def test_routes_that_took_turns_are_compared_by_them(make: Any, content_of: Any, judged: Any) -> None:
+    """bf16 has the lower p50, since most of its samples are of a time in which the machine was quicker."""
+    rows = [
+        make.in_turns([[1.0] * 3] * 3, seconds=0.004, **LABELS),
+        make.in_turns([[3.0] * 3] * 3, seconds=0.006, precision="int8_static", **LABELS),
+        make.in_turns([[2.5] * 3] * 3, seconds=0.004, precision="bf16", **LABELS),
+    ]
+    choice = choice_of(content_of(*rows))
+    assert [one.route.precision for one in choice.candidates] == ["int8_static", "bf16", "fp32"]
+    assert choice.pick.route.precision == "int8_static"
+
+
 def test_too_few_images_pick_nothing_but_the_reference(make: Any, content_of: Any) -> None:
     rows = [make.inference([0.004] * 30, labels=TRUTH), make.inference([0.001] * 30, labels=TRUTH, precision="bf16")]
     choice = choice_of(content_of(*rows))
