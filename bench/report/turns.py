@@ -179,11 +179,14 @@ def ratio_change(old: PairedRatio, new: PairedRatio) -> Estimate:
     return Estimate(value=value, interval=Interval(low=value * math.exp(-down), high=value * math.exp(up)))
 
 
-def p_of_change(old: PairedRatio, new: PairedRatio) -> float | None:
+def p_of_change(old: PairedRatio, new: PairedRatio, between: float) -> float | None:
     """p of no change between the ratios of two runs; None where one of them has one set.
 
     Student's t of both errors, with Welch's degrees of freedom: with three sets a side a normal distribution would call
     a difference ten times too often at p = 0.001.
+
+    Args:
+        between: standard deviation of a ratio's logarithm from run to run, which the sets of a run do not show.
     """
     before, after = old.error, new.error
     if before is None or after is None:
@@ -192,11 +195,12 @@ def p_of_change(old: PairedRatio, new: PairedRatio) -> float | None:
 
     difference = math.log(new.value / old.value)
     squares = [one.value**2 for one in (before, after)]
-    if not sum(squares):
+    square = sum(squares) + 2 * between**2
+    if not square:
         return float(difference == 0)
-    parts = sum(square**2 / one.degrees for square, one in zip(squares, (before, after), strict=True))
-    degrees = sum(squares) ** 2 / parts
-    return 2 * float(stdtr(degrees, -abs(difference) / math.sqrt(sum(squares))))
+    parts = sum(own**2 / one.degrees for own, one in zip(squares, (before, after), strict=True))
+    degrees = square**2 / parts if parts else math.inf
+    return 2 * float(stdtr(degrees, -abs(difference) / math.sqrt(square)))
 
 
 def _turns(measurement: Measurement) -> Iterator[tuple[Turn, Floats]]:

@@ -9,7 +9,7 @@ from bench.core.turns import is_twin, reference_of
 from bench.report.compare.changes import Outcome
 from bench.report.compare.matching import Pair
 from bench.report.compare.significance import holm
-from bench.report.compare.thresholds import ALPHA, RATIO
+from bench.report.compare.thresholds import ALPHA, BETWEEN_RUNS, RATIO
 from bench.report.statistics import Interval
 from bench.report.turns import PairedRatio, among_others, p_of_change, paired_ratio, ratio_change
 
@@ -68,7 +68,7 @@ def _ratios(pair: Pair) -> tuple[PairedRatio, PairedRatio] | None:
 
 def _change(pair: Pair, old: PairedRatio, new: PairedRatio) -> RatioChange:
     change = ratio_change(old, new)
-    p = p_of_change(old, new)
+    p = p_of_change(old, new, BETWEEN_RUNS)
     return RatioChange(pair=pair, old=old, new=new, change=change.value, interval=change.interval, p=p)
 
 

@@ -185,9 +185,17 @@ def test_the_p_of_a_change_is_students() -> None:
     quotient = math.log(1.1) / math.hypot(*errors)
     # Student's t with four degrees of freedom in closed form, about 3.98 for Welch's here
     exact = 1 - quotient / math.sqrt(4 + quotient**2) * (1 + 2 / (4 + quotient**2))
-    assert p_of_change(old, new) == pytest.approx(exact, rel=0.05)
-    assert p_of_change(old, old) == 1.0
-    assert p_of_change(old, of_sets(1.1)) is None
+    assert p_of_change(old, new, 0.0) == pytest.approx(exact, rel=0.05)
+    assert p_of_change(old, old, 0.0) == 1.0
+    assert p_of_change(old, of_sets(1.1), 0.0) is None
+
+
+def test_what_differs_from_run_to_run_is_no_change() -> None:
+    old, new = of_sets(1.0, 1.0, 1.0), of_sets(1.1, 1.1, 1.1)
+    z = math.log(1.1) / math.hypot(0.02, 0.02)
+    assert p_of_change(old, new, 0.02) == pytest.approx(math.erfc(z / math.sqrt(2)), rel=1e-6)
+    assert p_of_change(of_sets(1.0, 1.01, 0.99), of_sets(1.06, 1.07, 1.05), 0.0) < 0.005
+    assert p_of_change(of_sets(1.0, 1.01, 0.99), of_sets(1.06, 1.07, 1.05), 0.02) > 0.04
 
 
 def test_runs_of_one_state_differ_as_often_as_their_p_says() -> None:
@@ -197,7 +205,7 @@ def test_runs_of_one_state_differ_as_often_as_their_p_says() -> None:
     for row in spreads:
         sides = [np.exp(row[:, None] * generator.standard_normal((40, 3))).tolist() for _ in range(2)]
         old, new = (among_others([of_sets(*sets) for sets in side], ["inference"] * 40) for side in sides)
-        values += [p_of_change(*both) for both in zip(old, new, strict=True)]
+        values += [p_of_change(*both, 0.0) for both in zip(old, new, strict=True)]
     found = np.array(values, dtype=float)
     assert np.mean(found < 0.05) == pytest.approx(0.05, abs=0.015)
     assert np.mean(found < 0.001) < 0.003
