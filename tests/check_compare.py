@@ -1,4 +1,4 @@
-"""Does `compare` find what changed, and nothing else? Run on demand: with `quick`, a quarter of an hour a run at most.
+"""Does `compare` find what changed, and nothing else? Run on demand: with `quick`, some ten minutes a run.
 
     python tests/check_compare.py --out /tmp/pairs [--runs 6] [--slowed 1] [--slow NETWORK,RUNTIME,PRECISION,MODE]
         [arguments of pytest: --models resnet14_cifar -k "inference or training"]

@@ -83,7 +83,7 @@ class Sets:
         references: dict[int, Sequence[float]] = {}
         for number in range(self.most):
             slow = slow_sets(references)
-            if number and (self.out_of_time(first) or len(references) - len(slow) >= self.count):
+            if number and (self.out_of_time(first) or number - len(slow) >= self.count):
                 break
             for seat in self._set(number, self._routes(number, seats, slow)):
                 seats[seat.case.id].append(seat)

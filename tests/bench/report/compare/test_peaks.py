@@ -40,6 +40,16 @@ def test_peaks_go_by_threshold_and_spread(
     assert comparison.status == (outcome == "worse")
 
 
+def test_of_torch_the_account_of_its_allocator_is_judged_alone(make: Any, compared: Any) -> None:
+    def rows(resident: int, allocated: int) -> list[Any]:
+        kinds: dict[Any, int] = {"rss": resident, "torch_allocated": allocated}
+        peaks = tuple(Peak(phase="steady", kind=kind, bytes=size) for kind, size in kinds.items())
+        return [make.inference(repeat=repeat, peaks=peaks) for repeat in range(3)]
+
+    comparison = compared(rows(43 * MB, 10 * MB), rows(75 * MB, 10 * MB))
+    assert [(item.name, item.outcome) for item in comparison.peaks] == [("steady peak, torch allocated", "same")]
+
+
 def test_more_processes_make_no_higher_peak(make: Any, compared: Any) -> None:
     comparison = compared(side(make, 100 * MB), side(make, *[100 * MB] * 8, 200 * MB))
     assert [item.outcome for item in comparison.peaks] == ["same"]
