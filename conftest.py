@@ -6,7 +6,7 @@ Nothing here imports torch: cases run in processes of their own, see ``bench/run
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,13 +79,17 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
         session.deselected += len(items)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     bench = session.config.stash.get(SESSION, None)
-    if bench and not session.config.option.collectonly and not session.testsfailed:
-        with usage_errors():
-            bench.prepare(session.items)
-            session.testscollected = len(session.items)
+    if not bench or session.config.option.collectonly or session.testsfailed:
+        return (yield)
+    with usage_errors():
+        bench.prepare(session.items)
+        session.testscollected = len(session.items)
+    result = yield
+    bench.measure_further_sets()
+    return result
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +13,15 @@ from typing import Any
 from bench.core.experiments import EXPERIMENTS
 from bench.core.other_work import OtherWork
 from bench.core.records import Case, Failure, Machine, Measurement, Outcome, Scalar
+from bench.core.turns import reference_of
 from bench.core.workspace import Workspace
 from bench.plan.plan import Requested
 from bench.run.journal import Entry, Journal, Line, RunStart, Taken, Tried, uninterrupted
-from bench.run.requests import LanguageFiles, Performed, Progress, Requests, Runner
+from bench.run.requests import LanguageFiles, Performed, Progress, Requests, Runner, stepped_down, steps_down
 from bench.run.result import packed_labels
 from bench.run.resume import Adoption, Artefacts, Sources, Weights, adopt, fingerprint, marks
 from bench.run.seat import Open
-from bench.run.turns import SetPlan, Sets, rule_of
+from bench.run.turns import Series, SetPlan, Sets, rule_of
 
 
 @dataclass(kw_only=True)
@@ -42,6 +42,10 @@ class Engine:
     sets: SetPlan = field(default_factory=SetPlan)
     others: OtherWork = field(default_factory=OtherWork)
     """Work of other processes on this machine, which sets wait out."""
+    later: list[Series] = field(default_factory=list)
+    """Subjects that have had their first set, and get the others when all have."""
+    tests: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    """Names of the test that asked for a case, by its id."""
     measured: dict[str, Performed] = field(default_factory=dict)
     """Results of cases that were measured in a set, until their own test asks for them."""
     machine: Machine | None = None
@@ -130,6 +134,7 @@ class Engine:
         """
         weights = self._weights_of(needs)
         known = self._known(case, weights)
+        self.tests[case.id] = test
         if known is None:
             line, spent = self._measured(case, weights, test)
             self._keep(line.outcome, line, spent, on_kept)
@@ -287,8 +292,63 @@ class Engine:
             beside = [(member, self._weights_of(needs)) for member, needs in self.sets.beside(case)]
             members = {member.id: pair for pair in beside if self._known(member := pair[0], pair[1]) is None}
             if members and not self._lacks_files(case):
-                self.measured |= self.measure_sets(self._sets(list(members.values()), self.runner.open))
+                sets = self._sets(list(members.values()), self.runner.open)
+                if self.sets.spread:
+                    self.later.append(Series(sets=sets))
+                    self.later[-1].measure()
+                    self.measured |= self.later[-1].results()
+                else:
+                    self.measured |= self.measure_sets(sets)
         return self.measured.pop(case.id, None)
+
+    def measure_further_sets(self) -> None:
+        """Measure the sets that are left, one of each subject in turn, and put their turns into the outcomes.
+
+        So minutes lie between the sets of a row: the clock and the memory's rate of a machine drift over minutes, not
+        alike for all routes, and sets that follow one another would agree without telling of it.
+
+        Raises:
+            CodeChanged: the code of this run was edited. The set is not kept.
+        """
+        self.later += self._begun_before()
+        while left := [series for series in self.later if series.more]:
+            for series in left:
+                series.measure()
+                for performed in series.results().values():
+                    self._amend(performed)
+
+    def _amend(self, performed: Performed) -> None:
+        """Replace the outcome of a case by one with more turns, in the journal as well."""
+        outcome, before = performed.outcome, self.outcomes.get(performed.outcome.case.id)
+        if not isinstance(outcome, Measurement) or not isinstance(before, Measurement) or outcome == before:
+            return
+        line = Entry(
+            run=self.run_id,
+            outcome=outcome,
+            fingerprint=self.workspace.fingerprint,
+            case_seconds=performed.seconds,
+            at=self.seconds,
+            test=self.tests[outcome.case.id],
+        )
+        with uninterrupted():
+            self._write(line)
+            self.outcomes[outcome.case.id] = outcome
+            self.case_seconds[outcome.case.id] = performed.seconds
+
+    def _begun_before(self) -> list[Series]:
+        """Subjects whose rows were all taken from an earlier run, which may have ended before their last set."""
+        own = {reference_of(member) for series in self.later for member in series.sets.members}
+        subjects: dict[Case, list[Requested]] = {}
+        for case, needs in self.sets.asked:
+            if reference_of(case) not in own and isinstance(self.outcomes.get(case.id), Measurement):
+                subjects.setdefault(reference_of(case), []).append((case, needs))
+        if not self.runner.open:
+            return []
+        found = []
+        for rows in subjects.values():
+            sets = self._sets([(case, self._weights_of(needs)) for case, needs in rows], self.runner.open)
+            found.append(Series.resumed(sets, [self.outcomes[case.id] for case, _ in rows]))
+        return found
 
     def _sets(self, members: Sequence[tuple[Case, Weights]], opened: Open) -> Sets:
         weights = {member.id: own for member, own in members}
@@ -331,26 +391,3 @@ class Engine:
             return False
         stored = measurement.quality.predictions if measurement.quality else None
         return stored is None or packed_labels(stored, self.workspace.results) is not None
-
-
-def steps_down(failure: Failure) -> bool:
-    """True if a smaller batch may fit, and is informative about the case."""
-    case = failure.case
-    return failure.kind == "out_of_memory" and EXPERIMENTS[case.experiment].shrinks and case.batch_size > 1
-
-
-def stepped_down(failure: Failure, tried: Sequence[Outcome]) -> Failure:
-    """``failure`` with the result of every smaller batch that was tried in its message.
-
-    A batch that fits is no row of its own: the case that was asked for has none.
-    """
-    results = [_in_words(outcome) for outcome in tried]
-    fitted = next((outcome for outcome in tried if isinstance(outcome, Measurement)), None)
-    return replace(failure, message="; ".join([failure.message, *results]), fitted=fitted)
-
-
-def _in_words(outcome: Outcome) -> str:
-    size = outcome.case.batch_size
-    if isinstance(outcome, Failure):
-        return f"batch {size}: {outcome.kind}" + ("" if outcome.kind == "out_of_memory" else f" ({outcome.message})")
-    return f"batch {size} fits: {statistics.median(outcome.seconds) * 1e3:.3g} ms a call"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,9 @@ def rebuild(contents: Contents, results: Path, run: str | None = None) -> dict[s
     )
     tests = {_case(line): line.test for line in own if line.test is not None}
     rows = [(entries[case].outcome, test) for case, test in tests.items() if case in entries]
-    benchmarks = [_benchmark(outcome, test) for outcome, test in rows if isinstance(outcome, Measurement)]
+    benchmarks = [
+        {**test, "options": {}, **row_of(outcome)} for outcome, test in rows if isinstance(outcome, Measurement)
+    ]
     return {**bare(section, start.commit, str(start.facts["started"])), "benchmarks": benchmarks}
 
 
@@ -90,15 +92,15 @@ def _case(line: Entry | Taken) -> str:
     return line.case if isinstance(line, Taken) else line.outcome.case.id
 
 
-def _benchmark(measurement: Measurement, test: Mapping[str, Any]) -> dict[str, Any]:
-    """One row as pytest-benchmark stores it, its statistics included."""
+def row_of(measurement: Measurement) -> dict[str, Any]:
+    """What pytest-benchmark stores of a row beside the names of its test: our record, and its own statistics."""
     from pytest_benchmark.stats import Stats
 
     stats = Stats()
     for second in measurement.seconds:
         stats.update(second)
     figures = {**stats.as_dict(), "data": list(measurement.seconds), "iterations": 1}
-    return {**test, "extra_info": to_json(measurement), "options": {}, "stats": figures}
+    return {"extra_info": to_json(measurement), "stats": figures}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,15 +1,27 @@
-"""Requests to a worker: survey the machine, prepare data, fetch a language model, run a case. No torch."""
+"""Requests to a worker: survey the machine, prepare data, fetch a language model, run a case; and their results."""
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from bench.core.errors import InputError
-from bench.core.records import Case, Failure, Machine, Outcome, Scalar, from_json, outcome_from_json, to_json
+from bench.core.experiments import EXPERIMENTS
+from bench.core.records import (
+    Case,
+    Failure,
+    Machine,
+    Measurement,
+    Outcome,
+    Scalar,
+    from_json,
+    outcome_from_json,
+    to_json,
+)
 from bench.core.workspace import Workspace
 from bench.run import worker
 from bench.run.process import Worker
@@ -149,3 +161,26 @@ def performed(case: Case, reply: Mapping[str, Any], seconds: float) -> Performed
         return Performed(outcome=failure, seconds=seconds)
     spent = tuple(Path(file) for file in reply.get("spent", ()))
     return Performed(outcome=outcome_from_json(reply["answer"]), seconds=seconds, spent=spent)
+
+
+def steps_down(failure: Failure) -> bool:
+    """True if a smaller batch may fit, and is informative about the case."""
+    case = failure.case
+    return failure.kind == "out_of_memory" and EXPERIMENTS[case.experiment].shrinks and case.batch_size > 1
+
+
+def stepped_down(failure: Failure, tried: Sequence[Outcome]) -> Failure:
+    """``failure`` with the result of every smaller batch that was tried in its message.
+
+    A batch that fits is no row of its own: the case that was asked for has none.
+    """
+    results = [_in_words(outcome) for outcome in tried]
+    fitted = next((outcome for outcome in tried if isinstance(outcome, Measurement)), None)
+    return replace(failure, message="; ".join([failure.message, *results]), fitted=fitted)
+
+
+def _in_words(outcome: Outcome) -> str:
+    size = outcome.case.batch_size
+    if isinstance(outcome, Failure):
+        return f"batch {size}: {outcome.kind}" + ("" if outcome.kind == "out_of_memory" else f" ({outcome.message})")
+    return f"batch {size} fits: {statistics.median(outcome.seconds) * 1e3:.3g} ms a call"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.core.records import Case, Figure, Measurement, Peak, Turn, from_json
+from bench.core.records import Case, Figure, Measurement, Peak, Turn, from_json, to_json
 from bench.run.process import Worker
 from bench.run.requests import Performed, Progress, performed
 
@@ -123,6 +123,30 @@ class Seat:
             self.reply = content
             self.leave()
         return content if kind == expected else None
+
+
+def seats_of(measurement: Measurement, limit: Callable[[], float]) -> list[Seat]:
+    """Seats whose `result_of` is ``measurement``: of an earlier run, whose workers are gone."""
+    reply = {"answer": to_json(measurement), "spent": []}
+    seats: dict[int, Seat] = {}
+    begin = 0
+    for turn in measurement.turns:
+        seat = seats.setdefault(turn.set, Seat(case=measurement.case, number=turn.set, limit=limit))
+        place = slice(begin, begin + turn.samples)
+        begin += turn.samples
+        seat.rounds[turn.round] = {
+            "seconds": measurement.seconds[place],
+            "device_seconds": measurement.device_seconds and measurement.device_seconds[place],
+            "last": False,
+            "idle_seconds": 0.0,
+            "idle_cpu_seconds": 0.0,
+        }
+        if turn.reference_calls:
+            seat.references[turn.round] = turn.reference_calls
+    found = [seats[number] for number in sorted(seats)]
+    for seat in found[:1]:
+        seat.reply = reply
+    return found
 
 
 def result_of(seats: Sequence[Seat], count: int, slow: Collection[int] = ()) -> Performed:

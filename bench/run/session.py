@@ -17,7 +17,7 @@ import pytest
 from bench.core import datasets
 from bench.core.errors import CodeChanged, InputError
 from bench.core.experiments import CASE_MODULES, EXPERIMENTS, LANGUAGE_EXPERIMENTS, group_of
-from bench.core.records import SCHEMA, Case, Failure, Measurement, Outcome, to_json
+from bench.core.records import SCHEMA, Case, Failure, Measurement, Outcome, from_json, to_json
 from bench.core.workspace import Workspace, artefact_name, training_code
 from bench.plan.command_line import make_plan
 from bench.plan.inference_cases import largest_case, user_cases
@@ -27,6 +27,7 @@ from bench.run.engine import Engine
 from bench.run.journal import Journal
 from bench.run.minutes import Minutes
 from bench.run.process import ProcessRunner
+from bench.run.rebuild import row_of
 from bench.run.requests import InlineRunner, LanguageFiles
 from bench.run.result import Elsewhere, ReplayClock, ResultFile, bare, summary
 from bench.run.turns import SetPlan
@@ -171,7 +172,8 @@ class BenchSession:
     def _plan_sets(self, items: Sequence[pytest.Item]) -> None:
         self._items = items
         asked, close = list(self._asked(items)), self.plan.budget.close_routes
-        self.engine.sets = SetPlan(asked=asked, count=self.plan.sets, close=close)
+        spread = isinstance(self.engine.runner, ProcessRunner)
+        self.engine.sets = SetPlan(asked=asked, count=self.plan.sets, close=close, spread=spread)
 
     def _limit(self, case: Case) -> float:
         usual = time_limit(self.plan, case)
@@ -220,6 +222,13 @@ class BenchSession:
             pytest.skip(self.minutes.why_not(benchmark.fullname) or "")
         return outcome
 
+    def measure_further_sets(self) -> None:
+        """Measure, after the last test, the sets that are left: their turns are added to the rows in the JSON."""
+        try:
+            self.engine.measure_further_sets()
+        except CodeChanged as error:
+            pytest.exit(str(error), returncode=CODE_CHANGED)
+
     def facts(self) -> dict[str, Any]:
         """Facts about the run as a whole that are known before the first case."""
         return {
@@ -259,7 +268,12 @@ class BenchSession:
         return artefact_name(training, self.datasets[0]["digest"], self.engine.workspace.training_code)
 
     def keep(self, output: dict[str, Any]) -> None:
-        """Add our section to what pytest-benchmark is about to write, and write it."""
+        """Add our section, and the turns of further sets, to what pytest-benchmark is about to write, and write it."""
+        for row in output["benchmarks"]:
+            case = row["extra_info"].get("case")
+            outcome = self.engine.outcomes.get(from_json(Case, case).id) if case else None
+            if isinstance(outcome, Measurement) and len(outcome.turns) != len(row["extra_info"]["turns"]):
+                row |= row_of(outcome)
         output["halfbyte"] = self.summary()
         self._json.write(output)
 

@@ -6,19 +6,19 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 from bench.core.amounts import Sampling
 from bench.core.experiments import EXPERIMENTS, sampling_of
 from bench.core.other_work import PATIENCE_SECONDS, OtherWork
-from bench.core.records import Case
+from bench.core.records import Case, Measurement, Outcome
 from bench.core.turns import is_twin, reference_of, slow_sets
 from bench.plan.plan import Requested
 from bench.run.requests import Performed, Progress
-from bench.run.seat import Open, Seat, result_of
+from bench.run.seat import Open, Seat, result_of, seats_of
 
 FEWEST_ROUNDS, LEAST_ROUNDS = 3, 5
 """Rounds of a set even where time is up, and before certainty counts. Fewer where a budget asks for fewer samples."""
@@ -48,6 +48,8 @@ class SetPlan:
     count: int = 1
     close: float | None = None
     """See `Sets`."""
+    spread: bool = False
+    """True: sets after the first come when all cases have their first one, see `Engine.measure_further_sets`."""
 
     def beside(self, case: Case) -> list[Requested]:
         """Cases of the set of ``case``, itself among them; none if it takes no turns, or no test will ask for it."""
@@ -77,21 +79,11 @@ class Sets:
     """Work of other processes, which is waited out between rounds."""
 
     def measure(self) -> dict[str, Performed]:
-        """The result of each member, by the id of its case."""
-        seats: dict[str, list[Seat]] = {case.id: [] for case in self.members}
-        first = self.limit(self.members[0])
-        references: dict[int, Sequence[float]] = {}
-        for number in range(self.most):
-            slow = slow_sets(references)
-            if number and (self.out_of_time(first) or number - len(slow) >= self.count):
-                break
-            for seat in self._set(number, self._routes(number, seats, slow)):
-                seats[seat.case.id].append(seat)
-                if seat.references:
-                    references[number] = [second for calls in seat.references.values() for second in calls]
-        begun = 1 + max((seat.number for taken in seats.values() for seat in taken), default=0)
-        slow = slow_sets(references)
-        return {case.id: result_of(seats[case.id], begun, slow) for case in self.members if seats[case.id]}
+        """The result of each member, by the id of its case, after all sets."""
+        series = Series(sets=self)
+        while series.more:
+            series.measure()
+        return series.results()
 
     @property
     def most(self) -> int:
@@ -100,17 +92,11 @@ class Sets:
         certain = rule is not None and rule.relative_error < MEANS_NOTHING
         return self.count + MORE_SETS if certain and self.count > 1 else self.count
 
-    def _routes(self, number: int, seats: Mapping[str, Sequence[Seat]], slow: Collection[int]) -> Sequence[Case]:
-        """Routes of a set: all in the first one, and in one that takes the place of a first one that was slow."""
-        if number == 0:
-            return self.members
-        return self._close(seats, math.inf if number >= self.count and 0 in slow else self.close)
-
     def out_of_time(self, first: float) -> bool:
         """True if the limit has fallen from ``first`` to little: a run of minutes ends, and no set or round begins."""
         return self.limit(self.members[0]) < min(first, LAST_SECONDS)
 
-    def _set(self, number: int, routes: Sequence[Case]) -> Iterable[Seat]:
+    def one(self, number: int, routes: Sequence[Case]) -> Iterable[Seat]:
         """Seats of ``routes`` after their turns, in as many groups as memory asks for, each with the reference."""
         reference = reference_of(self.members[0])
         waiting = sorted(routes, key=lambda case: case != reference)
@@ -126,14 +112,71 @@ class Sets:
             yield from (seat for seat in group.seats if seat.case != reference or asked)
             asked = False
 
-    def _close(self, seats: Mapping[str, Sequence[Seat]], close: float | None) -> list[Case]:
-        """Routes of the sets after the first: those that did not fail, the reference, its twin and the fast ones."""
-        first = {case: seats[case.id][0] for case in self.members if seats[case.id]}
+
+@dataclass(kw_only=True)
+class Series:
+    """The sets of one subject that were measured so far."""
+
+    sets: Sets
+    seats: dict[str, list[Seat]] = field(default_factory=dict)
+    """Seats of each member, by the id of its case, the first set first."""
+    number: int = 0
+    """Sets so far."""
+
+    def __post_init__(self) -> None:
+        self._first_limit = self.sets.limit(self.sets.members[0])
+
+    @classmethod
+    def resumed(cls, sets: Sets, outcomes: Sequence[Outcome]) -> Series:
+        """The sets that an earlier run measured, by the outcomes of ``sets.members``."""
+        found = {one.case.id: seats_of(one, partial(sets.limit, one.case)) for one in outcomes if _took_turns(one)}
+        numbers = [seat.number for seats in found.values() for seat in seats]
+        return cls(sets=sets, seats=found, number=1 + max(numbers, default=sets.most))
+
+    @property
+    def more(self) -> bool:
+        """True if a further set is to be measured: those of the budget, and some in place of slow ones."""
+        if self.number == 0:
+            return True
+        enough = self.number - len(self.slow) >= self.sets.count
+        return not enough and self.number < self.sets.most and not self.sets.out_of_time(self._first_limit)
+
+    @property
+    def slow(self) -> frozenset[int]:
+        """Numbers of the sets in which the machine was slower than in others."""
+        references: dict[int, list[float]] = {}
+        for seat in (seat for taken in self.seats.values() for seat in taken):
+            calls = [second for calls in seat.references.values() for second in calls]
+            if len(calls) > len(references.get(seat.number, ())):
+                references[seat.number] = calls
+        return slow_sets(references)
+
+    def measure(self) -> None:
+        """Measure the next set. An interrupted one leaves nothing."""
+        seats = list(self.sets.one(self.number, self._routes()))
+        for seat in seats:
+            self.seats.setdefault(seat.case.id, []).append(seat)
+        self.number += 1
+
+    def results(self) -> dict[str, Performed]:
+        """The result of each member, by the id of its case."""
+        return {case: result_of(seats, self.number, self.slow) for case, seats in self.seats.items()}
+
+    def _routes(self) -> Sequence[Case]:
+        """Routes of the next set: all in the first one, and in one that takes the place of a first one that was slow.
+
+        Else those that did not fail, the reference, its twin and the fast ones.
+        """
+        members = self.sets.members
+        if self.number == 0:
+            return members
+        first = {case: self.seats[case.id][0] for case in members if case.id in self.seats}
         typical = {case: seat.typical for case, seat in first.items() if not seat.failed and seat.rounds}
-        if not typical:
-            return []
-        limit = math.inf if close is None else close * min(typical.values())
-        reference = reference_of(self.members[0])
+        again = self.number >= self.sets.count and 0 in self.slow
+        if self.sets.close is None or again or not typical:
+            return list(typical)
+        limit = self.sets.close * min(typical.values())
+        reference = reference_of(members[0])
         return [
             case
             for case, seconds in typical.items()
@@ -267,7 +310,12 @@ class _Group:
         return memory is None or sum(held) + max(held, default=0) <= MEMORY_SHARE * memory
 
     def _name(self, case: Case) -> str:
-        return f"{case.experiment} {case.model} b{case.batch_size}, set {self.number + 1} of {self.sets.count}"
+        count = max(self.sets.count, self.number + 1)
+        return f"{case.experiment} {case.model} b{case.batch_size}, set {self.number + 1} of {count}"
+
+
+def _took_turns(outcome: Outcome) -> TypeGuard[Measurement]:
+    return isinstance(outcome, Measurement) and bool(outcome.turns)
 
 
 def rule_of(case: Case) -> Sampling | None:

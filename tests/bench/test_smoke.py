@@ -97,6 +97,14 @@ def test_the_reference_takes_part_twice_in_its_sets(measurements: list[Measureme
         assert all(turn.reference_seconds for turn in twin.turns)
 
 
+def test_pytest_benchmark_has_the_samples_of_all_sets(results: Path) -> None:
+    rows = json.loads((results / "run.json").read_text())["benchmarks"]
+    assert sum(len({turn["set"] for turn in row["extra_info"]["turns"]}) > 1 for row in rows) > 2
+    for row in rows:
+        assert row["stats"]["rounds"] == len(row["extra_info"]["seconds"])
+        assert row["stats"]["data"] == row["extra_info"]["seconds"]
+
+
 def test_the_ceilings_are_measured_once(measurements: list[Measurement]) -> None:
     [found] = [found for found in measurements if found.case.experiment == "ceilings"]
     for name in ("float32", "bfloat16", "float16", "int8"):

@@ -128,7 +128,7 @@ def sets_of(
             seat.reply = {"answer": to_json(Measurement(case=seat.case, seconds=(1.0,))), "spent": []}
         return seats
 
-    monkeypatch.setattr(Sets, "_set", measured_set)
+    monkeypatch.setattr(Sets, "one", measured_set)
     sets = Sets(
         members=[reference, near, far],
         count=3,

@@ -240,6 +240,64 @@ def test_a_resumed_run_measures_the_reference_again(
     assert all(turn.reference_seconds for turn in measured_now.turns)
 
 
+def two_subjects(networks: Path) -> list[Case]:
+    return [replace(case, batch_size=size) for size in (3, 2) for case in routes(networks, "sound")[:2]]
+
+
+def sets_in(outcome: Any) -> list[int]:
+    assert isinstance(outcome, Measurement)
+    assert sum(turn.samples for turn in outcome.turns) == len(outcome.seconds)
+    return sorted({turn.set for turn in outcome.turns})
+
+
+def test_sets_of_a_row_are_spread_over_the_run(engine: Engine, networks: Path) -> None:
+    lines: list[str] = []
+    engine.progress = lambda line: lines.append(line.partition(", set ")[0].rpartition(" ")[2] + line[-1:])
+    cases = two_subjects(networks)
+    engine.sets = SetPlan(asked=[(case, None) for case in cases], count=2, spread=True)
+    first = [engine.run(case, test={"name": case.id}) for case in cases]
+    assert [sets_in(outcome) for outcome in first] == [[0]] * 4
+    begun = len(lines)
+    engine.measure_further_sets()
+    assert list(dict.fromkeys(line[:2] for line in lines[begun:])) == ["b3", "b2"]
+    found = [engine.outcomes[case.id] for case in cases]
+    assert [sets_in(outcome) for outcome in found] == [[0, 1]] * 4
+    for before, after in zip(first, found, strict=True):
+        assert isinstance(before, Measurement)
+        assert isinstance(after, Measurement)
+        assert after.seconds[: len(before.seconds)] == before.seconds
+        assert (after.quality, after.cold) == (before.quality, before.cold)
+    entries = engine.journal.read().entries
+    assert [entry.outcome for entry in entries] == [*first, *found]
+    assert [entry.test for entry in entries] == [{"name": case.id} for case in cases] * 2
+    engine.measure_further_sets()
+    assert len(engine.journal.read().entries) == 8
+
+
+def test_a_resumed_run_measures_the_sets_that_an_interrupted_one_has_not(engine: Engine, networks: Path) -> None:
+    cases = routes(networks, "sound")[:2]
+    plan = SetPlan(asked=[(case, None) for case in cases], count=2, spread=True)
+    engine.sets = plan
+    first = [engine.run(case) for case in cases]
+    later = an_engine(engine.workspace)
+    later.machine, later.flags, later.marks, later.sets = engine.machine, engine.flags, engine.marks, plan
+    later.adoption = replace(
+        later.adoption, entries={entry.outcome.case.id: entry for entry in engine.journal.read().entries}
+    )
+    assert [later.run(case) for case in cases] == first
+    later.measure_further_sets()
+    found = [later.outcomes[case.id] for case in cases]
+    assert [sets_in(outcome) for outcome in found] == [[0, 1]] * 2
+    for before, after in zip(first, found, strict=True):
+        assert isinstance(before, Measurement)
+        assert isinstance(after, Measurement)
+        assert after.turns[: len(before.turns)] == before.turns
+        assert after.seconds[: len(before.seconds)] == before.seconds
+        assert after.notes == before.notes
+    later.measure_further_sets()
+    assert [later.outcomes[case.id] for case in cases] == found
+
+
 def test_ctrl_c_ends_every_worker(engine: Engine, networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workers: list[int] = []
 
