@@ -310,6 +310,8 @@ class Engine:
         Raises:
             CodeChanged: the code of this run was edited. The set is not kept.
         """
+        if not self.sets.spread:
+            return
         self.later += self._begun_before()
         while left := [series for series in self.later if series.more]:
             for series in left:
