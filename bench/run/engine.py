@@ -44,6 +44,8 @@ class Engine:
     """Work of other processes on this machine, which sets wait out."""
     later: list[Series] = field(default_factory=list)
     """Subjects that have had their first set, and get the others when all have."""
+    amended: set[str] = field(default_factory=set)
+    """Cases whose outcome was replaced after their test had ended, by id."""
     tests: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
     """Names of the test that asked for a case, by its id."""
     measured: dict[str, Performed] = field(default_factory=dict)
@@ -336,6 +338,7 @@ class Engine:
             self._write(line)
             self.outcomes[outcome.case.id] = outcome
             self.case_seconds[outcome.case.id] = performed.seconds
+            self.amended.add(outcome.case.id)
 
     def _begun_before(self) -> list[Series]:
         """Subjects whose rows were all taken from an earlier run, which may have ended before their last set."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import statistics
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,6 +16,9 @@ from bench.run.requests import Performed, Progress, performed
 
 IDLE_CORES = 0.2
 """A process that keeps more cores busy while it waits disturbs the turns of the others, and its row has a note."""
+
+OF_SETS = re.compile(r"in \d+ of \d+ sets: |set [\d, ]+: |timed only while |kept [\d.]+ cores busy ")
+"""Beginnings of the notes that `result_of` adds."""
 
 Open = Callable[[dict[str, Any], Progress], Worker]
 
@@ -127,7 +131,8 @@ class Seat:
 
 def seats_of(measurement: Measurement, limit: Callable[[], float]) -> list[Seat]:
     """Seats whose `result_of` is ``measurement``: of an earlier run, whose workers are gone."""
-    reply = {"answer": to_json(measurement), "spent": []}
+    notes = tuple(note for note in measurement.notes if not OF_SETS.match(note))
+    reply = {"answer": to_json(dataclasses.replace(measurement, notes=notes)), "spent": []}
     seats: dict[int, Seat] = {}
     begin = 0
     for turn in measurement.turns:

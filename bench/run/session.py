@@ -271,8 +271,9 @@ class BenchSession:
         """Add our section, and the turns of further sets, to what pytest-benchmark is about to write, and write it."""
         for row in output["benchmarks"]:
             case = row["extra_info"].get("case")
-            outcome = self.engine.outcomes.get(from_json(Case, case).id) if case else None
-            if isinstance(outcome, Measurement) and len(outcome.turns) != len(row["extra_info"]["turns"]):
+            identity = from_json(Case, case).id if case else None
+            outcome = self.engine.outcomes[identity] if identity in self.engine.amended else None
+            if isinstance(outcome, Measurement):
                 row |= row_of(outcome)
         output["halfbyte"] = self.summary()
         self._json.write(output)

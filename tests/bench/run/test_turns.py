@@ -270,15 +270,19 @@ def test_sets_of_a_row_are_spread_over_the_run(engine: Engine, networks: Path) -
     entries = engine.journal.read().entries
     assert [entry.outcome for entry in entries] == [*first, *found]
     assert [entry.test for entry in entries] == [{"name": case.id} for case in cases] * 2
+    assert engine.amended == {case.id for case in cases}
     engine.measure_further_sets()
     assert len(engine.journal.read().entries) == 8
 
 
 def test_a_resumed_run_measures_the_sets_that_an_interrupted_one_has_not(engine: Engine, networks: Path) -> None:
     cases = routes(networks, "sound")[:2]
-    plan = SetPlan(asked=[(case, None) for case in cases], count=2, spread=True)
-    engine.sets = plan
-    first = [engine.run(case) for case in cases]
+    plan = SetPlan(asked=[(case, None) for case in cases], count=3, spread=True)
+    engine.sets = replace(plan, count=2)
+    for case in cases:
+        engine.run(case)
+    engine.measure_further_sets()
+    first = [engine.outcomes[case.id] for case in cases]
     later = an_engine(engine.workspace)
     later.machine, later.flags, later.marks, later.sets = engine.machine, engine.flags, engine.marks, plan
     later.adoption = replace(
@@ -287,15 +291,39 @@ def test_a_resumed_run_measures_the_sets_that_an_interrupted_one_has_not(engine:
     assert [later.run(case) for case in cases] == first
     later.measure_further_sets()
     found = [later.outcomes[case.id] for case in cases]
-    assert [sets_in(outcome) for outcome in found] == [[0, 1]] * 2
+    assert [sets_in(outcome) for outcome in found] == [[0, 1, 2]] * 2
     for before, after in zip(first, found, strict=True):
         assert isinstance(before, Measurement)
         assert isinstance(after, Measurement)
         assert after.turns[: len(before.turns)] == before.turns
         assert after.seconds[: len(before.seconds)] == before.seconds
-        assert after.notes == before.notes
+        assert len(set(after.notes)) == len(after.notes)
     later.measure_further_sets()
     assert [later.outcomes[case.id] for case in cases] == found
+
+
+def test_a_row_that_is_left_out_of_later_sets_says_so_once(engine: Engine, networks: Path) -> None:
+    reference, _, slow = routes(networks, "sound")
+    engine.sets = SetPlan(asked=[(reference, None), (slow, None)], count=2, close=0.5, spread=True)
+    for case in (reference, slow):
+        engine.run(case)
+    engine.measure_further_sets()
+    later = an_engine(engine.workspace)
+    later.machine, later.flags, later.marks = engine.machine, engine.flags, engine.marks
+    later.sets = replace(engine.sets, count=3)
+    later.adoption = replace(
+        later.adoption, entries={entry.outcome.case.id: entry for entry in engine.journal.read().entries}
+    )
+    for case in (reference, slow):
+        later.run(case)
+    later.measure_further_sets()
+    for owner, sets in ((engine, 2), (later, 3)):
+        outcome = owner.outcomes[slow.id]
+        assert sets_in(outcome) == [0]
+        assert isinstance(outcome, Measurement)
+        assert [note for note in outcome.notes if note.startswith("in ")] == [
+            f"in 1 of {sets} sets: much slower than the fastest route"
+        ]
 
 
 def test_ctrl_c_ends_every_worker(engine: Engine, networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
