@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.core.records import Case
+
 PROC = Path("/proc")
 BUSY = (0, 1, 2, 5, 6, 7)
 """Busy fields of a ``cpuN`` line: user, nice, system, irq, softirq, and steal (taken by the hypervisor)."""
@@ -38,6 +40,11 @@ def cpu_times() -> CpuTimes | None:
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def needed_cores(case: Case) -> int:
+    """Cores whose loss a case feels: on another device than the CPU that of the thread which drives it."""
+    return case.threads if case.device == "cpu" else 1
 
 
 def foreign_cores(before: CpuTimes, after: CpuTimes) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pathlib import Path
 import models
 from bench.core import datasets
 from bench.core.errors import InputError, Unsupported
+from bench.core.other_work import usable_cores
 from bench.core.precisions import MIXED
 from bench.core.quality import MOST_DROP
 from bench.core.recipes import recipe
@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Write a model as a route of the report ran it, with a load.py that runs it without "
         "this suite. The files are checked by running load.py.",
     )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     add = parser.add_argument
     add("route", metavar="ROUTE", help="runtime:precision or runtime:precision:mode, as openvino:int8_static")
     add(

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from bench.core.errors import InputError
+from bench.core.other_work import usable_cores
 from bench.core.records import Machine, Scalar
 from bench.core.runtimes import RUNTIMES
 
@@ -55,7 +56,7 @@ def survey(device: str) -> Machine:
         capability=f"{properties.major}.{properties.minor}" if properties else torch.backends.cpu.get_cpu_capability(),
         device_memory_bytes=properties.total_memory if properties else None,
         cpu=info.get("model name", platform.processor() or "unknown CPU"),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=usable_cores(),
         memory_bytes=_memory_bytes(),
         cpu_features=cpu_features(),
         platform=platform.platform(),

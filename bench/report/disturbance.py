@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.core.records import Case, DeviceState, Measurement
+from bench.core.other_work import needed_cores
+from bench.core.records import DeviceState, Measurement
 from bench.report.pace import Paces, slowdown
 
 CONTENDED = 0.1
@@ -44,7 +45,7 @@ def foreign_cores(states: Sequence[DeviceState]) -> float | None:
 
 def _cpu(repeats: Sequence[Measurement], cores: int) -> Iterator[str]:
     """Cores that the case leaves idle are there for others to use."""
-    used = [(foreign_cores(repeat.device_state) or 0.0, cores - _needed(repeat.case)) for repeat in repeats]
+    used = [(foreign_cores(repeat.device_state) or 0.0, cores - needed_cores(repeat.case)) for repeat in repeats]
     contended = [most for most, idle in used if most - max(0, idle) >= CONTENDED]
     if contended:
         yield f"disturbed: other processes used {100 * max(contended) / cores:.0f} % of the CPU"
@@ -54,11 +55,6 @@ def _slowed(repeats: Sequence[Measurement], paces: Paces) -> Iterator[str]:
     found = [ratio for repeat in repeats if (ratio := slowdown(repeat, paces)) is not None]
     if found:
         yield f"slow phase: reference work took {max(found):.1f} times its best"
-
-
-def _needed(case: Case) -> int:
-    """Cores whose loss a case feels: on another device than the CPU that of the thread which drives it."""
-    return case.threads if case.device == "cpu" else 1
 
 
 def _gpu(repeats: Sequence[Measurement]) -> Iterator[str]:

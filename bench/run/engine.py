@@ -162,15 +162,17 @@ class Engine:
         outcome = tried.outcome
         if isinstance(outcome, Failure) and steps_down(outcome):
             outcome = self._step_down(outcome, weights)
-        line = Entry(
+        return self._entry(outcome, tried.seconds, test), tried.spent
+
+    def _entry(self, outcome: Outcome, case_seconds: float, test: Mapping[str, Any] | None) -> Entry:
+        return Entry(
             run=self.run_id,
             outcome=outcome,
             fingerprint=self.workspace.fingerprint,
-            case_seconds=tried.seconds,
+            case_seconds=case_seconds,
             at=self.seconds,
             test=test,
         )
-        return line, tried.spent
 
     def _keep(
         self, outcome: Outcome, line: Line | None, spent: Sequence[Path], on_kept: Callable[[Outcome], None]
@@ -326,16 +328,8 @@ class Engine:
         outcome, before = performed.outcome, self.outcomes.get(performed.outcome.case.id)
         if not isinstance(outcome, Measurement) or not isinstance(before, Measurement) or outcome == before:
             return
-        line = Entry(
-            run=self.run_id,
-            outcome=outcome,
-            fingerprint=self.workspace.fingerprint,
-            case_seconds=performed.seconds,
-            at=self.seconds,
-            test=self.tests[outcome.case.id],
-        )
         with uninterrupted():
-            self._write(line)
+            self._write(self._entry(outcome, performed.seconds, self.tests[outcome.case.id]))
             self.outcomes[outcome.case.id] = outcome
             self.case_seconds[outcome.case.id] = performed.seconds
             self.amended.add(outcome.case.id)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.core.other_work import usable_cores
 from bench.core.records import Case, from_json, to_json
 from bench.run.process import ProcessRunner
 from bench.run.turns import Sets
@@ -92,7 +93,7 @@ class Node:
 
     def describe(self) -> dict[str, Any]:
         """Name, cores and priority of this node."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = usable_cores()
         return {"host": socket.gethostname(), "cores": cores, "niceness": self._niceness}
 
     def perform(self, request: dict[str, Any], bundles: Mapping[str, Bundle]) -> Sent:

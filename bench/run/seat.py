@@ -131,8 +131,16 @@ class Seat:
 
 def seats_of(measurement: Measurement, limit: Callable[[], float]) -> list[Seat]:
     """Seats whose `result_of` is ``measurement``: of an earlier run, whose workers are gone."""
-    notes = tuple(note for note in measurement.notes if not OF_SETS.match(note))
-    reply = {"answer": to_json(dataclasses.replace(measurement, notes=notes)), "spent": []}
+    by_set = {
+        peak: [int(size) for size in measurement.series.get(_series_of(peak), (peak.bytes,))]
+        for peak in measurement.peaks
+    }
+    first = dataclasses.replace(
+        measurement,
+        notes=tuple(note for note in measurement.notes if not OF_SETS.match(note)),
+        peaks=tuple(dataclasses.replace(peak, bytes=sizes[0]) for peak, sizes in by_set.items()),
+    )
+    reply = {"answer": to_json(first), "spent": []}
     seats: dict[int, Seat] = {}
     begin = 0
     for turn in measurement.turns:
@@ -149,8 +157,10 @@ def seats_of(measurement: Measurement, limit: Callable[[], float]) -> list[Seat]
         if turn.reference_calls:
             seat.references[turn.round] = turn.reference_calls
     found = [seats[number] for number in sorted(seats)]
-    for seat in found[:1]:
-        seat.reply = reply
+    for index, seat in enumerate(found):
+        seat.reply = None if index else reply
+        later = {peak: sizes[index] for peak, sizes in by_set.items() if 0 < index < len(sizes)}
+        seat.peaks = [dataclasses.replace(peak, bytes=size) for peak, size in later.items()]
     return found
 
 
@@ -205,9 +215,13 @@ def _typical_bytes(peak: Peak, seats: Sequence[Seat]) -> int:
     return round(statistics.median(_by_set(peak, seats)))
 
 
+def _series_of(peak: Peak) -> str:
+    return f"{peak.phase}_{peak.kind}_bytes"
+
+
 def _peaks_by_set(measurement: Measurement, seats: Sequence[Seat]) -> dict[str, tuple[float, ...]]:
     """Series of peaks that several sets took: how far they spread."""
-    values = {f"{peak.phase}_{peak.kind}_bytes": _by_set(peak, seats) for peak in measurement.peaks}
+    values = {_series_of(peak): _by_set(peak, seats) for peak in measurement.peaks}
     return {name: tuple(map(float, sizes)) for name, sizes in values.items() if len(sizes) > 1}
 
 

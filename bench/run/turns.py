@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 from bench.core.amounts import Sampling
 from bench.core.experiments import EXPERIMENTS, sampling_of
-from bench.core.other_work import PATIENCE_SECONDS, OtherWork
+from bench.core.other_work import PATIENCE_SECONDS, OtherWork, needed_cores
 from bench.core.records import Case, Measurement, Outcome
 from bench.core.turns import is_twin, reference_of, slow_sets
 from bench.plan.plan import Requested
@@ -88,9 +88,7 @@ class Sets:
     @property
     def most(self) -> int:
         """Most sets that may be measured."""
-        rule = rule_of(self.members[0])
-        certain = rule is not None and rule.relative_error < MEANS_NOTHING
-        return self.count + MORE_SETS if certain and self.count > 1 else self.count
+        return self.count + MORE_SETS if _has_to_be_certain(rule_of(self.members[0])) and self.count > 1 else self.count
 
     def out_of_time(self, first: float) -> bool:
         """True if the limit has fallen from ``first`` to little: a run of minutes ends, and no set or round begins."""
@@ -160,7 +158,8 @@ class Series:
 
     def results(self) -> dict[str, Performed]:
         """The result of each member, by the id of its case."""
-        return {case: result_of(seats, self.number, self.slow) for case, seats in self.seats.items()}
+        slow = self.slow
+        return {case: result_of(seats, self.number, slow) for case, seats in self.seats.items()}
 
     def _routes(self) -> Sequence[Case]:
         """Routes of the next set: all in the first one, and in one that takes the place of a first one that was slow.
@@ -216,10 +215,10 @@ class _Group:
         """Rounds in shuffled order until the ratios are certain enough or time is up."""
         rule = rule_of(self.seats[0].case)
         order = random.Random(f"{self.seats[0].case.id} {self.number}")
-        watched = rule is not None and rule.relative_error < MEANS_NOTHING
+        watched = _has_to_be_certain(rule)
         begin = time.monotonic()
         number = 0
-        self.sets.others.look(self._needed)
+        self.sets.others.look(needed_cores(self.seats[0].case))
         while any(seat.playing for seat in self.seats):
             if self._over(rule, number, time.monotonic() - begin - self.waited):
                 break
@@ -240,19 +239,15 @@ class _Group:
 
     def _undisturbed(self) -> bool:
         """True if nothing else was at work since the last look. Where it was, waits until it pauses."""
-        if not self.sets.others.look(self._needed):
+        if not self.sets.others.look(needed_cores(self.seats[0].case)):
             return True
         if self._may_wait:
             self.sets.progress(f"{self._name(self.seats[0].case)}: waiting for other processes to pause")
             most = WAITING_SHARE * self.sets.limit(self.seats[0].case)
-            self.waited += self.sets.others.wait(min(most, 2 * PATIENCE_SECONDS - self.waited), self._needed)
+            self.waited += self.sets.others.wait(
+                min(most, 2 * PATIENCE_SECONDS - self.waited), needed_cores(self.seats[0].case)
+            )
         return False
-
-    @property
-    def _needed(self) -> int:
-        """Cores whose loss a route feels: on a GPU that of the thread which drives it."""
-        case = self.seats[0].case
-        return case.threads if case.device == "cpu" else 1
 
     def finish(self) -> None:
         """Other passes of each process, one at a time and the reference first: all of them in the first set."""
@@ -275,7 +270,7 @@ class _Group:
         if self.sets.out_of_time(self.first_limit):
             return True
         share = sum(seat.playing for seat in self.seats) / self.sets.count
-        calm = self.calm >= FEWEST_ROUNDS or not self._may_wait or rule.relative_error >= MEANS_NOTHING
+        calm = self.calm >= FEWEST_ROUNDS or not self._may_wait or not _has_to_be_certain(rule)
         if passed >= rule.max_seconds * share * (1 if calm else 2):
             return True
         if number < min(LEAST_ROUNDS, rule.min_samples) or not calm:
@@ -312,6 +307,10 @@ class _Group:
     def _name(self, case: Case) -> str:
         count = max(self.sets.count, self.number + 1)
         return f"{case.experiment} {case.model} b{case.batch_size}, set {self.number + 1} of {count}"
+
+
+def _has_to_be_certain(rule: Sampling | None) -> bool:
+    return rule is not None and rule.relative_error < MEANS_NOTHING
 
 
 def _took_turns(outcome: Outcome) -> TypeGuard[Measurement]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.core.errors import InputError
+from bench.core.other_work import usable_cores
 from bench.core.recipes import Recipe
 from bench.core.turns import Taken
 from bench.data.augmentation import training_augmentation
@@ -119,7 +119,7 @@ def workers_of(recipe: Recipe, settings: Settings) -> int:
     """Number of loader workers: the setting, else the recipe's, at most one a core. It changes no image."""
     if settings.workers is not None:
         return settings.workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return min(recipe.workers, cores)
 
 

@@ -298,6 +298,8 @@ def test_a_resumed_run_measures_the_sets_that_an_interrupted_one_has_not(engine:
         assert after.turns[: len(before.turns)] == before.turns
         assert after.seconds[: len(before.seconds)] == before.seconds
         assert len(set(after.notes)) == len(after.notes)
+        peaks = [one.series["steady_rss_bytes"] for one in (before, after)]
+        assert (len(peaks[1]), peaks[1][:2]) == (3, peaks[0])
     later.measure_further_sets()
     assert [later.outcomes[case.id] for case in cases] == found
 
