@@ -22,8 +22,8 @@ UNDISTURBED = 0.05
 Other work slows a call and never quickens it, and it slows routes that wait for memory more than those that live in
 their caches. Medians of two routes are then as far apart as the neighbours of that minute have it. Source: Chen and
 Revels, Robust benchmarking in noisy environments, arXiv 1608.04295, which takes the fastest call."""
-SLOW_SET = 1.15
-"""Times the reference's pace in its quickest set from which on a set is slow. The machine itself was slower then, for
+SAME_PACE = 1.15
+"""Most by which the paces of the reference in two sets may differ. Beyond it the machine itself was slower in one, for
 minutes and by factors up to 1.7, as virtual ones are that share cores; and routes were slowed unequally."""
 TWIN = "twin"
 """Option of a case that runs its route once more in its set: what sets the two apart is noise."""
@@ -55,15 +55,21 @@ class Turns(Protocol):
         ...
 
 
-def slow_sets(reference: Mapping[int, Sequence[float]]) -> frozenset[int]:
-    """Sets in which the machine was slower than in another one: no ratio is taken there.
+def off_pace(reference: Mapping[int, Sequence[float]]) -> frozenset[int]:
+    """Sets in which the machine had another pace than in those that count: no ratio is taken there.
+
+    The quickest pace that two sets have counts, or where no two have one the quickest: one set has no interval.
 
     Args:
         reference: seconds of the reference's calls, by set; each has some.
     """
     paces = {number: sorted(calls)[int(UNDISTURBED * len(calls))] for number, calls in reference.items()}
-    best = min(paces.values(), default=0.0)
-    return frozenset(number for number, pace in paces.items() if pace > SLOW_SET * best)
+    alike = [
+        frozenset(number for number, pace in paces.items() if quickest <= pace <= SAME_PACE * quickest)
+        for quickest in sorted(paces.values())
+    ]
+    kept = next((sets for sets in alike if len(sets) > 1), alike[0] if alike else frozenset())
+    return frozenset(paces) - kept
 
 
 def reference_of(case: Case) -> Case:

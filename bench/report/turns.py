@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.records import Measurement, Turn
-from bench.core.turns import TURN_SECONDS, UNDISTURBED, slow_sets
+from bench.core.turns import TURN_SECONDS, UNDISTURBED, off_pace
 from bench.report.statistics import Estimate, Interval, quantile_interval
 
 CRITICAL = {2: 12.71, 3: 4.42, 4: 3.27, 5: 3.03}
@@ -55,7 +55,7 @@ class PairedRatio:
     """Reference's seconds over the row's: above 1 the row is faster."""
 
     by_set: tuple[float, ...]
-    """Ratio of each set that was not slow, in the order of the sets."""
+    """Ratio of each set that counts, in the order of the sets."""
     rounds: int
     """Rounds of all sets together."""
     common: Common | None = None
@@ -114,14 +114,14 @@ def paired_ratio(measurement: Measurement) -> PairedRatio | None:
 
     In each set both routes are cut into stretches of equal length, equally many of them in each round, and compared at
     the same quantile of theirs, see `UNDISTURBED`. A short call would else find a quiet moment that a long one cannot.
-    Sets in which the machine was slower throughout are left out.
+    Sets in which the machine had another pace are left out.
     """
     rounds = _rounds(measurement)
     if not rounds:
         return None
     references = {number: np.concatenate([calls for calls, _ in pairs]).tolist() for number, pairs in rounds.items()}
-    slow = slow_sets(references)
-    kept = [rounds[number] for number in sorted(rounds) if number not in slow]
+    apart = off_pace(references)
+    kept = [rounds[number] for number in sorted(rounds) if number not in apart]
     return PairedRatio(by_set=tuple(map(_ratio_of_set, kept)), rounds=sum(map(len, kept)))
 
 

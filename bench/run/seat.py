@@ -164,22 +164,22 @@ def seats_of(measurement: Measurement, limit: Callable[[], float]) -> list[Seat]
     return found
 
 
-def result_of(seats: Sequence[Seat], count: int, slow: Collection[int] = ()) -> Performed:
+def result_of(seats: Sequence[Seat], count: int, apart: Collection[int] = ()) -> Performed:
     """Result of a case from its seat in each set: the first one's passes, and the turns of all.
 
     Args:
         count: sets that were begun.
-        slow: numbers of those in which the machine was slower than in others.
+        apart: numbers of those in which the machine had another pace than in those that count.
     """
     first, *later = seats
     assert first.reply is not None
     found = performed(first.case, first.reply, sum(seat.seconds for seat in seats))
     if not isinstance(found.outcome, Measurement) or not first.rounds:
         return found
-    return dataclasses.replace(found, outcome=_with_turns(found.outcome, [first, *later], count, slow))
+    return dataclasses.replace(found, outcome=_with_turns(found.outcome, [first, *later], count, apart))
 
 
-def _with_turns(measurement: Measurement, seats: Sequence[Seat], count: int, slow: Collection[int]) -> Measurement:
+def _with_turns(measurement: Measurement, seats: Sequence[Seat], count: int, apart: Collection[int]) -> Measurement:
     taken = [(seat, number, one) for seat in seats for number, one in seat.rounds.items()]
     on_device = [second for _, _, one in taken for second in one["device_seconds"] or ()]
     waited = sum(seat.idle_seconds for seat in seats)
@@ -201,7 +201,7 @@ def _with_turns(measurement: Measurement, seats: Sequence[Seat], count: int, slo
         peaks=tuple(dataclasses.replace(peak, bytes=_typical_bytes(peak, seats)) for peak in measurement.peaks),
         series={**measurement.series, **_peaks_by_set(measurement, seats)},
         figures={**measurement.figures, "cores_while_waiting": Figure(value=idle, unit="cores", better="lower")},
-        notes=(*measurement.notes, *_notes(seats, count, idle), *_slow_notes(seats, slow)),
+        notes=(*measurement.notes, *_notes(seats, count, idle), *_pace_notes(seats, apart)),
     )
 
 
@@ -239,11 +239,11 @@ def _notes(seats: Sequence[Seat], count: int, idle: float) -> list[str]:
     return notes
 
 
-def _slow_notes(seats: Sequence[Seat], slow: Collection[int]) -> list[str]:
-    """Sets of this route in which the machine was slower than in others."""
-    numbers = [seat.number + 1 for seat in seats if seat.number in slow and seat.rounds]
+def _pace_notes(seats: Sequence[Seat], apart: Collection[int]) -> list[str]:
+    """Sets of this route that do not count."""
+    numbers = [seat.number + 1 for seat in seats if seat.number in apart and seat.rounds]
     if not numbers:
         return []
     if len(numbers) == len(seats):
-        return ["timed only while the machine was slower than in other sets"]
-    return [f"set {', '.join(map(str, numbers))}: the machine was slower than in others, left out of the ratio"]
+        return ["timed only while the machine had another pace than in the sets that count"]
+    return [f"set {', '.join(map(str, numbers))}: the machine had another pace, left out of the ratio"]

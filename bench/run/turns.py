@@ -15,7 +15,7 @@ from bench.core.amounts import Sampling
 from bench.core.experiments import EXPERIMENTS, sampling_of
 from bench.core.other_work import PATIENCE_SECONDS, OtherWork, needed_cores
 from bench.core.records import Case, Measurement, Outcome
-from bench.core.turns import is_twin, reference_of, slow_sets
+from bench.core.turns import is_twin, off_pace, reference_of
 from bench.plan.plan import Requested
 from bench.run.requests import Performed, Progress
 from bench.run.seat import Open, Seat, result_of, seats_of
@@ -31,7 +31,7 @@ WAITING_SHARE = 0.1
 MEANS_NOTHING = 1.0
 """Relative error from which on a budget asks for no certainty, and so for no calm machine."""
 MORE_SETS = 2
-"""Sets that may follow those of the budget where some were slow."""
+"""Sets that may follow those of the budget where some do not count."""
 LAST_SECONDS = 15.0
 """Time left at which a run of minutes begins no further round or set."""
 
@@ -133,21 +133,21 @@ class Series:
 
     @property
     def more(self) -> bool:
-        """True if a further set is to be measured: those of the budget, and some in place of slow ones."""
+        """True if a further set is to be measured: those of the budget, some in place of others that do not count."""
         if self.number == 0:
             return True
-        enough = self.number - len(self.slow) >= self.sets.count
+        enough = self.number - len(self.apart) >= self.sets.count
         return not enough and self.number < self.sets.most and not self.sets.out_of_time(self._first_limit)
 
     @property
-    def slow(self) -> frozenset[int]:
-        """Numbers of the sets in which the machine was slower than in others."""
+    def apart(self) -> frozenset[int]:
+        """Numbers of the sets in which the machine had another pace than in those that count."""
         references: dict[int, list[float]] = {}
         for seat in (seat for taken in self.seats.values() for seat in taken):
             calls = [second for calls in seat.references.values() for second in calls]
             if len(calls) > len(references.get(seat.number, ())):
                 references[seat.number] = calls
-        return slow_sets(references)
+        return off_pace(references)
 
     def measure(self) -> None:
         """Measure the next set. An interrupted one leaves nothing."""
@@ -158,11 +158,11 @@ class Series:
 
     def results(self) -> dict[str, Performed]:
         """The result of each member, by the id of its case."""
-        slow = self.slow
-        return {case: result_of(seats, self.number, slow) for case, seats in self.seats.items()}
+        apart = self.apart
+        return {case: result_of(seats, self.number, apart) for case, seats in self.seats.items()}
 
     def _routes(self) -> Sequence[Case]:
-        """Routes of the next set: all in the first one, and in one that takes the place of a first one that was slow.
+        """Routes of the next set: all in the first one, and in one that takes its place where it does not count.
 
         Else those that did not fail, the reference, its twin and the fast ones.
         """
@@ -171,7 +171,7 @@ class Series:
             return members
         first = {case: self.seats[case.id][0] for case in members if case.id in self.seats}
         typical = {case: seat.typical for case, seat in first.items() if not seat.failed and seat.rounds}
-        again = self.number >= self.sets.count and 0 in self.slow
+        again = self.number >= self.sets.count and 0 in self.apart
         if self.sets.close is None or again or not typical:
             return list(typical)
         limit = self.sets.close * min(typical.values())

@@ -37,8 +37,8 @@ OPERATOR = "operator "
 """Start of the name of a text that is an operator of a trace, and nothing that was said."""
 TEXT = """\
 Tokens/s are new tokens of one sequence of a forced length, first token apart. Perplexity is the rise over fp32's on \
-the same text, ± 95 %. A compiled route shows first token and perplexity of the eager one: the weights are the same, \
-and prompts are not compiled. Bold is the route to pick."""
+the same text, ± 95 %. A compiled route shows the eager one's perplexity, whose weights are the same, and its first \
+token where prompts were timed alone: they are not compiled. Bold is the route to pick."""
 
 
 def languages_section(content: Content) -> Section | None:

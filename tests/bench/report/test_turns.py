@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -50,17 +51,25 @@ def test_a_ratio_is_the_median_over_sets_of_undisturbed_calls() -> None:
     assert found.interval.low < 2.0 < found.interval.high
 
 
-def test_sets_in_which_the_machine_was_slower_do_not_count() -> None:
-    """The reference takes 1.7 times as long there, and the row 1.4 times."""
-    paces = ((2.0, 1.0), (3.4, 1.4), (3.4, 1.4), (2.2, 1.0))
+@pytest.mark.parametrize(
+    ("paces", "expected"),
+    [
+        (((2.0, 1.0), (3.4, 1.4), (3.4, 1.4), (2.2, 1.0)), (2.0, 2.2)),
+        (((2.0, 1.0), (3.4, 1.7), (3.5, 1.4), (3.4, 1.6)), (2.0, 2.5, 2.125)),
+        (((3.4, 1.7), (2.0, 0.8)), (2.5,)),
+    ],
+    ids=["the quickest pace of two sets", "one quick set", "no pace of two sets"],
+)
+def test_sets_of_another_pace_do_not_count(paces: Sequence[tuple[float, float]], expected: tuple[float, ...]) -> None:
+    """Seconds of the reference and of the row in each set."""
     turns = tuple(
         Turn(set=number, round=0, samples=1, reference_seconds=theirs, reference_calls=(theirs,))
         for number, (theirs, _) in enumerate(paces)
     )
     found = paired_ratio(a_row(turns, tuple(ours for _, ours in paces)))
     assert found is not None
-    assert found.by_set == pytest.approx((2.0, 2.2))
-    assert found.rounds == 2
+    assert found.by_set == pytest.approx(expected)
+    assert found.rounds == len(expected)
 
 
 def test_short_calls_are_compared_in_stretches_as_long_as_the_other_route_takes_for_one() -> None:
