@@ -47,6 +47,8 @@ class Error:
     """Standard error of a median, with the degrees of freedom that it is estimated from."""
 
     value: float
+    spread: float
+    """Standard deviation between sets that it follows from."""
     degrees: float
 
 
@@ -84,7 +86,8 @@ class PairedRatio:
             variance = (degrees * variance + more * self.common.variance) / (degrees + more)
             degrees += more
         of_median = ERROR_OF_MEDIAN.get(self.sets, math.sqrt(math.pi / 2))
-        return Error(value=of_median * math.sqrt(variance / self.sets), degrees=degrees)
+        spread = math.sqrt(variance)
+        return Error(value=of_median * spread / math.sqrt(self.sets), spread=spread, degrees=degrees)
 
     @property
     def interval(self) -> Interval | None:
@@ -186,7 +189,7 @@ def p_of_change(old: PairedRatio, new: PairedRatio, between: float) -> float | N
     a difference ten times too often at p = 0.001.
 
     Args:
-        between: standard deviation of a ratio's logarithm from run to run, which the sets of a run do not show.
+        between: standard deviation of a ratio's logarithm from run to run, over that between the sets of a run.
     """
     before, after = old.error, new.error
     if before is None or after is None:
@@ -194,8 +197,8 @@ def p_of_change(old: PairedRatio, new: PairedRatio, between: float) -> float | N
     from scipy.special import stdtr
 
     difference = math.log(new.value / old.value)
-    squares = [one.value**2 for one in (before, after)]
-    square = sum(squares) + 2 * between**2
+    squares = [one.value**2 + (between * one.spread) ** 2 for one in (before, after)]
+    square = sum(squares)
     if not square:
         return float(difference == 0)
     parts = sum(own**2 / one.degrees for own, one in zip(squares, (before, after), strict=True))

@@ -200,11 +200,14 @@ def test_the_p_of_a_change_is_students() -> None:
 
 
 def test_what_differs_from_run_to_run_is_no_change() -> None:
-    old, new = of_sets(1.0, 1.0, 1.0), of_sets(1.1, 1.1, 1.1)
-    z = math.log(1.1) / math.hypot(0.02, 0.02)
-    assert p_of_change(old, new, 0.02) == pytest.approx(math.erfc(z / math.sqrt(2)), rel=1e-6)
-    assert p_of_change(of_sets(1.0, 1.01, 0.99), of_sets(1.06, 1.07, 1.05), 0.0) < 0.005
-    assert p_of_change(of_sets(1.0, 1.01, 0.99), of_sets(1.06, 1.07, 1.05), 0.02) > 0.04
+    """The error of a median of three is 1.16 / sqrt(3) of the spread of its sets, of the run as a whole 1.0 more."""
+    old, new = of_sets(1.0, 1.01, 0.99), of_sets(1.06, 1.07, 1.05)
+    spreads = [float(np.log(one.by_set).std(ddof=1)) for one in (old, new)]
+    quotient = math.log(1.06) / (math.sqrt(1.16**2 / 3 + 1.0) * math.hypot(*spreads))
+    exact = 1 - quotient / math.sqrt(4 + quotient**2) * (1 + 2 / (4 + quotient**2))
+    assert p_of_change(old, new, 1.0) == pytest.approx(exact, rel=0.05)
+    assert p_of_change(old, new, 0.0) < 0.005
+    assert p_of_change(old, new, 1.0) > 0.01
 
 
 def test_runs_of_one_state_differ_as_often_as_their_p_says() -> None:

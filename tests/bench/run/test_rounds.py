@@ -148,10 +148,10 @@ APART = "the machine had another pace, left out of the ratio"
 @pytest.mark.parametrize(
     ("paces", "sets", "notes"),
     [
-        ([1.0, 1.1, 1.0], 3, []),
+        ([1.0, 1.2, 1.0], 3, []),
         ([1.0, 1.7, 1.0, 1.0], 4, [f"set 2: {APART}"]),
         ([1.0, 1.7, 1.7, 1.0, 1.7], 5, [f"set 2, 3, 5: {APART}"]),
-        ([1.0, 1.3, 1.7, 2.2, 2.9], 5, [f"set 2, 3, 4, 5: {APART}"]),
+        ([1.0, 1.4, 1.9, 2.6, 3.5], 5, [f"set 2, 3, 4, 5: {APART}"]),
     ],
 )
 def test_further_sets_take_the_place_of_those_that_do_not_count(
