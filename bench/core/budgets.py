@@ -197,7 +197,7 @@ BUDGETS: dict[str, Budget] = {
             stride=256,
             text_tokens=2048,
             chat_tokens=0,
-            sampling=Sampling(min_samples=6, min_seconds=0.4, relative_error=0.03, max_seconds=1.4),
+            sampling=Sampling(min_samples=6, min_seconds=0.4, relative_error=0.03, max_seconds=2.8),
         ),
         ceilings=Ceilings(cpu_bytes=2**28, cuda_bytes=2**30, sides=CEILING_SIDES, rounds=7),
         twins=("cnn_small", "resnet14_cifar"),
@@ -206,7 +206,7 @@ BUDGETS: dict[str, Budget] = {
         large_image_sizes=(),
         seeds=(0,),
         repeats=1,
-        sampling=Sampling(min_samples=20, min_seconds=0.5, relative_error=0.01, max_seconds=2.5),
+        sampling=Sampling(min_samples=20, min_seconds=0.5, relative_error=0.01, max_seconds=4.0),
         loading=Sampling(min_samples=3, min_seconds=0.0, relative_error=0.05, max_seconds=1.5),
         train_images=16_000,
         train_images_by_model={

@@ -81,12 +81,12 @@ FIXED_SECONDS: dict[str, float] = {
     "ablation": 20.0,
     "scaling": 20.0,
     "speedrun": 120.0,
-    "inference": 4.0,
+    "inference": 3.0,
     "layers": 0.5,
-    "load": 1.0,
+    "load": 2.0,
     "prefill": 2.0,
-    "decode": 2.5,
-    "perplexity": 8.0,
+    "decode": 6.0,
+    "perplexity": 6.0,
     "chat": 2.0,
 }
 """Seconds of a case without its timed samples, by experiment: budget ``quick``, two cores of an AMD EPYC."""
@@ -100,13 +100,13 @@ TRAINING_SECONDS = {
 """Seconds of a training by network, there; those of others are in ``FIXED_SECONDS``."""
 CONVERTED_SECONDS: dict[str, float] = {
     "eager": 0.0,
-    "native": 6.0,
+    "native": 4.0,
     "compiled": 8.0,
     "reduce-overhead": 15.0,
     "max-autotune": 60.0,
 }
 """Seconds by which conversion and compilation of a mode add to that, once."""
-SET_SECONDS = 1.5
+SET_SECONDS = 1.0
 """Seconds to start and prepare a process of each further set."""
 GPU_SECONDS = {"inference": 8.0, "decode": 8.0, "layers": 2.0, "prefill": 2.0, "perplexity": 2.0, "load": 2.0}
 """Seconds that a case takes more on a GPU: its context, and where energy is metered five seconds of that."""
