@@ -11,10 +11,10 @@ PROCESSES = 5
 
 RATIO = 0.05
 """Relative change of a ratio to the reference of the same sets from which on it counts."""
-BETWEEN_RUNS = 0.75
+BETWEEN_RUNS = 0.5
 """Standard deviation of the logarithm of a ratio between runs of one state, beyond what their sets explain, over that
-between the sets of a run: phases of a machine last for a set, or for a whole run. Of five default runs on two virtual
-cores whose sets were 2 to 7 % apart, in ten pairs, 4 % of p were below 0.05 with it, and 12 % without."""
+between the sets of a run: phases of a machine last for a set, or for a whole run. Of seven default runs on two virtual
+cores whose sets were 2 to 7 % apart, in 21 pairs, 5 % of p were below 0.05 with it, and 10 % without."""
 TIMES: Mapping[str, Mapping[str, float]] = {
     "training": {"seconds per epoch": 0.05},
     "inference": {"latency": 0.07, "throughput": 0.07, "energy": 0.10},
