@@ -69,7 +69,7 @@ def off_pace(reference: Mapping[int, Sequence[float]]) -> frozenset[int]:
         frozenset(number for number, pace in paces.items() if quickest <= pace <= SAME_PACE * quickest)
         for quickest in sorted(paces.values())
     ]
-    kept = next((sets for sets in alike if len(sets) > 1), alike[0] if alike else frozenset())
+    kept: frozenset[int] = max(alike, key=lambda sets: len(sets) > 1, default=frozenset())  # the first of equals
     return frozenset(paces) - kept
 
 

@@ -140,7 +140,6 @@ def _parser() -> argparse.ArgumentParser:
         description="Write a model as a route of the report ran it, with a load.py that runs it without "
         "this suite. The files are checked by running load.py.",
     )
-    cores = usable_cores()
     add = parser.add_argument
     add("route", metavar="ROUTE", help="runtime:precision or runtime:precision:mode, as openvino:int8_static")
     add(
@@ -158,7 +157,13 @@ def _parser() -> argparse.ArgumentParser:
     words = f"keep the most sensitive layers of int8_static in floating point ({MIXED}) until at most so many "
     words += "points of accuracy are lost on held-out images"
     add("--max-drop", metavar="POINTS", type=float, help=words)
-    add("--threads", metavar="N", type=int, default=cores, help="threads of a call (default: the cores there are)")
+    add(
+        "--threads",
+        metavar="N",
+        type=int,
+        default=usable_cores(),
+        help="threads of a call (default: the cores there are)",
+    )
     return parser
 
 

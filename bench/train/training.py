@@ -119,8 +119,7 @@ def workers_of(recipe: Recipe, settings: Settings) -> int:
     """Number of loader workers: the setting, else the recipe's, at most one a core. It changes no image."""
     if settings.workers is not None:
         return settings.workers
-    cores = usable_cores()
-    return min(recipe.workers, cores)
+    return min(recipe.workers, usable_cores())
 
 
 def _nothing() -> None:
