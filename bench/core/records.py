@@ -111,6 +111,9 @@ class Turn:
     """Median seconds of a call of the reference in the same set and round. None: the reference took no turn then."""
     reference_calls: tuple[float, ...] = ()
     """Seconds of those calls of the reference. Empty in files of earlier versions."""
+    counts: bool | None = None
+    """False: the machine had another pace in this set than in those that the ratios of the subject are taken in, see
+    `bench.core.turns.off_pace`. None in files of earlier versions."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -117,14 +117,12 @@ def paired_ratio(measurement: Measurement) -> PairedRatio | None:
 
     In each set both routes are cut into stretches of equal length, equally many of them in each round, and compared at
     the same quantile of theirs, see `UNDISTURBED`. A short call would else find a quiet moment that a long one cannot.
-    Sets in which the machine had another pace are left out.
+    Sets in which the machine had another pace are left out, unless the row has no others.
     """
     rounds = _rounds(measurement)
     if not rounds:
         return None
-    references = {number: np.concatenate([calls for calls, _ in pairs]).tolist() for number, pairs in rounds.items()}
-    apart = off_pace(references)
-    kept = [rounds[number] for number in sorted(rounds) if number not in apart]
+    kept = [rounds[number] for number in sorted(_counting(measurement, rounds))]
     return PairedRatio(by_set=tuple(map(_ratio_of_set, kept)), rounds=sum(map(len, kept)))
 
 
@@ -226,6 +224,18 @@ def _rounds(measurement: Measurement) -> dict[int, list[tuple[Floats, Floats]]]:
         elif turn.reference_seconds is not None:  # a file of an earlier version knows the median of the turn alone
             found[turn.set].append((np.array([turn.reference_seconds]), np.array([np.median(own)])))
     return found
+
+
+def _counting(measurement: Measurement, rounds: Mapping[int, Sequence[tuple[Floats, Floats]]]) -> set[int]:
+    """Sets that the ratio is taken in: those that count for all routes of the subject.
+
+    A row that has none of them, and one of an earlier version, whose file does not tell, goes by the pace of its own.
+    """
+    counting = {turn.set for turn in measurement.turns if turn.counts} & rounds.keys()
+    if counting:
+        return counting
+    references = {number: np.concatenate([calls for calls, _ in pairs]).tolist() for number, pairs in rounds.items()}
+    return rounds.keys() - off_pace(references)
 
 
 def _ratio_of_set(rounds: Sequence[tuple[Floats, Floats]]) -> float:

@@ -195,6 +195,7 @@ def _with_turns(measurement: Measurement, seats: Sequence[Seat], count: int, apa
                 samples=len(one["seconds"]),
                 reference_seconds=statistics.median(calls) if (calls := seat.references.get(number)) else None,
                 reference_calls=tuple(calls or ()),
+                counts=seat.number not in apart,
             )
             for seat, number, one in taken
         ),

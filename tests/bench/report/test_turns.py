@@ -72,6 +72,29 @@ def test_sets_of_another_pace_do_not_count(paces: Sequence[tuple[float, float]],
     assert found.rounds == len(expected)
 
 
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((False, True), (2.125,)),
+        ((True, True), (2.0, 2.125)),
+        ((False, False), (2.0,)),
+        ((None, None), (2.0,)),
+    ],
+    ids=["one of another pace", "both count", "none counts", "an earlier version"],
+)
+def test_the_sets_of_the_subject_count_whatever_sets_the_row_was_in(
+    counts: Sequence[bool | None], expected: tuple[float, ...]
+) -> None:
+    """A slow route has the first, quick set, and the one that took its place: the others' pace counts."""
+    turns = tuple(
+        Turn(set=number, round=0, samples=1, reference_seconds=theirs, reference_calls=(theirs,), counts=count)
+        for number, theirs, count in zip((0, 3), (2.0, 3.4), counts, strict=True)
+    )
+    found = paired_ratio(a_row(turns, (1.0, 1.6)))
+    assert found is not None
+    assert found.by_set == pytest.approx(expected)
+
+
 def test_short_calls_are_compared_in_stretches_as_long_as_the_other_route_takes_for_one() -> None:
     short = (0.001, 0.003) * 25  # 10 of them are a stretch: its median is 2 ms, though half of the calls take 1 ms
     turn = Turn(set=0, round=0, samples=50, reference_seconds=0.02, reference_calls=(0.02, 0.02, 0.02))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -113,8 +113,8 @@ def test_a_budget_that_asks_for_no_certainty_waits_for_nobody(monkeypatch: pytes
 
 def sets_of(
     monkeypatch: pytest.MonkeyPatch, paces: Sequence[float], budget: str = "quick"
-) -> tuple[Performed, list[Any]]:
-    """Result of the second route where the reference takes so long in each set, and the routes of each set."""
+) -> tuple[dict[str, Performed], list[Any]]:
+    """Result of each precision where the reference takes so long in each set, and the routes of each set."""
     reference, near, far = (replace(CASE, budget=budget, precision=precision) for precision in ("fp32", "bf16", "nf4"))
     times = {"fp32": 1.0, "bf16": 0.5, "nf4": 2.0}
     begun: list[Any] = []
@@ -139,7 +139,14 @@ def sets_of(
         limit=lambda case: 60.0,
         progress=lambda line: None,
     )
-    return sets.measure()[near.id], begun
+    found = sets.measure()
+    return {case.precision: found[case.id] for case in (reference, near, far)}, begun
+
+
+def counting(result: Performed) -> dict[int, bool | None]:
+    """Whether each set counts by the row."""
+    assert isinstance(result.outcome, Measurement)
+    return {turn.set: turn.counts for turn in result.outcome.turns}
 
 
 APART = "the machine had another pace, left out of the ratio"
@@ -157,22 +164,27 @@ APART = "the machine had another pace, left out of the ratio"
 def test_further_sets_take_the_place_of_those_that_do_not_count(
     monkeypatch: pytest.MonkeyPatch, paces: list[float], sets: int, notes: list[str]
 ) -> None:
-    result, begun = sets_of(monkeypatch, paces)
+    results, begun = sets_of(monkeypatch, paces)
     assert len(begun) == sets
     assert begun[:2] == [["fp32", "bf16", "nf4"], ["fp32", "bf16"]]
-    assert isinstance(result.outcome, Measurement)
-    assert {turn.set for turn in result.outcome.turns} == set(range(sets))
-    assert list(result.outcome.notes) == notes
+    outcome = results["bf16"].outcome
+    assert isinstance(outcome, Measurement)
+    assert list(outcome.notes) == notes
+    left_out = {number for number in range(sets) if notes and str(number + 1) in notes[0]}
+    assert counting(results["bf16"]) == {number: number not in left_out for number in range(sets)}
 
 
 @pytest.mark.parametrize("paces", [[1.7, 1.0, 1.0, 1.0], [1.0, 1.7, 1.7, 1.7]])
 def test_all_routes_come_again_where_the_first_set_does_not_count(
     monkeypatch: pytest.MonkeyPatch, paces: list[float]
 ) -> None:
-    """One quick set of four has no interval: the pace of the other three counts."""
-    result, begun = sets_of(monkeypatch, paces)
-    assert isinstance(result.outcome, Measurement)
-    assert list(result.outcome.notes) == [f"set 1: {APART}"]
+    """One quick set of four has no interval: the pace of the other three counts, for a route of two sets as well."""
+    results, begun = sets_of(monkeypatch, paces)
+    assert [list(cast("Measurement", result.outcome).notes)[-1] for result in results.values()] == [
+        f"set 1: {APART}"
+    ] * 3
+    assert counting(results["nf4"]) == {0: False, 3: True}
+    assert counting(results["bf16"]) == {0: False, 1: True, 2: True, 3: True}
     assert begun == [["fp32", "bf16", "nf4"], ["fp32", "bf16"], ["fp32", "bf16"], ["fp32", "bf16", "nf4"]]
 
 
