@@ -86,6 +86,14 @@ def _ticks(pid: str) -> int:
     return 0
 
 
+def disturbing_cores(before: CpuTimes | None, after: CpuTimes | None, needed: int) -> float:
+    """Cores of the ``needed`` ones that others kept busy between two readings; 0 where so few disturb nothing."""
+    if before is None or after is None:
+        return 0.0
+    lost = foreign_cores(before, after) - max(0, usable_cores() - needed)
+    return lost if lost > OTHERS else 0.0
+
+
 OTHERS = 0.3
 """Cores that others keep busy, beyond those left idle, from which on their work disturbs. Over a round of a tenth of a
 second the kernel's ticks leave a fifth of a core in doubt."""
@@ -118,8 +126,7 @@ class OtherWork:
     def look(self, needed: int) -> bool:
         """True if others used cores of the ``needed`` ones since the last look."""
         before, self._last = self._last, cpu_times()
-        idle = max(0, usable_cores() - needed)
-        if before is not None and self._last is not None and foreign_cores(before, self._last) - idle > OTHERS:
+        if disturbing_cores(before, self._last, needed):
             return True
         self._patience = PATIENCE_SECONDS
         return False

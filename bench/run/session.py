@@ -17,6 +17,7 @@ import pytest
 from bench.core import datasets
 from bench.core.errors import CodeChanged, InputError
 from bench.core.experiments import CASE_MODULES, EXPERIMENTS, LANGUAGE_EXPERIMENTS, group_of
+from bench.core.other_work import cpu_times, disturbing_cores
 from bench.core.records import SCHEMA, Case, Failure, Measurement, Outcome, from_json, to_json
 from bench.core.workspace import Workspace, artefact_name, training_code
 from bench.plan.command_line import make_plan
@@ -35,6 +36,10 @@ from bench.run.turns import SetPlan
 CASES = Path(__file__).resolve().parents[1]
 """The folder of the case modules."""
 NOTHING_WRITTEN = "--benchmark-disable: cases run, no JSON is written, that of an earlier run stays"
+BESIDE_OTHERS = (
+    "other processes keep {:.1f} of the cores busy: this run takes longer, and its ratios are less certain. "
+    "If it is another run, end one."
+)
 CODE_CHANGED = 6
 """Exit status of a run that ended since its code was edited. pytest's own go up to 5."""
 QUIET_SECONDS = 15.0
@@ -140,7 +145,7 @@ class BenchSession:
         """
         if not self._cases(items):
             return
-        plan = self.plan
+        plan, begun = self.plan, cpu_times()
         self.engine.survey(plan.device, plan.threads)
         facts = self.engine.prepare(largest_case(plan), user_cases(plan))
         self.datasets.append(facts["dataset"])
@@ -150,6 +155,10 @@ class BenchSession:
             model_digests={name: digest for name, digest in fetched.items() if digest},
             sources={name: self.engine.sources.watch(map(Path, files)) for name, files in facts["networks"].items()},
         )
+        needed = plan.threads if plan.device == "cpu" else 1
+        busy = disturbing_cores(begun, cpu_times(), needed)
+        if busy and not isinstance(self.engine.runner, ClusterRunner):
+            self._write_line(BESIDE_OTHERS.format(busy))
         adoption = self.engine.resume([facts["dataset"]["digest"]], take=self.config.option.resume)
         for line in adoption.lines() if self.config.option.resume else ():
             self._write_line(line)

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from bench.core import other_work
-from bench.core.other_work import PATIENCE_SECONDS, POLL_SECONDS, CpuTimes, OtherWork, cpu_times, foreign_cores
+from bench.core.other_work import (
+    PATIENCE_SECONDS,
+    POLL_SECONDS,
+    CpuTimes,
+    OtherWork,
+    cpu_times,
+    disturbing_cores,
+    foreign_cores,
+)
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -59,6 +67,13 @@ def test_cores_of_others_are_what_is_left() -> None:
     before = CpuTimes(at=10.0, busy=100.0, own=50.0)
     assert foreign_cores(before, CpuTimes(at=12.0, busy=104.0, own=51.0)) == 1.5
     assert foreign_cores(before, CpuTimes(at=12.0, busy=101.0, own=52.0)) == 0.0  # ticks are coarse: not below none
+
+
+def test_idle_cores_are_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(other_work, "usable_cores", lambda: 4)
+    before, after = CpuTimes(at=10.0, busy=100.0, own=50.0), CpuTimes(at=12.0, busy=106.0, own=51.0)  # 2.5 of others
+    assert [disturbing_cores(before, after, needed) for needed in (4, 3, 2, 1)] == [2.5, 1.5, 0.5, 0.0]
+    assert disturbing_cores(before, None, 4) == 0.0
 
 
 def test_our_own_work_is_not_that_of_others() -> None:

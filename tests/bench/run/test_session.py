@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +18,7 @@ from PIL import Image
 from torch import nn
 
 from bench.core.errors import InputError
+from bench.core.other_work import usable_cores
 from bench.run import session
 from bench.run.result import ResultFile
 from tests.runs import FP32_EAGER, INFERENCE, NETWORKS, ROOT, USAGE_ERROR, refused, run
@@ -43,6 +47,18 @@ def image_folder(root: Path, classes: dict[str, tuple[str, ...]]) -> Path:
             for number in range(2):
                 Image.new("RGB", (32, 32), (40 * number, 90, 10)).save(root / part / name / f"{number}.png")
     return root
+
+
+@contextmanager
+def at_work(count: int) -> Iterator[None]:
+    """So many processes that keep a core busy each."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize(
@@ -231,11 +247,15 @@ def test_parallel_cases_are_refused(asked: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_a_disabled_benchmark_leaves_the_json_and_says_so(command: Any, networks: Path, tmp_path: Path) -> None:
+    """Beside one that keeps all cores busy, which the run says as well."""
     file = tmp_path / "results" / "run.json"
     file.parent.mkdir()
     file.write_text("an earlier run")
-    one = command("--models", f"{networks}:sound", *FP32_EAGER, "--benchmark-disable", cases=INFERENCE)
-    done = run(one)
+    cores = usable_cores()
+    options = ["--models", f"{networks}:sound", *FP32_EAGER, "--threads", str(cores), "--benchmark-disable"]
+    with at_work(cores):
+        done = run(command(*options, cases=INFERENCE))
+    assert re.search(r"other processes keep \d\.\d of the cores busy", done.stdout), done.stdout
     assert done.returncode == 0, done.stdout
     assert session.NOTHING_WRITTEN in done.stdout
     assert "1 passed" in done.stdout
