@@ -111,7 +111,7 @@ BUDGETS: dict[str, Budget] = {
     ),
     "quick": Budget(
         name="quick",
-        summary="the notes' networks, shortly trained: 8 to 13 minutes on two cores",
+        summary="the notes' networks, shortly trained: 8 to 18 minutes on two cores",
         trained=NOTES_CLASSIFIERS,
         held_out=("cnn_small",),
         untrained=PRETRAINED_CLASSIFIERS,
