@@ -112,8 +112,7 @@ class Turn:
     reference_calls: tuple[float, ...] = ()
     """Seconds of those calls of the reference. Empty in files of earlier versions."""
     counts: bool | None = None
-    """False: the machine had another pace in this set than in those that the ratios of the subject are taken in, see
-    `bench.core.turns.off_pace`. None in files of earlier versions."""
+    """False: the machine had another pace than in the sets that count, see `off_pace`. None in earlier versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +121,9 @@ class Peak:
 
     phase: Literal["load", "steady"]
     kind: Literal["cuda_allocated", "cuda_reserved", "device_process", "rss", "torch_allocated", "model_resident"]
-    """``torch_allocated`` is the account of torch's CPU allocator: the same in every process, but blind to the memory
-    of libraries. ``rss`` is the resident high-water mark of the process, which moves in steps of the C library.
-    ``model_resident`` is what a process of its own holds for a runtime's files and a few calls, for runtimes that keep
-    their buffers from one call to the next."""
+    """``torch_allocated`` is the account of torch's CPU allocator: the same in every process, but blind to memory of
+    libraries. ``rss`` is the process's resident high-water mark, in steps of the C library. ``model_resident`` is what
+    a process of its own holds for a runtime's files and a few calls, where buffers are kept between calls."""
     bytes: int
 
 
@@ -244,8 +242,7 @@ class Measurement:
     artefact: str | None = None
     """File name of the trained weights under ``results/artefacts``: written by a training, read by what needs it."""
     weights_sha256: str | None = None
-    """SHA-256 of the file of weights that a training wrote or a case loaded: its name does not tell what is in it. None
-    where there is no such file, and in results of earlier versions."""
+    """SHA-256 of the weights file that a training wrote or a case loaded. None without one, and in earlier versions."""
     texts: Mapping[str, str] = field(default_factory=dict)
     """Words that are no number, in order, for people only: the turns of a conversation with a language model, or
     ``operator 1`` to ``operator 10`` of a traced case (see ``bench/measure/trace.py``)."""
