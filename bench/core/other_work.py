@@ -12,6 +12,9 @@ from pathlib import Path
 from bench.core.records import Case
 
 PROC = Path("/proc")
+OTHERS = 0.3
+"""Cores that others keep busy, beyond those left idle, from which on their work disturbs. Over a round of a tenth of a
+second the kernel's ticks leave a fifth of a core in doubt."""
 BUSY = (0, 1, 2, 5, 6, 7)
 """Busy fields of a ``cpuN`` line: user, nice, system, irq, softirq, and steal (taken by the hypervisor)."""
 OWN = (11, 12, 13, 14)
@@ -56,6 +59,14 @@ def foreign_cores(before: CpuTimes, after: CpuTimes) -> float:
     return max(0.0, others) / (after.at - before.at)
 
 
+def disturbing_cores(before: CpuTimes | None, after: CpuTimes | None, needed: int) -> float:
+    """Cores of the ``needed`` ones that others kept busy between two readings; 0 where so few disturb nothing."""
+    if before is None or after is None:
+        return 0.0
+    lost = foreign_cores(before, after) - max(0, usable_cores() - needed)
+    return lost if lost > OTHERS else 0.0
+
+
 def _busy_seconds() -> float:
     lines = [line.split() for line in (PROC / "stat").read_text().splitlines()]
     usable = {f"cpu{core}" for core in os.sched_getaffinity(0)}
@@ -86,17 +97,6 @@ def _ticks(pid: str) -> int:
     return 0
 
 
-def disturbing_cores(before: CpuTimes | None, after: CpuTimes | None, needed: int) -> float:
-    """Cores of the ``needed`` ones that others kept busy between two readings; 0 where so few disturb nothing."""
-    if before is None or after is None:
-        return 0.0
-    lost = foreign_cores(before, after) - max(0, usable_cores() - needed)
-    return lost if lost > OTHERS else 0.0
-
-
-OTHERS = 0.3
-"""Cores that others keep busy, beyond those left idle, from which on their work disturbs. Over a round of a tenth of a
-second the kernel's ticks leave a fifth of a core in doubt."""
 PATIENCE_SECONDS = 15.0
 """Longest wait for others to pause."""
 POLL_SECONDS = 0.2
